@@ -1,0 +1,87 @@
+# `make` alone lists what there is. Runs with GNU make 3.81, which macOS has, and later.
+
+PYTHON ?= python3
+VENV := .venv/bin/python
+INSTALLED := .venv/installed
+# Tools run as modules, so that a checkout may be moved.
+SAM := $(VENV) -m samcli
+STAGE ?= default
+LAMBDA_PYTHON := $(shell cat .python-version)
+
+export SAM_CLI_TELEMETRY := 0
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help setup run serve test lint format build deploy lock clean build-DeliverFunction
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: $(INSTALLED) ## put everything that development needs into .venv (PYTHON=python3.12 to choose one)
+
+run: $(INSTALLED) ## send the sample events through the whole system on this machine
+	@$(VENV) -m local.run
+
+serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080)
+	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT))
+
+test: lint ## everything that CI checks
+	@echo '── tests'
+	@$(VENV) -m pytest
+
+lint: $(INSTALLED) ## formatting, lint, types and the template
+	@echo '── formatting'
+	@$(VENV) -m ruff format --check .
+	@echo '── lint'
+	@$(VENV) -m ruff check .
+	@echo '── types'
+	@$(VENV) -m mypy
+	@echo '── template' # sam wants a region, though it asks nothing of it
+	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint
+
+format: $(INSTALLED) ## format the code and mend what the linter can mend
+	@$(VENV) -m ruff check --fix-only .
+	@$(VENV) -m ruff format .
+
+build: $(INSTALLED) ## build what is deployed, into .aws-sam/build
+	@$(SAM) build --config-env $(STAGE)
+
+deploy: build ## deploy it with the AWS credentials in force (STAGE=prod for that section of samconfig.toml)
+	@$(SAM) deploy --config-env $(STAGE)
+
+lock: $(INSTALLED) ## write requirements*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest versions)
+	@$(LOCK) --group dev --output-file requirements-dev.txt
+	@$(LOCK) --constraints requirements-dev.txt --output-file requirements.txt
+
+LOCK = $(VENV) -m uv pip compile pyproject.toml $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+
+clean: ## remove everything that make made
+	rm -rf .venv .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp comes last, so that an interrupted installation starts again. --no-deps, since the list is complete, and the
+# pip of an early 3.11 finds no hash for a package that another one requires with extras.
+$(INSTALLED): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is not Python 3.11 or later. Choose another: make setup PYTHON=python3.13' >&2; exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version); the first time takes a minute or two."
+	@$(PYTHON) -m venv --clear .venv
+	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@
+
+# A .venv whose interpreter is gone (upgraded, removed, another machine's) is built anew.
+ifneq ($(shell $(VENV) -c 'print("works")' 2>/dev/null),works)
+.PHONY: $(INSTALLED)
+endif
+
+# What `sam build` calls for the function. Only wheels that run anywhere go in, so one artifact suits arm64 and x86_64,
+# and any Python can build it. Scripts go, and the record of them: they name the machine that built them.
+# https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/building-custom-runtimes.html
+build-DeliverFunction: $(INSTALLED)
+	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.txt \
+		--only-binary :all: --platform any --implementation py --abi none --python-version $(LAMBDA_PYTHON) \
+		--no-compile --target "$${ARTIFACTS_DIR:?is set by sam build: run make build}"
+	@cp -R handler mapping "$$ARTIFACTS_DIR"
+	@find "$$ARTIFACTS_DIR" -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf "$$ARTIFACTS_DIR/bin" "$$ARTIFACTS_DIR"/*.dist-info/RECORD
+	@$(VENV) scripts/check_artifact.py "$$ARTIFACTS_DIR" $(LAMBDA_PYTHON)
