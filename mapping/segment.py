@@ -1,0 +1,128 @@
+"""A raw Segment event to a canonical one: field names in Segment's casing, ids trimmed, a known type.
+
+Source: Segment's spec of the common fields, https://segment.com/docs/connections/spec/common/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mapping.errors import InvalidEvent, UnknownType
+from mapping.paths import is_missing
+from mapping.request import LeftOut
+from mapping.values import Unfit, kind_of, to_text
+
+# https://segment.com/docs/connections/spec/ and, for delete, Segment's privacy call to webhooks:
+# https://segment.com/docs/connections/destinations/catalog/webhooks/#delete
+TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias", "delete"})
+
+PAYLOADS = ("traits", "properties")
+
+ENVELOPE = frozenset(
+    {
+        *PAYLOADS,
+        "anonymousId",
+        "channel",
+        "context",
+        "event",
+        "groupId",
+        "integrations",
+        "messageId",
+        "originalTimestamp",
+        "previousId",
+        "receivedAt",
+        "sentAt",
+        "timestamp",
+        "type",
+        "userId",
+        "version",
+    }
+)
+
+
+def _fold(name: str) -> str:
+    """`user_id`, `UserID` and `User ID` are one name."""
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+_BY_FOLDED_NAME = {_fold(name): name for name in ENVELOPE}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A canonical event. `fields` holds the envelope under Segment's own names, without what is missing."""
+
+    type: str
+    user_id: str | None
+    anonymous_id: str | None
+    fields: dict[str, Any]
+    left_out: tuple[LeftOut, ...]
+
+
+def normalise(raw: object) -> Event:
+    """The canonical form of one raw event, which stays as it was.
+
+    Raises InvalidEvent, with the path, for what is no event at all and for an id that is neither text nor a number:
+    guessing another id would reward the wrong customer. A payload that is no object is left out and named.
+    """
+    if not isinstance(raw, dict):
+        raise InvalidEvent("invalid_event", "", f"an event is an object, not {kind_of(raw)}")
+    fields = _canonical_names(raw)
+    left_out = tuple(
+        LeftOut(payload, payload, f"{kind_of(fields.pop(payload))} is not an object")
+        for payload in PAYLOADS
+        if payload in fields and not isinstance(fields[payload], dict)
+    )
+    return Event(
+        type=_type_of(fields),
+        user_id=_id_of(fields, "userId"),
+        anonymous_id=_id_of(fields, "anonymousId"),
+        fields=fields,
+        left_out=left_out,
+    )
+
+
+def message_id_of(raw: object) -> str | None:
+    """The `messageId` of whatever was posted as an event, or None."""
+    if not isinstance(raw, dict):
+        return None
+    try:
+        return _trimmed_text(_canonical_names(raw).get("messageId"))
+    except Unfit:
+        return None
+
+
+def _canonical_names(raw: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are not missing; of two casings of a name the exact one wins, else the first."""
+    fields: dict[str, Any] = {}
+    for key, value in raw.items():
+        if is_missing(value):
+            continue
+        name = key if key in ENVELOPE else _BY_FOLDED_NAME.get(_fold(key), key)
+        if key == name or name not in fields:
+            fields[name] = value
+    return fields
+
+
+def _type_of(fields: dict[str, Any]) -> str:
+    type_ = fields.get("type")
+    if not isinstance(type_, str) or not type_.strip():
+        raise InvalidEvent("invalid_event", "type", "is missing")
+    type_ = type_.strip().lower()
+    if type_ not in TYPES:
+        raise UnknownType
+    return type_
+
+
+def _id_of(fields: dict[str, Any], name: str) -> str | None:
+    try:
+        return _trimmed_text(fields.get(name))
+    except Unfit as unfit:
+        raise InvalidEvent("invalid_event", name, f"cannot be read: {unfit}") from unfit
+
+
+def _trimmed_text(value: object) -> str | None:
+    if is_missing(value):
+        return None
+    return to_text(value).strip() or None

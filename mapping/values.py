@@ -1,0 +1,110 @@
+"""Values made valid: what becomes text, a date or an object, and what cannot.
+
+Each function returns the valid value or raises Unfit with the reason, which names kinds and never values.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime
+from typing import Any
+
+# Deeper nesting is no shop's metadata, and Python's own recursion stays far away.
+MAX_DEPTH = 64
+
+MAX_EVENT_NAME = 300
+
+
+class Unfit(ValueError):
+    """A value that cannot be made valid for its field."""
+
+
+def kind_of(value: object) -> str:
+    """How JSON calls the value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "an array"
+        case dict():
+            return "an object"
+    return f"a Python {type(value).__name__}"
+
+
+def to_text(value: object) -> str:
+    """Text as it is; a number as JavaScript writes it, so that `1.0` is `1`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unfit(f"{kind_of(value)} is not text")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unfit("the number is not finite")
+        if not value.is_integer() or abs(value) >= 1e21:
+            return repr(value)
+    try:
+        return str(int(value))
+    except ValueError as error:  # more digits than Python converts
+        raise Unfit("the number is too long") from error
+
+
+def to_id(value: object) -> str:
+    """An identifier: trimmed text with something in it."""
+    text = to_text(value).strip()
+    if not text:
+        raise Unfit("the text is blank")
+    return text
+
+
+def to_event_name(value: object) -> str:
+    """A custom event's name: 1 to 300 characters, as Voucherify's POST /v1/events asks."""
+    name = to_text(value)
+    if len(name) > MAX_EVENT_NAME:
+        raise Unfit(f"has {len(name)} characters, Voucherify takes 1 to {MAX_EVENT_NAME}")
+    return name
+
+
+def to_date(value: object) -> str:
+    """The date of an ISO 8601 date or date-time, as written there (no change of time zone): `YYYY-MM-DD`."""
+    if not isinstance(value, str):
+        raise Unfit(f"{kind_of(value)} is not an ISO 8601 date")
+    text = value.strip()
+    try:
+        parsed = date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text).date()
+    except ValueError as error:
+        raise Unfit("the text is not an ISO 8601 date") from error
+    return parsed.isoformat()
+
+
+def to_json_value(value: Any) -> Any:
+    """A copy of any JSON value. What strict JSON cannot say, such as a number that is not finite, is unfit."""
+    return _copy(value, MAX_DEPTH)
+
+
+def to_object(value: object) -> dict[str, Any]:
+    """A copy of an object."""
+    if not isinstance(value, dict):
+        raise Unfit(f"{kind_of(value)} is not an object")
+    copy: dict[str, Any] = to_json_value(value)
+    return copy
+
+
+def _copy(value: Any, depth: int) -> Any:
+    if depth == 0:
+        raise Unfit(f"nested deeper than {MAX_DEPTH} levels")
+    match value:
+        case dict():
+            return {str(key): _copy(item, depth - 1) for key, item in value.items()}
+        case list():
+            return [_copy(item, depth - 1) for item in value]
+        case float() if not math.isfinite(value):
+            raise Unfit("a number in it is not finite")
+        case None | bool() | int() | float() | str():
+            return value
+    raise Unfit(f"{kind_of(value)} is not JSON")
