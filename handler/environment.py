@@ -1,0 +1,57 @@
+"""The function's environment variables as one checked value. Nothing else reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from handler.errors import FaultyEnvironment
+
+T = TypeVar("T", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The names are those of the variables; times are in the unit that the name says."""
+
+    service_name: str
+    settings_path: str
+    retry_queue_url: str
+    dead_letter_queue_url: str
+    response_budget_seconds: float
+    settings_ttl_seconds: float
+    voucherify_concurrency: int
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Environment:
+        """Raises FaultyEnvironment with every fault at once."""
+        faults: list[str] = []
+
+        def required(name: str) -> str:
+            value = variables.get(name, "").strip()
+            if not value:
+                faults.append(f"{name} is not set")
+            return value
+
+        def number(name: str, default: T, least: T) -> T:
+            try:
+                value = type(default)(variables.get(name) or default)
+            except ValueError:
+                value = type(default)(-1)
+            if not least <= value < float("inf"):
+                faults.append(f"{name} must be a number, {least} or more")
+            return value
+
+        environment = cls(
+            service_name=variables.get("POWERTOOLS_SERVICE_NAME") or "voucherify-destination",
+            settings_path="/" + (variables.get("SETTINGS_PATH") or "voucherify-destination").strip("/ "),
+            retry_queue_url=required("RETRY_QUEUE_URL"),
+            dead_letter_queue_url=required("DEAD_LETTER_QUEUE_URL"),
+            response_budget_seconds=number("RESPONSE_BUDGET_SECONDS", default=3.0, least=1.0),
+            settings_ttl_seconds=number("SETTINGS_TTL_SECONDS", default=60.0, least=0.0),
+            voucherify_concurrency=number("VOUCHERIFY_CONCURRENCY", default=16, least=1),
+        )
+        if faults:
+            raise FaultyEnvironment(faults)
+        return environment

@@ -1,0 +1,108 @@
+"""The one place where an answer, or none, becomes delivered, retry or rejected.
+
+Sources: https://docs.voucherify.io/reference/errors and https://docs.voucherify.io/docs/limits
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from handler.voucherify import Answer, NoAnswer, VoucherifyError
+from mapping import InvalidEvent, Request
+
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an event was not delivered.
+
+    `stage`, `code` and `message` are those of the failure record. `reason` may be answered and logged: it holds
+    nothing of the event; `detail` is what Voucherify said and may quote it. `permanent`: no retry can help. `loud`:
+    only the operator can mend it. `halts`: every other call would fail the same way. `called` counts the attempt.
+    """
+
+    stage: str
+    code: str
+    reason: str
+    detail: str = ""
+    permanent: bool = False
+    loud: bool = False
+    halts: bool = False
+    called: bool = False
+
+    @property
+    def message(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
+    """What an answer means for the event; None is delivered, whatever the body says."""
+    status, error = answer.status, answer.error
+    if 200 <= status < 300:
+        return None
+    reason = f"Voucherify answered {_name(status, error)}"
+
+    def failure(code: str, **consequence: bool) -> Failure:
+        return Failure("deliver", code, reason, _detail(error), called=True, **consequence)
+
+    if 300 <= status < 400 or (status in {404, 405} and error is None):
+        return failure("wrong_api_url", loud=True, halts=True)
+    if status in {401, 403}:
+        return failure("credentials_refused", loud=True, halts=True)
+    if status == 402 or (status == 429 and answer.headers.get("X-Rate-Limit-Type") == "api_calls_cycle"):
+        return failure("plan_used_up", loud=True, halts=True)
+    if status == 429:
+        return failure("rate_limited", halts=True)
+    # A customer is an upsert: a conflict is another upsert at the same time.
+    may_succeed = status in {408, 423, 425} or (status == 409 and request.idempotent)
+    return failure(f"voucherify_{status}", permanent=400 <= status < 500 and not may_succeed)
+
+
+def failure_of_no_answer(error: NoAnswer, request: Request) -> Failure:
+    """What a missing answer means: a retry, with a word where the event may have been applied all the same."""
+    reason = f"no answer from Voucherify: {error.problem}"
+    if error.sent and not request.idempotent:
+        reason += "; the event may have been applied"
+    return Failure("deliver", error.code, reason, called=True)
+
+
+def failure_of_invalid_event(error: InvalidEvent) -> Failure:
+    return Failure(error.stage, error.code, str(error), permanent=True)
+
+
+def failure_of_bug(error: Exception) -> Failure:
+    """A fault of ours must cost its own event a delay, not its neighbours their delivery.
+
+    Says what and where, and not the error's own text, which may quote the event.
+    """
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else ""
+    return Failure("deliver", "internal_error", f"unexpected {type(error).__name__}{place}", loud=True)
+
+
+EVENT_TOO_LARGE = Failure(
+    "decode", "event_too_large", "the event is larger than an SQS message, or nested too deeply", permanent=True
+)
+
+OUT_OF_TIME = Failure("deliver", "out_of_time", "the time to answer in was used up before the event's turn")
+
+
+def failure_while_halted(cause: Failure) -> Failure:
+    """The event was not tried, because `cause` said that every call would fail now."""
+    return Failure("deliver", cause.code, f"not tried, since {cause.reason}", loud=cause.loud)
+
+
+def _name(status: int, error: VoucherifyError | None) -> str:
+    """The status, with Voucherify's key where it is one: it comes from outside and goes into answers and logs."""
+    return f"{status} {error.key}" if error and _KEY.fullmatch(error.key) else str(status)
+
+
+def _detail(error: VoucherifyError | None) -> str:
+    if error is None:
+        return ""
+    request_id = f"(request_id {error.request_id})" if error.request_id else ""
+    return " ".join(filter(None, (error.message, error.details, request_id)))

@@ -1,0 +1,149 @@
+"""The failure record and the two SQS queues that keep it.
+
+The record is the same in both, so that an SQS redrive from the dead-letter queue works as it is. Limits:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.errors import NotStored
+from handler.outcome import Failure
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+MAX_BATCH_ENTRIES = 10
+MAX_BATCH_BYTES = 1024 * 1024
+
+# What the record and its attributes add to the event, at most: a failure message takes up to 12 bytes a character.
+MAX_MESSAGE_CHARACTERS = 1000
+MAX_EVENT_BYTES = MAX_BATCH_BYTES - 16 * 1024
+
+_SENDS_PER_QUEUE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """An event that was not delivered, and why. `first_failed_at` is in UTC; `attempts` counts calls to Voucherify."""
+
+    event: Any
+    source: str
+    attempts: int
+    first_failed_at: datetime
+    failure: Failure
+
+    def to_message(self) -> tuple[str, dict[str, Any]]:
+        """The body, ASCII-escaped JSON, and the attributes of the SQS message."""
+        record = {
+            "event": self.event,
+            "source": self.source,
+            "attempts": self.attempts,
+            "firstFailedAt": self.first_failed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "failure": {
+                "stage": self.failure.stage,
+                "code": self.failure.code,
+                "message": self.failure.message[:MAX_MESSAGE_CHARACTERS],
+            },
+        }
+        if not is_storable(self.event):
+            record["event"] = _without_payload(self.event)
+        attributes = {
+            "code": {"DataType": "String", "StringValue": self.failure.code},
+            "stage": {"DataType": "String", "StringValue": self.failure.stage},
+        }
+        return _to_json(record), attributes
+
+
+def is_storable(event: object) -> bool:
+    """Whether an SQS message can hold the record of an event: by its size, and by how deeply it is nested."""
+    try:
+        return len(_to_json(event)) <= MAX_EVENT_BYTES
+    except RecursionError:
+        return False
+
+
+def _without_payload(event: object) -> dict[str, str]:
+    """What remains of an event that no message can hold: who and what, and no type, so that nothing delivers it."""
+    if not isinstance(event, dict):
+        return {}
+    kept = ("messageId", "userId", "anonymousId", "event", "timestamp")
+    return {name: event[name] for name in kept if isinstance(event.get(name), str) and len(event[name]) <= 300}
+
+
+class Queues:
+    """Stores failure records: what may succeed later in the retry queue, what cannot in the dead-letter queue."""
+
+    def __init__(self, sqs: Callable[[], SQSClient], retry_queue_url: str, dead_letter_queue_url: str) -> None:
+        self._sqs = sqs
+        self._retry_queue_url = retry_queue_url
+        self._dead_letter_queue_url = dead_letter_queue_url
+
+    def store(self, records: Sequence[FailureRecord]) -> None:
+        """Store every record, in the other queue where its own takes it not. Raises NotStored where neither does."""
+        retry, dead = self._retry_queue_url, self._dead_letter_queue_url
+        retries = [record for record in records if not record.failure.permanent]
+        rejected = [record for record in records if record.failure.permanent]
+        left = self._send(dead, self._send(retry, retries)) + self._send(retry, self._send(dead, rejected))
+        if left:
+            raise NotStored(f"{len(left)} of {len(records)} events could be stored in neither queue")
+
+    def _send(self, queue_url: str, records: Sequence[FailureRecord]) -> list[FailureRecord]:
+        """Send records to one queue; the ones that it did not take come back."""
+        left = list(records)
+        for _ in range(_SENDS_PER_QUEUE):
+            left = [record for batch in _batches(left) for record in self._send_batch(queue_url, batch)]
+            if not left:
+                break
+        return left
+
+    def _send_batch(self, queue_url: str, batch: Sequence[_Message]) -> list[FailureRecord]:
+        entries = [message.entry for message in batch]
+        try:
+            answer = self._sqs().send_message_batch(QueueUrl=queue_url, Entries=entries)
+        except (ClientError, BotoCoreError):
+            return [message.record for message in batch]
+        # A 200 may hold entries that failed, and only what is named as successful is stored.
+        stored = {entry["Id"] for entry in answer.get("Successful", ())}
+        return [message.record for message in batch if message.entry["Id"] not in stored]
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    record: FailureRecord
+    entry: SendMessageBatchRequestEntryTypeDef
+    size: int
+
+
+def _batches(records: Sequence[FailureRecord]) -> Iterator[list[_Message]]:
+    """Messages in groups that SendMessageBatch takes: by number and by their bytes together."""
+    batch: list[_Message] = []
+    size = 0
+    for number, record in enumerate(records):
+        message = _message(str(number), record)
+        if batch and (len(batch) == MAX_BATCH_ENTRIES or size + message.size > MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += message.size
+    if batch:
+        yield batch
+
+
+def _message(entry_id: str, record: FailureRecord) -> _Message:
+    body, attributes = record.to_message()
+    # A message's size is its body's and its attributes' names, types and values.
+    size = len(body) + sum(len(name) + sum(map(len, value.values())) for name, value in attributes.items())
+    return _Message(record, {"Id": entry_id, "MessageBody": body, "MessageAttributes": attributes}, size)
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,39 @@
+"""The whole system on this machine, once for all tests, as new for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from handler.app import intake_in
+from local.aws import LocalAws
+from local.system import LocalSystem, Ports, local_system
+from local.voucherify import VoucherifyStandIn
+
+
+@pytest.fixture(scope="session")
+def running_system() -> Iterator[LocalSystem]:
+    with local_system(Ports()) as system:
+        yield system
+
+
+@pytest.fixture
+def system(running_system: LocalSystem) -> LocalSystem:
+    """moto, the stand-in and the HTTP front, as `make run` starts them, before a cold function."""
+    intake_in.cache_clear()
+    running_system.voucherify.reset()
+    running_system.aws.empty_queues()
+    running_system.aws.delete_settings()
+    running_system.aws.put_settings(running_system.settings)
+    return running_system
+
+
+@pytest.fixture
+def aws(system: LocalSystem) -> LocalAws:
+    return system.aws
+
+
+@pytest.fixture
+def voucherify(system: LocalSystem) -> VoucherifyStandIn:
+    return system.voucherify

@@ -1,0 +1,117 @@
+"""The function as it runs: moto's server for AWS, the stand-in for Voucherify, and API Gateway's events."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from handler.app import lambda_handler
+from local.aws import LocalAws
+from local.front import LambdaContext, proxy_event
+from local.samples import sign
+from local.system import LocalSystem
+from local.voucherify import VoucherifyStandIn
+
+ACCESS_TOKEN = "access-token-1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The function's answer, its JSON body decoded."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Function:
+    """The deployed function, with settings in SSM that a test may change."""
+
+    system: LocalSystem
+    logs: list[dict[str, Any]]
+
+    @property
+    def aws(self) -> LocalAws:
+        return self.system.aws
+
+    @property
+    def voucherify(self) -> VoucherifyStandIn:
+        return self.system.voucherify
+
+    def put(self, **settings: str) -> None:
+        self.aws.put_settings(settings)
+
+    def post(self, payload: object, headers: Mapping[str, str] | None = None, **parts: Any) -> Answer:
+        """Post a value as JSON, signed as a whole unless `headers` say otherwise."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        return self.send(body, {"X-Signature": sign(body)} if headers is None else headers, **parts)
+
+    def post_batch(self, events: list[Any], seconds: float = 10.0) -> Answer:
+        """Post an array, signed over its first element as Segment does."""
+        first, *others = [json.dumps(event).encode() for event in events]
+        body = b"[" + b",".join([first, *others]) + b"]"
+        return self.send(body, {"X-Signature": sign(first)}, seconds=seconds)
+
+    def send(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        method: str = "POST",
+        path: str = "/events",
+        seconds: float = 10.0,
+    ) -> Answer:
+        return self.invoke(proxy_event(method, path, headers, body), seconds)
+
+    def invoke(self, event: dict[str, Any], seconds: float = 10.0) -> Answer:
+        answer = lambda_handler(event, LambdaContext(seconds))
+        return Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"]))
+
+    @property
+    def retries(self) -> list[dict[str, Any]]:
+        """The failure records in the retry queue."""
+        return [json.loads(message["Body"]) for message in self.aws.messages("RETRY_QUEUE_URL")]
+
+    @property
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """The failure records in the dead-letter queue."""
+        return [json.loads(message["Body"]) for message in self.aws.messages("DEAD_LETTER_QUEUE_URL")]
+
+    @property
+    def sent(self) -> list[tuple[str, str, Any]]:
+        """Method, path and JSON body of each call that reached Voucherify."""
+        return [(call.method, call.path, call.json) for call in self.voucherify.calls]
+
+
+@pytest.fixture
+def function(system: LocalSystem, logs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Function:
+    """A cold function that reads its settings at every request."""
+    monkeypatch.setenv("SETTINGS_TTL_SECONDS", "0")
+    return Function(system, logs)
+
+
+class _Lines(logging.Handler):
+    def __init__(self, format_line: Callable[[logging.LogRecord], str]) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+        self._format_line = format_line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(json.loads(self._format_line(record)))
+
+
+@pytest.fixture
+def logs() -> Iterator[list[dict[str, Any]]]:
+    """The lines that the function writes, as it formats them."""
+    from aws_lambda_powertools.logging import Logger
+
+    logger = Logger(service="voucherify-destination")
+    lines = _Lines(logger.registered_formatter.format)
+    logger.addHandler(lines)
+    yield lines.lines
+    logging.getLogger("voucherify-destination").removeHandler(lines)

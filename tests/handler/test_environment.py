@@ -1,0 +1,59 @@
+"""The function's environment: defaults, and every fault at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.environment import Environment
+from handler.errors import FaultyEnvironment
+
+QUEUES = {"RETRY_QUEUE_URL": "https://sqs.example/r", "DEAD_LETTER_QUEUE_URL": "https://sqs.example/d"}
+
+
+def test_only_the_queues_have_no_default() -> None:
+    assert Environment.read(QUEUES) == Environment(
+        service_name="voucherify-destination",
+        settings_path="/voucherify-destination",
+        retry_queue_url="https://sqs.example/r",
+        dead_letter_queue_url="https://sqs.example/d",
+        response_budget_seconds=3.0,
+        settings_ttl_seconds=60.0,
+        voucherify_concurrency=16,
+    )
+
+
+def test_every_variable_is_read() -> None:
+    environment = Environment.read(
+        {
+            **QUEUES,
+            "POWERTOOLS_SERVICE_NAME": "shop",
+            "SETTINGS_PATH": "/shop/segment/",
+            "RESPONSE_BUDGET_SECONDS": "2.5",
+            "SETTINGS_TTL_SECONDS": "0",
+            "VOUCHERIFY_CONCURRENCY": "4",
+        }
+    )
+    assert environment.service_name == "shop"
+    assert environment.settings_path == "/shop/segment"
+    assert environment.response_budget_seconds == 2.5
+    assert environment.settings_ttl_seconds == 0.0
+    assert environment.voucherify_concurrency == 4
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(FaultyEnvironment) as raised:
+        Environment.read(
+            {
+                "RETRY_QUEUE_URL": " ",
+                "RESPONSE_BUDGET_SECONDS": "soon",
+                "SETTINGS_TTL_SECONDS": "inf",
+                "VOUCHERIFY_CONCURRENCY": "0",
+            }
+        )
+    assert raised.value.faults == (
+        "RETRY_QUEUE_URL is not set",
+        "DEAD_LETTER_QUEUE_URL is not set",
+        "RESPONSE_BUDGET_SECONDS must be a number, 1.0 or more",
+        "SETTINGS_TTL_SECONDS must be a number, 0.0 or more",
+        "VOUCHERIFY_CONCURRENCY must be a number, 1 or more",
+    )
