@@ -1,0 +1,121 @@
+"""AWS on this machine: moto's server behind unchanged boto3 code, with what the template would have made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+SETTINGS_PATH = "/voucherify-destination"
+
+# moto takes any credentials; boto3 only wants to see some. https://docs.getmoto.org/en/latest/docs/server_mode.html
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_SESSION_TOKEN": "local",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_REGION": "eu-west-1",
+}
+
+_SECRETS = frozenset(
+    {"apiKey", "apiToken", "sharedSecret", "sharedSecretPrevious", "accessToken", "accessTokenPrevious"}
+)
+
+
+@dataclass(frozen=True)
+class LocalAws:
+    """A running moto server: its address, its clients, and the environment that the function finds in it."""
+
+    url: str
+    ssm: SSMClient
+    sqs: SQSClient
+    environment: dict[str, str]
+
+    def put_settings(self, settings: Mapping[str, str]) -> None:
+        """Store settings under SETTINGS_PATH, each in the type that the README names."""
+        for name, value in settings.items():
+            self.ssm.put_parameter(
+                Name=f"{SETTINGS_PATH}/{name}",
+                Value=value,
+                Type="SecureString" if name in _SECRETS else "String",
+                Overwrite=True,
+            )
+
+    def delete_settings(self) -> None:
+        """Remove every setting."""
+        while found := self.ssm.get_parameters_by_path(Path=SETTINGS_PATH, Recursive=True)["Parameters"]:
+            self.ssm.delete_parameters(Names=[parameter["Name"] for parameter in found])
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """What lies in `RETRY_QUEUE_URL` or `DEAD_LETTER_QUEUE_URL`: looked at, and left there."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.sqs.receive_message(
+                QueueUrl=self.environment[queue],
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                VisibilityTimeout=30,
+            )
+            if "Messages" not in answer:
+                break
+            found += answer["Messages"]  # type: ignore[arg-type] # TypedDicts, read as plain ones
+        for message in found:
+            self.sqs.change_message_visibility(
+                QueueUrl=self.environment[queue], ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return found
+
+    def empty_queues(self) -> None:
+        """Delete what lies in both queues; SQS's own purge may run once a minute only."""
+        for queue in ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
+            for message in self.messages(queue):
+                self.sqs.delete_message(QueueUrl=self.environment[queue], ReceiptHandle=message["ReceiptHandle"])
+
+
+@contextmanager
+def local_aws(port: int = 0) -> Iterator[LocalAws]:
+    """Start moto on 127.0.0.1 and put its address and the function's variables into `os.environ`.
+
+    A taken port raises OSError.
+    """
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    before = dict(os.environ)
+    try:
+        host, bound_port = server.get_host_and_port()
+        url = f"http://{host}:{bound_port}"
+        os.environ.update({**_CREDENTIALS, "AWS_ENDPOINT_URL": url})
+        sqs, ssm = boto3.client("sqs"), boto3.client("ssm")
+        environment = {"SETTINGS_PATH": SETTINGS_PATH, **_create_queues(sqs), "DEDUPLICATION_TABLE": _create_table()}
+        os.environ.update(environment)
+        yield LocalAws(url, ssm, sqs, environment)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        server.stop()
+
+
+def _create_queues(sqs: SQSClient) -> dict[str, str]:
+    return {
+        "DEAD_LETTER_QUEUE_URL": sqs.create_queue(QueueName="DeadLetterQueue")["QueueUrl"],
+        "RETRY_QUEUE_URL": sqs.create_queue(QueueName="RetryQueue")["QueueUrl"],
+    }
+
+
+def _create_table() -> str:
+    table = boto3.client("dynamodb").create_table(
+        TableName="DeduplicationTable",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return table["TableDescription"]["TableName"]

@@ -1,0 +1,93 @@
+"""`make serve`: the whole system, kept running; each request is shown as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import threading
+
+from rich.console import Console
+from rich.text import Text
+
+from local.aws import SETTINGS_PATH
+from local.front import Exchange
+from local.samples import SHARED_SECRET, sign
+from local.system import LocalSystem, Ports, PortTaken, local_system
+from local.voucherify import Call
+
+_EXAMPLE = {
+    "type": "identify",
+    "messageId": "hello-1",
+    "userId": "cust_9032_re_3234",
+    "traits": {"firstName": "John", "email": "john.doe@example.com"},
+}
+
+
+def curl(url: str) -> str:
+    """A command that posts an identify with a valid signature."""
+    body = json.dumps(_EXAMPLE)
+    return " ".join(
+        [
+            f"curl -i {url}/events",
+            "-H 'Content-Type: application/json'",
+            f"-H 'X-Signature: {sign(body.encode())}'",
+            f"-d {shlex.quote(body)}",
+        ]
+    )
+
+
+def introduce(system: LocalSystem, console: Console) -> None:
+    voucherify = "the real Voucherify, by way of" if system.is_real else "a stand-in for Voucherify at"
+    console.print(Text("The destination is running.", "green bold"))
+    console.print(f"  events      POST {system.url}/events, signed with the shared secret {SHARED_SECRET!r}")
+    console.print(f"  Voucherify  {voucherify} {system.voucherify.url}")
+    console.print(f"  AWS         AWS_ENDPOINT_URL={system.aws.url} (moto; settings under {SETTINGS_PATH})")
+    console.print("\nTry it from another terminal:\n")
+    console.print(curl(system.url), soft_wrap=True, highlight=False, markup=False)
+    console.print("\nEach request is shown below. Ctrl-C ends it.\n")
+
+
+def show_call(call: Call, console: Console) -> None:
+    status = str(call.status or "no answer")
+    line = f"  → Voucherify  {call.method} {call.path}  {status}  {json.dumps(call.json, ensure_ascii=False)}"
+    console.print(Text(line, "cyan" if call.status and call.status < 300 else "red"))
+
+
+def show_exchange(exchange: Exchange, console: Console) -> None:
+    request = exchange.event["requestContext"]["http"]
+    status = exchange.answer["statusCode"]
+    line = (
+        f"{request['method']} {request['path']}  {status}  {exchange.seconds * 1000:.0f} ms  {exchange.answer['body']}"
+    )
+    console.print(Text(line, "green" if status < 300 else "red"))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="make serve", description=__doc__)
+    parser.add_argument(
+        "--port", type=int, default=8080, help="of the HTTP front; AWS and Voucherify take the next two"
+    )
+    port = parser.parse_args(arguments).port
+    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")  # what is delivered is shown anyway
+    console = Console()
+    try:
+        with local_system(
+            Ports(front=port, aws=port + 1, voucherify=port + 2),
+            on_exchange=lambda exchange: show_exchange(exchange, console),
+            on_call=lambda call: show_call(call, console),
+        ) as system:
+            introduce(system, console)
+            threading.Event().wait()
+    except PortTaken as taken:
+        console.print(Text(f"Cannot start: {taken}. Choose three free ones: make serve PORT={port + 100}", "red"))
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nStopped.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

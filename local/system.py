@@ -1,0 +1,88 @@
+"""The whole system on one machine: moto for AWS, Voucherify or its stand-in, and an HTTP front before the function."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from handler.app import lambda_handler
+from local.aws import LocalAws, local_aws
+from local.front import Exchange, Front
+from local.real_voucherify import RealVoucherify
+from local.samples import SHARED_SECRET
+from local.voucherify import Call, VoucherifyStandIn
+
+API_KEY, API_TOKEN = "local-app-id", "local-secret-key"
+
+
+@dataclass(frozen=True)
+class LocalSystem:
+    """Everything that runs. `is_real` says that calls go on from the stand-in's address to the real Voucherify."""
+
+    url: str
+    aws: LocalAws
+    voucherify: VoucherifyStandIn
+    is_real: bool
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that it starts with."""
+        return {
+            "apiKey": API_KEY,
+            "apiToken": API_TOKEN,
+            "apiUrl": self.voucherify.url,
+            "sharedSecret": SHARED_SECRET,
+        }
+
+
+@dataclass(frozen=True)
+class Ports:
+    """On 127.0.0.1; 0 takes any port that is free."""
+
+    front: int = 0
+    aws: int = 0
+    voucherify: int = 0
+
+
+class PortTaken(Exception):
+    """Something else on this machine uses a port that is needed here."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"port {port} on 127.0.0.1 is taken by another program")
+        self.port = port
+
+
+@contextmanager
+def local_system(
+    ports: Ports,
+    on_exchange: Callable[[Exchange], object] | None = None,
+    on_call: Callable[[Call], object] | None = None,
+) -> Iterator[LocalSystem]:
+    """Start everything, and stop it at the end. Raises PortTaken."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server writes a line for each call of AWS
+    for port in (ports.front, ports.aws, ports.voucherify):
+        _require_free(port)
+    real = RealVoucherify.from_environment(os.environ)
+    with (
+        VoucherifyStandIn(
+            api_key=API_KEY, api_token=API_TOKEN, port=ports.voucherify, on_call=on_call, api=real
+        ) as voucherify,
+        local_aws(ports.aws) as aws,
+        Front(lambda_handler, ports.front, on_exchange) as front,
+    ):
+        system = LocalSystem(front.url, aws, voucherify, is_real=real is not None)
+        aws.put_settings(system.settings)
+        yield system
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortTaken(port) from error

@@ -1,0 +1,116 @@
+"""`make run` and `make serve` as a person starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from local.samples import SAMPLES
+from local.voucherify import VoucherifyStandIn
+
+ROOT = Path(__file__).parents[2]
+
+# A run of coverage or a person's own Voucherify keys must not change what is tested.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("VOUCHERIFY_", "AWS_"))}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_run_shows_every_sample_and_ends_well() -> None:
+    ended = run("local.run")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"{len(SAMPLES)} of {len(SAMPLES)} samples came out as they should" in ended.stdout
+    for shown in ("POST /v1/customers", "POST /v1/events", "✓ identify", "retry queue: 1 x", "dead-letter queue: 1 x"):
+        assert shown in ended.stdout
+    assert "✗" not in ended.stdout
+
+
+def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sample_does() -> None:
+    """The real one is another stand-in here, which refuses what the samples send."""
+    with VoucherifyStandIn(api_key="real-id", api_token="real-token") as voucherify:
+        keys = {"VOUCHERIFY_API_KEY": "real-id", "VOUCHERIFY_API_URL": voucherify.url}
+        ended = run("local.run", **keys, VOUCHERIFY_API_TOKEN="real-token")
+        assert "6 of 6 samples came out as they should, against the real Voucherify." in ended.stdout
+        assert ended.returncode == 0
+        assert voucherify.customers["cust_1"]["email"] == "ada@example.com"
+
+        ended = run("local.run", **keys, VOUCHERIFY_API_TOKEN="wrong")
+        assert "401 unauthorized" in ended.stdout
+        assert "but the status is 202, not 200" in ended.stdout
+        assert ended.returncode == 1
+
+
+@contextmanager
+def serving(port: int) -> Iterator[subprocess.Popen[str]]:
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "local.serve", "--port", str(port)],
+        cwd=ROOT,
+        env={**ENVIRONMENT, "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def free_ports() -> int:
+    """The first of three ports in a row that are free."""
+    while True:
+        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+                third.bind(("127.0.0.1", port + 2))
+            except OSError:
+                continue
+            return port
+
+
+@pytest.mark.skipif(not Path("/usr/bin/curl").exists(), reason="needs curl")
+def test_serve_prints_a_curl_that_works_shows_the_request_and_stops_at_ctrl_c() -> None:
+    with serving(free_ports()) as server:
+        assert server.stdout
+        command = next(line for line in server.stdout if line.startswith("curl "))
+        curl = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30, check=True)
+        assert curl.stdout.startswith("HTTP/1.1 200 OK")
+        assert json.loads(curl.stdout.splitlines()[-1])["delivered"] == 1
+
+        server.send_signal(signal.SIGINT)
+        rest = server.stdout.read()
+        assert "→ Voucherify  POST /v1/customers  200" in rest
+        assert "POST /events  200" in rest
+        assert "Stopped." in rest
+        assert server.wait(timeout=30) == 0
+
+
+def test_serve_says_which_port_is_taken_and_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run("local.serve", "--port", str(port))
+    assert ended.returncode == 1
+    assert f"port {port} on 127.0.0.1 is taken by another program" in ended.stdout.replace("\n", " ")
+    assert "make serve PORT=" in ended.stdout.replace("\n", " ")
