@@ -1,0 +1,157 @@
+"""What `sam build` makes, and when it must refuse. Like `make setup`, this needs the package registry."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import handler
+
+ROOT = Path(__file__).parents[1]
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+sys.path[:0] = sys.argv[1:]
+for package in map(importlib.import_module, ("handler", "mapping")):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+"""
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that `sam build` makes of this checkout for the function."""
+    build_dir = tmp_path_factory.mktemp("build")
+    sam = [sys.executable, "-m", "samcli", "build", "--build-dir", str(build_dir)]
+    subprocess.run(sam, cwd=ROOT, check=True, capture_output=True)
+    return build_dir / "DeliverFunction"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the build reads, to be broken."""
+    copy = tmp_path / "checkout"
+    copy.mkdir()
+    for name in ("Makefile", ".python-version", "pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("handler", "mapping", "scripts"):
+        shutil.copytree(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
+
+
+def build(checkout: Path) -> "subprocess.CompletedProcess[str]":
+    target = checkout / "artifact"
+    make = ["make", "--old-file=.venv/installed", "build-DeliverFunction", f"ARTIFACTS_DIR={target}"]
+    return subprocess.run(make, cwd=checkout, check=False, capture_output=True, text=True)
+
+
+def without(package: str, requirements: str) -> str:
+    left, removed = re.subn(rf"^{package}==.*\n(?: +--hash.*\n)+", "", requirements, flags=re.MULTILINE)
+    assert removed == 1
+    return left
+
+
+def content(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_artifact_holds_the_two_packages_and_the_functions_dependencies_alone(artifact: Path) -> None:
+    top_level = {path.name for path in artifact.iterdir() if path.suffix != ".dist-info"}
+
+    assert top_level == {
+        "handler",
+        "mapping",
+        "aws_lambda_powertools",
+        "jmespath",
+        "typing_extensions.py",
+        "urllib3",
+    }
+
+
+def test_the_artifact_holds_all_of_the_source_and_no_byte_code(artifact: Path) -> None:
+    source = {str(path.relative_to(ROOT)) for room in ("handler", "mapping") for path in (ROOT / room).rglob("*.py")}
+    built = {path for path in content(artifact) if path.startswith(("handler/", "mapping/"))}
+
+    assert built == source
+    assert not list(artifact.rglob("*.pyc"))
+
+
+def test_what_is_deployed_imports_with_nothing_but_itself_and_lambdas_own_packages(
+    artifact: Path, tmp_path: Path
+) -> None:
+    """An import that only the tests' packages satisfy would pass every other test and fail on Lambda."""
+    site_packages = Path(pytest.__file__).parents[1]
+    for name in ("boto3", "botocore", "dateutil", "s3transfer", "six.py"):
+        (tmp_path / name).symlink_to(site_packages / name)
+
+    isolated = [sys.executable, "-I", "-S", "-B", "-c", IMPORT_EVERYTHING, str(artifact), str(tmp_path)]
+    imported = subprocess.run(isolated, check=False, capture_output=True, text=True)
+
+    assert imported.returncode == 0, imported.stderr
+
+
+def test_the_same_source_gives_the_same_artifact(artifact: Path, checkout: Path) -> None:
+    built = build(checkout)
+
+    assert built.returncode == 0, built.stderr
+    assert content(checkout / "artifact") == content(artifact)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "aws-lambda-powertools",
+        "urllib3",
+        "typing-extensions",  # required by powertools alone
+    ],
+)
+def test_the_build_fails_without_a_dependency(checkout: Path, package: str) -> None:
+    requirements = checkout / "requirements.txt"
+    requirements.write_text(without(package, requirements.read_text()))
+
+    built = build(checkout)
+
+    assert built.returncode != 0
+    assert f"The artifact lacks {package}" in built.stderr
+
+
+def test_the_build_fails_when_a_dependency_is_declared_but_not_locked(checkout: Path) -> None:
+    pyproject = checkout / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace('"urllib3>=2.5,<3"', '"urllib3>=99"'))
+
+    built = build(checkout)
+
+    assert built.returncode != 0
+    assert "The artifact lacks urllib3>=99." in built.stderr
+
+
+def test_the_build_fails_without_requirements(checkout: Path) -> None:
+    (checkout / "requirements.txt").unlink()
+
+    assert build(checkout).returncode != 0
+
+
+def test_the_functions_dependencies_are_tested_in_the_versions_that_are_deployed() -> None:
+    deployed, tested = (
+        set(re.findall(r"^(\S+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-dev.txt")
+    )
+
+    assert deployed
+    assert deployed <= tested
+
+
+def test_the_code_and_the_project_name_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert project["version"] == handler.__version__
