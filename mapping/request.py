@@ -38,8 +38,9 @@ class Request:
     left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> bytes:
-        """The body as it leaves: strict JSON in ASCII, which a lone surrogate survives too."""
-        return json.dumps(self.body, allow_nan=False, separators=(",", ":")).encode("ascii")
+        """The body as it leaves: strict JSON in UTF-8. Half of a surrogate pair, as cut text has it, becomes `?`."""
+        text = json.dumps(self.body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from handler.app import intake_in
 from local.aws import LocalAws
 from local.system import LocalSystem, Ports, local_system
 from local.voucherify import VoucherifyStandIn
+from tests.contract import assert_published
+
+# A test does not time: what is slow is for the bench to say.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -19,14 +25,19 @@ def running_system() -> Iterator[LocalSystem]:
 
 
 @pytest.fixture
-def system(running_system: LocalSystem) -> LocalSystem:
-    """moto, the stand-in and the HTTP front, as `make run` starts them, before a cold function."""
+def system(running_system: LocalSystem) -> Iterator[LocalSystem]:
+    """moto, the stand-in and the HTTP front, as `make run` starts them, before a cold function.
+
+    Whatever reached Voucherify in the end must be what its published API takes.
+    """
     intake_in.cache_clear()
     running_system.voucherify.reset()
     running_system.aws.empty_queues()
     running_system.aws.delete_settings()
     running_system.aws.put_settings(running_system.settings)
-    return running_system
+    yield running_system
+    for call in running_system.voucherify.calls:
+        assert_published(call.path, call.json)
 
 
 @pytest.fixture

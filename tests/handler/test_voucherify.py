@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 
@@ -35,7 +34,7 @@ def test_the_bytes_that_leave(client: VoucherifyClient, voucherify: VoucherifySt
 
     assert (answer.status, answer.error) == (200, None)
     assert (call.method, call.path) == ("POST", "/v1/customers")
-    assert call.body == b'{"source_id":"c-1","name":"Zo\\u00eb"}'
+    assert call.body == '{"source_id":"c-1","name":"Zoë"}'.encode()
     assert {name.lower(): value for name, value in call.headers.items()} == {
         "host": voucherify.url.removeprefix("http://"),
         "accept": "application/json",
@@ -201,7 +200,6 @@ def test_an_answer_that_breaks_off_keeps_its_status(client: VoucherifyClient, vo
     assert client.send(TRACK, 5.0).status == 200
 
 
-def test_nothing_that_json_cannot_say_leaves(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
-    client.send(Request("POST", "/v1/customers", {"source_id": "\ud800 \x00"}, "c", idempotent=True), 5.0)
-    assert voucherify.calls[0].body == b'{"source_id":"\\ud800 \\u0000"}'
-    assert json.loads(voucherify.calls[0].body) == {"source_id": "\ud800 \x00"}
+def test_nothing_that_utf_8_cannot_say_leaves(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+    client.send(Request("POST", "/v1/customers", {"source_id": "\ud83e \x00 🦊"}, "c", idempotent=True), 5.0)
+    assert voucherify.calls[0].body == '{"source_id":"? \\u0000 🦊"}'.encode()

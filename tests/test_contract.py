@@ -1,0 +1,42 @@
+"""Every body that a mapping case expects is one that Voucherify publishes; `tests/conftest.py` checks what is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract import assert_published
+
+REQUESTS = [
+    pytest.param(case["request"], id=f"{path.stem}: {case['name']}")
+    for path in sorted(Path(__file__).parent.glob("mapping/cases/*.json"))
+    for case in json.loads(path.read_text("utf-8"))
+    if "request" in case
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_an_expected_request_is_one_that_voucherify_publishes(request_: dict[str, Any]) -> None:
+    assert request_["method"] == "POST"
+    assert_published(request_["path"], request_["body"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/customers", {"source_id": "u", "firstName": "Ada"}),
+        ("/v1/customers", {"source_id": 1}),
+        ("/v1/customers", {"source_id": "u", "address": {"street": "x"}}),
+        ("/v1/customers", {"source_id": "u", "metadata": "x"}),
+        ("/v1/events", {"event": "", "customer": {"source_id": "u"}}),
+        ("/v1/events", {"event": "x" * 301, "customer": {"source_id": "u"}}),
+        ("/v1/events", {"event": "e", "customer": {}}),
+        ("/v1/events", {"event": "e", "customer": {"source_id": "u"}, "referral": {"referrer_id": "r"}}),
+    ],
+)
+def test_the_contract_can_be_broken(path: str, body: dict[str, Any]) -> None:
+    with pytest.raises(Exception):  # noqa: B017, PT011 -- the SDK's own errors are many
+        assert_published(path, body)
