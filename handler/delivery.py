@@ -1,15 +1,21 @@
-"""Events to Voucherify, one after the other, until the time is used up."""
+"""Events to Voucherify: customers in parallel, one customer's events in their order, until the time is used up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+import threading
+import time
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
+from handler.deduplication import Claim, Deduplication
 from handler.outcome import (
+    CREDENTIALS_REFUSED,
     EVENT_TOO_LARGE,
+    IN_PROGRESS,
     OUT_OF_TIME,
+    AmbiguousTrack,
     Failure,
     failure_of_answer,
     failure_of_bug,
@@ -17,13 +23,16 @@ from handler.outcome import (
     failure_of_no_answer,
     failure_while_halted,
 )
+from handler.pace import Pace
+from handler.pool import Pool
 from handler.voucherify import Answer, NoAnswer
 from mapping import EventMapping, InvalidEvent, LeftOut, Request, Skip, map_event, message_id_of
 
 # A call that could not even connect in what is left is not begun.
 MIN_CALL_SECONDS = 0.1
 
-Send = Callable[[Request, float], Answer]
+# A claim holds for the time of the call and for writing down what came of it.
+CLAIM_MARGIN_SECONDS = 5.0
 
 
 class Fate(StrEnum):
@@ -38,67 +47,209 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one raw event. `failure` says why it is queued or rejected, `skip_reason` why it is skipped."""
+    """What became of one raw event. `failure` says why it is queued or rejected, `skip_reason` why it is skipped.
+
+    `unguarded`: it was delivered without the ledger, which could not be reached. `seconds` is how long its call took.
+    """
 
     event: Any
     fate: Fate
     failure: Failure | None = None
     skip_reason: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    unguarded: bool = False
+    seconds: float | None = None
 
     @property
     def message_id(self) -> str | None:
         return message_id_of(self.event)
 
 
-class Delivery:
-    """Delivers raw events with one shop's mapping.
+class Project(Protocol):
+    """One Voucherify project: how to call it, and how fast."""
 
-    `send` calls Voucherify; `time_left` gives the seconds until nothing more may be called.
+    @property
+    def pace(self) -> Pace: ...
+
+    def send(self, request: Request, timeout_seconds: float) -> Answer:
+        """Raises NoAnswer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a shop wants: its mapping, and what becomes of a track that may have been applied."""
+
+    mapping: EventMapping
+    ambiguous_track: AmbiguousTrack
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A request that waits for its call, by the place of its event."""
+
+    place: int
+    event: Any
+    request: Request
+
+
+class Delivery:
+    """Delivers raw events to one project.
+
+    `reload` gives the project under its newest settings where those are others, once its keys were refused, else None.
+    `ledger` is None where there is no deduplication. `patient` waits for the next window of calls.
     """
 
-    def __init__(self, mapping: EventMapping, send: Send, time_left: Callable[[], float]) -> None:
-        self._mapping = mapping
-        self._send = send
-        self._time_left = time_left
+    def __init__(
+        self,
+        policy: Policy,
+        project: Project,
+        reload: Callable[[], Project | None],
+        ledger: Deduplication | None,
+        pool: Pool,
+        *,
+        patient: bool,
+    ) -> None:
+        self._policy = policy
+        self._project = project
+        self._reload = reload
+        self._ledger = ledger
+        self._pool = pool
+        self._patient = patient
         self._halted_by: Failure | None = None
+        self._reloading = threading.Lock()
+        self._reloaded = False
 
-    def deliver(self, events: Iterable[Any], too_large: Container[int] = ()) -> list[Result]:
-        """The result of each event, in their order. What could not be stored, by its place, is not even tried."""
-        return [
-            Result(event, Fate.REJECTED, EVENT_TOO_LARGE) if index in too_large else self._deliver(event)
-            for index, event in enumerate(events)
-        ]
+    def deliver(
+        self,
+        events: Sequence[Any],
+        time_left: Callable[[int], float],
+        too_large: Container[int] = (),
+    ) -> list[Result]:
+        """The result of each event, in their order.
 
-    def _deliver(self, event: Any) -> Result:
+        `time_left` gives the seconds until nothing more may be called, with so many events yet to be called: what is
+        not called must be stored. What could not be stored, by its place, is not even tried.
+        """
+        results: dict[int, Result] = {}
+        chains: dict[str, list[_Planned]] = {}
+        for place, event in enumerate(events):
+            planned = self._plan(place, event, place in too_large)
+            if isinstance(planned, Result):
+                results[place] = planned
+            else:
+                chains.setdefault(planned.request.customer, []).append(planned)
+
+        uncalled = _Countdown(sum(map(len, chains.values())))
+
+        def deliver_chain(chain: list[_Planned]) -> None:
+            for planned in chain:
+                results[planned.place] = self._deliver(planned, lambda: time_left(uncalled.count))
+                uncalled.decrease()
+
+        self._pool.map(deliver_chain, list(chains.values()))
+        return [results[place] for place in range(len(events))]
+
+    def _plan(self, place: int, event: Any, too_large: bool) -> _Planned | Result:
+        """The request that an event becomes, or its result where it becomes none."""
+        if too_large:
+            return Result(event, Fate.REJECTED, EVENT_TOO_LARGE)
         try:
-            mapped = map_event(event, self._mapping)
-            if isinstance(mapped, Skip):
-                return Result(event, Fate.SKIPPED, skip_reason=mapped.reason)
-            failure = self._call(mapped)
-            left_out = mapped.left_out
+            mapped = map_event(event, self._policy.mapping)
         except InvalidEvent as error:
-            failure, left_out = failure_of_invalid_event(error), ()
+            return Result(event, Fate.REJECTED, failure_of_invalid_event(error))
         except Exception as error:
-            failure, left_out = failure_of_bug(error), ()
-        return Result(event, _fate(failure), failure, left_out=left_out)
+            return Result(event, Fate.QUEUED, failure_of_bug(error))
+        if isinstance(mapped, Skip):
+            return Result(event, Fate.SKIPPED, skip_reason=mapped.reason)
+        return _Planned(place, event, mapped)
 
-    def _call(self, request: Request) -> Failure | None:
-        if self._halted_by:
-            return failure_while_halted(self._halted_by)
-        time_left = self._time_left()
-        if time_left < MIN_CALL_SECONDS:
-            return OUT_OF_TIME
+    def _deliver(self, planned: _Planned, time_left: Callable[[], float]) -> Result:
         try:
-            failure = failure_of_answer(self._send(request, time_left), request)
+            return self._deliver_at_its_turn(planned, time_left)
+        except Exception as error:
+            return _result(planned, failure_of_bug(error))
+
+    def _deliver_at_its_turn(self, planned: _Planned, time_left: Callable[[], float]) -> Result:
+        if self._halted_by:
+            return _result(planned, failure_while_halted(self._halted_by))
+        pace = self._project.pace
+        if closed := pace.acquire(time_left, patient=self._patient):
+            return _result(planned, closed)
+        call = _Call()
+        try:
+            return self._deliver_once(planned, call, time_left)
+        finally:
+            pace.release(call.answer, call.failure)
+
+    def _deliver_once(self, planned: _Planned, call: _Call, time_left: Callable[[], float]) -> Result:
+        """Call Voucherify between claiming the event in the ledger and keeping or releasing it, if it is a track."""
+        if time_left() < MIN_CALL_SECONDS:
+            return _result(planned, OUT_OF_TIME)
+        message_id = None if planned.request.idempotent else message_id_of(planned.event)
+        if not (self._ledger and message_id):
+            self._call(planned.request, call, time_left)
+            return _result(planned, call.failure, call)
+        claim = self._ledger.claim(message_id, time_left() + CLAIM_MARGIN_SECONDS)
+        if claim is Claim.DELIVERED:
+            return Result(planned.event, Fate.DUPLICATE)
+        if claim is Claim.IN_PROGRESS:
+            return _result(planned, IN_PROGRESS)
+        self._call(planned.request, call, time_left)
+        settle = self._ledger.release if call.failure else self._ledger.keep
+        is_settled = settle(message_id)
+        return _result(planned, call.failure, call, unguarded=claim is Claim.UNGUARDED or not is_settled)
+
+    def _call(self, request: Request, call: _Call, time_left: Callable[[], float]) -> None:
+        project = self._project
+        self._send(project, request, call, time_left)
+        if call.failure and call.failure.code == CREDENTIALS_REFUSED and (other := self._other_than(project)):
+            self._send(other, request, call, time_left)
+        if call.failure and call.failure.halts:
+            self._halted_by = call.failure
+
+    def _send(self, project: Project, request: Request, call: _Call, time_left: Callable[[], float]) -> None:
+        started = time.monotonic()
+        try:
+            call.answer = project.send(request, time_left())
+            call.failure = failure_of_answer(call.answer, request)
         except NoAnswer as error:
-            failure = failure_of_no_answer(error, request)
-        if failure and failure.halts:
-            self._halted_by = failure
-        return failure
+            call.failure = failure_of_no_answer(error, request, self._policy.ambiguous_track)
+        call.seconds = time.monotonic() - started
+
+    def _other_than(self, refused: Project) -> Project | None:
+        """The project under settings read again, once, where its keys are no longer those that were refused."""
+        with self._reloading:
+            if self._project is refused and not self._reloaded:
+                self._reloaded = True
+                self._project = self._reload() or refused
+            return self._project if self._project is not refused else None
 
 
-def _fate(failure: Failure | None) -> Fate:
-    if failure is None:
-        return Fate.DELIVERED
-    return Fate.REJECTED if failure.permanent else Fate.QUEUED
+@dataclass(slots=True)
+class _Call:
+    """What came of a call, if one was made."""
+
+    answer: Answer | None = None
+    failure: Failure | None = None
+    seconds: float | None = None
+
+
+class _Countdown:
+    """How many events are yet to be called. Thread-safe."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._lock = threading.Lock()
+
+    def decrease(self) -> None:
+        with self._lock:
+            self.count -= 1
+
+
+def _result(
+    planned: _Planned, failure: Failure | None, call: _Call | None = None, *, unguarded: bool = False
+) -> Result:
+    fate = Fate.DELIVERED if failure is None else Fate.REJECTED if failure.permanent else Fate.QUEUED
+    left_out = planned.request.left_out
+    seconds = call.seconds if call else None
+    return Result(planned.event, fate, failure, left_out=left_out, unguarded=unguarded, seconds=seconds)

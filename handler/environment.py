@@ -13,15 +13,21 @@ T = TypeVar("T", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The names are those of the variables; times are in the unit that the name says."""
+    """The names are those of the variables; times are in the unit that the name says.
+
+    Without a `deduplication_table` there is no deduplication.
+    """
 
     service_name: str
+    metrics_namespace: str
     settings_path: str
     retry_queue_url: str
     dead_letter_queue_url: str
+    deduplication_table: str
     response_budget_seconds: float
     settings_ttl_seconds: float
     voucherify_concurrency: int
+    retry_hours: float
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Environment:
@@ -45,12 +51,15 @@ class Environment:
 
         environment = cls(
             service_name=variables.get("POWERTOOLS_SERVICE_NAME") or "voucherify-destination",
+            metrics_namespace=variables.get("POWERTOOLS_METRICS_NAMESPACE") or "VoucherifyDestination",
             settings_path="/" + (variables.get("SETTINGS_PATH") or "voucherify-destination").strip("/ "),
             retry_queue_url=required("RETRY_QUEUE_URL"),
             dead_letter_queue_url=required("DEAD_LETTER_QUEUE_URL"),
+            deduplication_table=variables.get("DEDUPLICATION_TABLE", "").strip(),
             response_budget_seconds=number("RESPONSE_BUDGET_SECONDS", default=3.0, least=1.0),
             settings_ttl_seconds=number("SETTINGS_TTL_SECONDS", default=60.0, least=0.0),
             voucherify_concurrency=number("VOUCHERIFY_CONCURRENCY", default=16, least=1),
+            retry_hours=number("RETRY_HOURS", default=24.0, least=0.0),
         )
         if faults:
             raise FaultyEnvironment(faults)

@@ -91,3 +91,7 @@ class FaultyEnvironment(Exception):
 
     def __str__(self) -> str:
         return "; ".join(self.faults)
+
+
+class UnreadableRecord(Exception):
+    """A message that is no failure record: somebody else has put it into the queue."""

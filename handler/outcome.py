@@ -7,11 +7,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from handler.voucherify import Answer, NoAnswer, VoucherifyError
 from mapping import InvalidEvent, Request
 
+CREDENTIALS_REFUSED = "credentials_refused"
+PLAN_USED_UP = "plan_used_up"
+
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class AmbiguousTrack(StrEnum):
+    """The setting `ambiguousTrack`: what becomes of a track that may have been applied."""
+
+    RETRY = "retry"
+    DEAD_LETTER = "deadLetter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +31,8 @@ class Failure:
 
     `stage`, `code` and `message` are those of the failure record. `reason` may be answered and logged: it holds
     nothing of the event; `detail` is what Voucherify said and may quote it. `permanent`: no retry can help. `loud`:
-    only the operator can mend it. `halts`: every other call would fail the same way. `called` counts the attempt.
+    only the operator can mend it. `halts`: every other call would fail the same way. `waits`: for the plan to allow
+    it, which costs no attempt. `called`: an attempt was made.
     """
 
     stage: str
@@ -30,6 +42,7 @@ class Failure:
     permanent: bool = False
     loud: bool = False
     halts: bool = False
+    waits: bool = False
     called: bool = False
 
     @property
@@ -45,27 +58,28 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
     reason = f"Voucherify answered {_name(status, error)}"
 
     def failure(code: str, **consequence: bool) -> Failure:
-        return Failure("deliver", code, reason, _detail(error), called=True, **consequence)
+        return Failure("deliver", code, reason, _detail(error), called="waits" not in consequence, **consequence)
 
     if 300 <= status < 400 or (status in {404, 405} and error is None):
         return failure("wrong_api_url", loud=True, halts=True)
     if status in {401, 403}:
-        return failure("credentials_refused", loud=True, halts=True)
+        return failure(CREDENTIALS_REFUSED, loud=True, halts=True)
     if status == 402 or (status == 429 and answer.headers.get("X-Rate-Limit-Type") == "api_calls_cycle"):
-        return failure("plan_used_up", loud=True, halts=True)
+        return failure(PLAN_USED_UP, loud=True, halts=True, waits=True)
     if status == 429:
-        return failure("rate_limited", halts=True)
+        return failure("rate_limited", halts=True, waits=True)
     # A customer is an upsert: a conflict is another upsert at the same time.
     may_succeed = status in {408, 423, 425} or (status == 409 and request.idempotent)
     return failure(f"voucherify_{status}", permanent=400 <= status < 500 and not may_succeed)
 
 
-def failure_of_no_answer(error: NoAnswer, request: Request) -> Failure:
-    """What a missing answer means: a retry, with a word where the event may have been applied all the same."""
+def failure_of_no_answer(error: NoAnswer, request: Request, ambiguous_track: AmbiguousTrack) -> Failure:
+    """What a missing answer means: a retry; or what the shop wants where a track may have been applied."""
     reason = f"no answer from Voucherify: {error.problem}"
-    if error.sent and not request.idempotent:
-        reason += "; the event may have been applied"
-    return Failure("deliver", error.code, reason, called=True)
+    if not error.sent or request.idempotent:
+        return Failure("deliver", error.code, reason, called=True)
+    reason += "; the event may have been applied"
+    return Failure("deliver", error.code, reason, called=True, permanent=ambiguous_track is AmbiguousTrack.DEAD_LETTER)
 
 
 def failure_of_invalid_event(error: InvalidEvent) -> Failure:
@@ -91,9 +105,14 @@ EVENT_TOO_LARGE = Failure(
 OUT_OF_TIME = Failure("deliver", "out_of_time", "the time to answer in was used up before the event's turn")
 
 
+WINDOW_USED_UP = Failure("deliver", "rate_limited", "the calls of this window are used up", waits=True)
+
+IN_PROGRESS = Failure("deduplicate", "in_progress", "another delivery of the same messageId is under way")
+
+
 def failure_while_halted(cause: Failure) -> Failure:
     """The event was not tried, because `cause` said that every call would fail now."""
-    return Failure("deliver", cause.code, f"not tried, since {cause.reason}", loud=cause.loud)
+    return Failure("deliver", cause.code, f"not tried, since {cause.reason}", loud=cause.loud, waits=cause.waits)
 
 
 def _name(status: int, error: VoucherifyError | None) -> str:

@@ -7,15 +7,19 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.errors import NotStored
+from handler.errors import NotStored, UnreadableRecord
 from handler.outcome import Failure
+from handler.pool import Pool
+from handler.strict_json import DECODER
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH_ENTRIES = 10
 MAX_BATCH_BYTES = 1024 * 1024
+MAX_DELAY_SECONDS = 15 * 60
+MAX_HIDDEN_SECONDS = 11 * 60 * 60  # SQS allows 12 hours from when the message was received
 
 # What the record and its attributes add to the event, at most: a failure message takes up to 12 bytes a character.
 MAX_MESSAGE_CHARACTERS = 1000
@@ -33,13 +39,33 @@ _SENDS_PER_QUEUE = 2
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """An event that was not delivered, and why. `first_failed_at` is in UTC; `attempts` counts calls to Voucherify."""
+    """An event that was not delivered, and why.
+
+    `first_failed_at` is in UTC; `attempts` counts calls to Voucherify; `delay_seconds` hides it in the queue at first.
+    """
 
     event: Any
     source: str
     attempts: int
     first_failed_at: datetime
     failure: Failure
+    delay_seconds: int = 0
+
+    @classmethod
+    def from_message(cls, body: str) -> FailureRecord:
+        """The record in a message's body. Raises UnreadableRecord for what this function has not written."""
+        try:
+            record = DECODER.decode(body)
+            failure = record["failure"]
+            return cls(
+                event=record["event"],
+                source=str(record["source"]),
+                attempts=int(record["attempts"]),
+                first_failed_at=datetime.fromisoformat(record["firstFailedAt"]),
+                failure=Failure(str(failure["stage"]), str(failure["code"]), str(failure["message"])),
+            )
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UnreadableRecord(type(error).__name__) from error
 
     def to_message(self) -> tuple[str, dict[str, Any]]:
         """The body, ASCII-escaped JSON, and the attributes of the SQS message."""
@@ -82,10 +108,13 @@ def _without_payload(event: object) -> dict[str, str]:
 class Queues:
     """Stores failure records: what may succeed later in the retry queue, what cannot in the dead-letter queue."""
 
-    def __init__(self, sqs: Callable[[], SQSClient], retry_queue_url: str, dead_letter_queue_url: str) -> None:
+    def __init__(
+        self, sqs: Callable[[], SQSClient], retry_queue_url: str, dead_letter_queue_url: str, pool: Pool
+    ) -> None:
         self._sqs = sqs
         self._retry_queue_url = retry_queue_url
         self._dead_letter_queue_url = dead_letter_queue_url
+        self._pool = pool
 
     def store(self, records: Sequence[FailureRecord]) -> None:
         """Store every record, in the other queue where its own takes it not. Raises NotStored where neither does."""
@@ -96,11 +125,39 @@ class Queues:
         if left:
             raise NotStored(f"{len(left)} of {len(records)} events could be stored in neither queue")
 
+    def bury(self, records: Sequence[FailureRecord]) -> list[FailureRecord]:
+        """Store records in the dead-letter queue; the ones that it did not take come back."""
+        return self._send(self._dead_letter_queue_url, records)
+
+    def postpone(self, seconds_by_receipt: Mapping[str, int]) -> None:
+        """Hide received messages of the retry queue, by their receipt handles, for so many seconds from now.
+
+        Where that fails a message is visible again after the queue's own time: later or sooner, and not lost.
+        """
+        entries = list(seconds_by_receipt.items())
+        batches = [entries[start : start + MAX_BATCH_ENTRIES] for start in range(0, len(entries), MAX_BATCH_ENTRIES)]
+        self._pool.map(self._hide, batches)
+
+    def _hide(self, batch: Sequence[tuple[str, int]]) -> None:
+        with suppress(ClientError, BotoCoreError):
+            self._sqs().change_message_visibility_batch(
+                QueueUrl=self._retry_queue_url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": min(seconds, MAX_HIDDEN_SECONDS)}
+                    for number, (receipt, seconds) in enumerate(batch)
+                ],
+            )
+
     def _send(self, queue_url: str, records: Sequence[FailureRecord]) -> list[FailureRecord]:
         """Send records to one queue; the ones that it did not take come back."""
         left = list(records)
         for _ in range(_SENDS_PER_QUEUE):
-            left = [record for batch in _batches(left) for record in self._send_batch(queue_url, batch)]
+            batches = list(_batches(left))
+            left = [
+                record
+                for refused in self._pool.map(partial(self._send_batch, queue_url), batches)
+                for record in refused
+            ]
             if not left:
                 break
         return left
@@ -142,7 +199,13 @@ def _message(entry_id: str, record: FailureRecord) -> _Message:
     body, attributes = record.to_message()
     # A message's size is its body's and its attributes' names, types and values.
     size = len(body) + sum(len(name) + sum(map(len, value.values())) for name, value in attributes.items())
-    return _Message(record, {"Id": entry_id, "MessageBody": body, "MessageAttributes": attributes}, size)
+    entry: SendMessageBatchRequestEntryTypeDef = {
+        "Id": entry_id,
+        "MessageBody": body,
+        "MessageAttributes": attributes,
+        "DelaySeconds": min(record.delay_seconds, MAX_DELAY_SECONDS),
+    }
+    return _Message(record, entry, size)
 
 
 def _to_json(value: object) -> str:

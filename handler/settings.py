@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.authentication import Secrets
+from handler.delivery import Policy
 from handler.errors import FaultySettings, SettingsUnavailable, Unavailable
+from handler.outcome import AmbiguousTrack
 from handler.strict_json import complaint
 from handler.telemetry import Telemetry
 from mapping import (
@@ -42,6 +45,9 @@ class Parameter(NamedTuple):
     is_list: bool = False
 
 
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Checked settings. `unknown` names the parameters that are none of ours: a typing error, perhaps."""
@@ -50,7 +56,7 @@ class Settings:
     api_key: str = field(repr=False)
     api_token: str = field(repr=False)
     secrets: Secrets = field(repr=False)
-    mapping: EventMapping
+    policy: Policy
     unknown: tuple[str, ...]
 
 
@@ -62,12 +68,15 @@ def check_settings(parameters: Mapping[str, Parameter]) -> Settings:
         api_key=check.header_value("apiKey"),
         api_token=check.header_value("apiToken"),
         secrets=Secrets(check.rotating("sharedSecret"), check.rotating("accessToken")),
-        mapping=EventMapping(
-            identify_disabled=check.flag("identifyDisabled"),
-            identify_rules=check.mapping("identifyMapping", compile_identify_mapping, DEFAULT_IDENTIFY_RULES),
-            track_disabled=check.flag("trackDisabled"),
-            track_events_filter=check.names("trackEventsFilter"),
-            track_rules=check.mapping("trackMapping", compile_track_mapping, DEFAULT_TRACK_RULES),
+        policy=Policy(
+            mapping=EventMapping(
+                identify_disabled=check.flag("identifyDisabled"),
+                identify_rules=check.mapping("identifyMapping", compile_identify_mapping, DEFAULT_IDENTIFY_RULES),
+                track_disabled=check.flag("trackDisabled"),
+                track_events_filter=check.names("trackEventsFilter"),
+                track_rules=check.mapping("trackMapping", compile_track_mapping, DEFAULT_TRACK_RULES),
+            ),
+            ambiguous_track=check.choice("ambiguousTrack", AmbiguousTrack, AmbiguousTrack.RETRY),
         ),
         unknown=tuple(sorted(parameters.keys() - check.known)),
     )
@@ -138,6 +147,14 @@ class _Check:
         if value not in {"true", "false"}:
             self.fault(setting, "must be true or false")
         return value == "true"
+
+    def choice(self, setting: str, kind: type[Choice], default: Choice) -> Choice:
+        value = self._text(setting) or default.value
+        try:
+            return kind(value)
+        except ValueError:
+            self.fault(setting, f"must be {' or '.join(kind)}")
+            return default
 
     def names(self, setting: str) -> frozenset[str]:
         """Names as a StringList or a JSON array of text."""
@@ -227,6 +244,10 @@ class SettingsCache:
         if settings is None or self._clock() - self._read_at >= self._ttl_seconds:
             settings = self._refresh(settings)
         return settings
+
+    def reload(self) -> Settings:
+        """Read them again now. Raises SettingsUnavailable or FaultySettings where there are no good settings yet."""
+        return self._refresh(self._settings)
 
     def _refresh(self, last_good: Settings | None) -> Settings:
         self._read_at = self._clock()

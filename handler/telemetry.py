@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from handler.api_gateway import Reply
 from handler.delivery import Fate, Result
@@ -20,10 +22,15 @@ _MOST_LEFT_OUT = 20
 
 
 class Telemetry:
-    """Writes to a Powertools logger, whose lines are JSON."""
+    """Writes lines to a Powertools logger and metrics in CloudWatch's embedded format, all of them JSON on stdout.
 
-    def __init__(self, logger: Logger) -> None:
+    https://docs.powertools.aws.dev/lambda/python/latest/core/metrics/
+    """
+
+    def __init__(self, logger: Logger, namespace: str, service: str, source: str) -> None:
         self._logger = logger
+        self._new_metrics = partial(EphemeralMetrics, namespace=namespace, service=service)
+        self._source = source
 
     def begin(self, request_id: str) -> None:
         """Every line from here on is this request's."""
@@ -40,8 +47,52 @@ class Telemetry:
                 **{name: fact for name, fact in facts.items() if fact},
             },
         )
+        if cause := facts.get("cause"):
+            self._count({"Refused": 1}, cause=cause)
 
-    def not_delivered(self, result: Result, index: int) -> None:
+    def batch(self, messages: int, kept: int) -> None:
+        """The one line of the worker's batch."""
+        self._logger.info("batch", extra={"messages": messages, "kept": kept})
+
+    def results(self, results: Sequence[Result], ages_seconds: Sequence[float] = ()) -> None:
+        """What became of events, and how old they were where they had waited; how long Voucherify took."""
+        if not results:
+            return
+        metrics = self._metrics()
+        counts = {fate.name.title(): sum(result.fate is fate for result in results) for fate in Fate}
+        counts["Unguarded"] = sum(result.unguarded for result in results)
+        counts["Received"] = 0 if ages_seconds else len(results)
+        for name, count in counts.items():
+            if count:
+                metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+        for result in results:
+            if result.seconds is not None:
+                metrics.add_metric(name="VoucherifyLatency", unit=MetricUnit.Milliseconds, value=result.seconds * 1000)
+        for age in ages_seconds:
+            metrics.add_metric(name="RetryAge", unit=MetricUnit.Seconds, value=age)
+        metrics.flush_metrics()
+        for code, count in Counter(result.failure.code for result in results if result.failure).items():
+            self._count({"NotDelivered": count}, code=code)
+
+    def buried(self, codes: Sequence[str]) -> None:
+        """The worker has given these events up."""
+        for code, count in Counter(codes).items():
+            self._count({"Dead": count}, code=code)
+
+    def _count(self, counts: Mapping[str, int], **dimensions: str) -> None:
+        metrics = self._metrics()
+        for name, value in dimensions.items():
+            metrics.add_dimension(name, value)
+        for name, count in counts.items():
+            metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+        metrics.flush_metrics()
+
+    def _metrics(self) -> EphemeralMetrics:
+        metrics = self._new_metrics()
+        metrics.add_dimension("source", self._source)
+        return metrics
+
+    def not_delivered(self, result: Result, **facts: Any) -> None:
         """The line of an event that is queued or rejected."""
         failure = result.failure
         if failure is None:
@@ -55,7 +106,7 @@ class Telemetry:
                 "code": failure.code,
                 "reason": failure.reason,
                 "message_id": result.message_id,
-                "index": index,
+                **facts,
             },
         )
 
@@ -65,6 +116,11 @@ class Telemetry:
             "settings cannot be used",
             extra={"cause": error.cause, "problem": "" if faults else str(error), "faults": faults},
         )
+        self._count({"SettingsUnusable": 1})
+
+    def unavailable(self, error: Unavailable) -> None:
+        """The worker cannot work, and keeps its batch."""
+        self._logger.error("batch kept", extra={"cause": error.cause, "problem": str(error)})
 
     def unknown_settings(self, names: Iterable[str]) -> None:
         self._logger.warning("parameters that are no settings", extra={"names": list(names)})

@@ -12,6 +12,7 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -38,6 +39,7 @@ class LocalAws:
     url: str
     ssm: SSMClient
     sqs: SQSClient
+    dynamodb: DynamoDBClient
     environment: dict[str, str]
 
     def put_settings(self, settings: Mapping[str, str]) -> None:
@@ -80,6 +82,18 @@ class LocalAws:
             for message in self.messages(queue):
                 self.sqs.delete_message(QueueUrl=self.environment[queue], ReceiptHandle=message["ReceiptHandle"])
 
+    def empty_table(self) -> None:
+        """Forget which track events were delivered."""
+        table = self.environment["DEDUPLICATION_TABLE"]
+        for item in self.dynamodb.scan(TableName=table)["Items"]:
+            self.dynamodb.delete_item(TableName=table, Key={"id": item["id"]})
+
+    def delayed(self, queue: str) -> int:
+        """How many messages of a queue are hidden until their first delay has passed."""
+        name = "ApproximateNumberOfMessagesDelayed"
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.environment[queue], AttributeNames=[name])
+        return int(answer["Attributes"][name])
+
 
 @contextmanager
 def local_aws(port: int = 0) -> Iterator[LocalAws]:
@@ -94,10 +108,14 @@ def local_aws(port: int = 0) -> Iterator[LocalAws]:
         host, bound_port = server.get_host_and_port()
         url = f"http://{host}:{bound_port}"
         os.environ.update({**_CREDENTIALS, "AWS_ENDPOINT_URL": url})
-        sqs, ssm = boto3.client("sqs"), boto3.client("ssm")
-        environment = {"SETTINGS_PATH": SETTINGS_PATH, **_create_queues(sqs), "DEDUPLICATION_TABLE": _create_table()}
+        ssm, sqs, dynamodb = boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb")
+        environment = {
+            "SETTINGS_PATH": SETTINGS_PATH,
+            **_create_queues(sqs),
+            "DEDUPLICATION_TABLE": _create_table(dynamodb),
+        }
         os.environ.update(environment)
-        yield LocalAws(url, ssm, sqs, environment)
+        yield LocalAws(url, ssm, sqs, dynamodb, environment)
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -111,8 +129,8 @@ def _create_queues(sqs: SQSClient) -> dict[str, str]:
     }
 
 
-def _create_table() -> str:
-    table = boto3.client("dynamodb").create_table(
+def _create_table(dynamodb: DynamoDBClient) -> str:
+    table = dynamodb.create_table(
         TableName="DeduplicationTable",
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],

@@ -33,6 +33,7 @@ def system(running_system: LocalSystem) -> Iterator[LocalSystem]:
     intake_in.cache_clear()
     running_system.voucherify.reset()
     running_system.aws.empty_queues()
+    running_system.aws.empty_table()
     running_system.aws.delete_settings()
     running_system.aws.put_settings(running_system.settings)
     yield running_system

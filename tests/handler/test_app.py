@@ -17,6 +17,7 @@ from tests.handler.conftest import ACCESS_TOKEN, Function
 
 IDENTIFY = {"type": "identify", "messageId": "m-1", "userId": "u-1", "traits": {"email": "ada@example.com"}}
 TRACK = {"type": "track", "messageId": "m-2", "userId": "u-1", "event": "Signed Up", "properties": {"name": "Ada"}}
+UNGUARDED = {name: value for name, value in TRACK.items() if name != "messageId"}  # may be delivered again and again
 NOBODYS = {"type": "identify", "messageId": "m-3", "traits": {"email": "nobody@example.com"}}
 UNKNOWN = {"type": "purchase", "messageId": "m-4", "userId": "u-1"}
 PAGE = {"type": "page", "messageId": "m-5", "userId": "u-1"}
@@ -53,10 +54,10 @@ def test_a_batch_is_delivered_in_its_order(function: Function) -> None:
 
 
 def test_every_other_shape_of_a_body_is_delivered_too(function: Function) -> None:
-    assert function.post({"batch": [IDENTIFY, TRACK]}).body == counts(delivered=2)
+    assert function.post({"batch": [IDENTIFY, UNGUARDED]}).body == counts(delivered=2)
 
     first = json.dumps(IDENTIFY).encode()
-    body = b'[{"json": ' + first + b'}, {"json": ' + json.dumps(TRACK).encode() + b"}]"
+    body = b'[{"json": ' + first + b'}, {"json": ' + json.dumps(UNGUARDED).encode() + b"}]"
     assert function.send(body, {"X-Signature": sign(first)}).body == counts(delivered=2)
 
     packed = gzip.compress(first)
@@ -69,7 +70,7 @@ def test_an_empty_batch_has_nothing_to_deliver(function: Function) -> None:
     assert function.post({"batch": []}).body == counts()
 
 
-@pytest.mark.parametrize("status", [408, 423, 425, 429, 500, 503, 401, 402, 403, 302])
+@pytest.mark.parametrize("status", [408, 423, 425, 500, 503, 401, 403, 302])
 def test_what_may_succeed_later_is_in_the_retry_queue(function: Function, status: int) -> None:
     function.voucherify.next(Fault(status))
     answer = function.post(TRACK)
@@ -172,10 +173,10 @@ def test_one_stored_event_makes_it_202_whatever_else_happened(function: Function
     assert answer.body["message"] == "1 of 4 events stored for a later retry; 1 of 4 events rejected for good"
 
 
-@pytest.mark.parametrize("status", [429, 401, 402, 302])
+@pytest.mark.parametrize("status", [401, 403, 302])
 def test_after_an_answer_that_every_call_would_get_nothing_more_is_sent(function: Function, status: int) -> None:
     function.voucherify.next(None, Fault(status))
-    answer = function.post_batch([IDENTIFY, TRACK, TRACK, TRACK])
+    answer = function.post_batch([IDENTIFY, UNGUARDED, UNGUARDED, UNGUARDED])
     assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (202, 1, 3)
     assert len(function.sent) == 2
     assert sorted(record["attempts"] for record in function.retries) == [0, 0, 1]
@@ -278,7 +279,7 @@ def test_inside_a_batch_such_an_event_is_dead_without_its_payload_and_its_neighb
 
 
 def test_many_events_that_are_large_only_together_are_delivered(function: Function) -> None:
-    events = [{**TRACK, "properties": {"x": "x" * 400_000}} for _ in range(5)]
+    events = [{**UNGUARDED, "properties": {"x": "x" * 400_000}} for _ in range(5)]
     assert function.post_batch(events).body == counts(delivered=5)
 
 
@@ -332,7 +333,7 @@ def test_what_can_be_stored_in_neither_queue_is_503(function: Function, monkeypa
 def test_what_is_not_done_in_time_is_stored(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "1")
     function.voucherify.next(None, Fault(delay=60))
-    answer = function.post_batch([IDENTIFY, TRACK, IDENTIFY, TRACK])
+    answer = function.post_batch([IDENTIFY, UNGUARDED, IDENTIFY, UNGUARDED])
     assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (202, 1, 3)
     assert sorted(record["failure"]["code"] for record in function.retries) == [
         "out_of_time",

@@ -13,12 +13,15 @@ QUEUES = {"RETRY_QUEUE_URL": "https://sqs.example/r", "DEAD_LETTER_QUEUE_URL": "
 def test_only_the_queues_have_no_default() -> None:
     assert Environment.read(QUEUES) == Environment(
         service_name="voucherify-destination",
+        metrics_namespace="VoucherifyDestination",
         settings_path="/voucherify-destination",
         retry_queue_url="https://sqs.example/r",
         dead_letter_queue_url="https://sqs.example/d",
+        deduplication_table="",
         response_budget_seconds=3.0,
         settings_ttl_seconds=60.0,
         voucherify_concurrency=16,
+        retry_hours=24.0,
     )
 
 
@@ -27,6 +30,9 @@ def test_every_variable_is_read() -> None:
         {
             **QUEUES,
             "POWERTOOLS_SERVICE_NAME": "shop",
+            "POWERTOOLS_METRICS_NAMESPACE": "Shop",
+            "DEDUPLICATION_TABLE": "ledger",
+            "RETRY_HOURS": "48",
             "SETTINGS_PATH": "/shop/segment/",
             "RESPONSE_BUDGET_SECONDS": "2.5",
             "SETTINGS_TTL_SECONDS": "0",
@@ -34,6 +40,9 @@ def test_every_variable_is_read() -> None:
         }
     )
     assert environment.service_name == "shop"
+    assert environment.metrics_namespace == "Shop"
+    assert environment.deduplication_table == "ledger"
+    assert environment.retry_hours == 48.0
     assert environment.settings_path == "/shop/segment"
     assert environment.response_budget_seconds == 2.5
     assert environment.settings_ttl_seconds == 0.0

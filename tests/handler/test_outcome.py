@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handler.outcome import (
+    AmbiguousTrack,
     Failure,
     failure_of_answer,
     failure_of_bug,
@@ -21,9 +22,9 @@ TRACK = Request("POST", "/v1/events", {}, "c", idempotent=False)
 
 ERROR = VoucherifyError("some_key", "What happened", "more of it", "v-1")
 
-RETRY: dict[str, Any] = {"permanent": False, "loud": False, "halts": False}
-LOUD: dict[str, Any] = {"permanent": False, "loud": True, "halts": True}
-REJECTED: dict[str, Any] = {"permanent": True, "loud": False, "halts": False}
+RETRY: dict[str, Any] = {"permanent": False, "loud": False, "halts": False, "waits": False}
+LOUD: dict[str, Any] = {**RETRY, "loud": True, "halts": True}
+REJECTED: dict[str, Any] = {**RETRY, "permanent": True}
 
 
 def failure_of(
@@ -47,7 +48,7 @@ def test_any_2xx_is_delivered_whatever_the_body(status: int, error: VoucherifyEr
         (408, ERROR, "voucherify_408", RETRY),
         (423, ERROR, "voucherify_423", RETRY),
         (425, None, "voucherify_425", RETRY),
-        (429, ERROR, "rate_limited", {**RETRY, "halts": True}),
+        (429, ERROR, "rate_limited", {**RETRY, "halts": True, "waits": True}),
         (500, None, "voucherify_500", RETRY),
         (501, ERROR, "voucherify_501", RETRY),
         (503, ERROR, "voucherify_503", RETRY),
@@ -56,7 +57,7 @@ def test_any_2xx_is_delivered_whatever_the_body(status: int, error: VoucherifyEr
         (401, ERROR, "credentials_refused", LOUD),
         (401, None, "credentials_refused", LOUD),
         (403, ERROR, "credentials_refused", LOUD),
-        (402, ERROR, "plan_used_up", LOUD),
+        (402, ERROR, "plan_used_up", {**LOUD, "waits": True}),
         (301, None, "wrong_api_url", LOUD),
         (302, ERROR, "wrong_api_url", LOUD),
         (308, None, "wrong_api_url", LOUD),
@@ -76,7 +77,7 @@ def test_every_other_status_is_a_retry_a_loud_retry_or_a_rejection(
     status: int, error: VoucherifyError | None, code: str, consequences: dict[str, bool]
 ) -> None:
     failure = failure_of(status, error=error)
-    assert (failure.stage, failure.code, failure.called) == ("deliver", code, True)
+    assert (failure.stage, failure.code, failure.called) == ("deliver", code, not failure.waits)
     assert {name: getattr(failure, name) for name in consequences} == consequences
 
 
@@ -101,19 +102,24 @@ def test_a_key_that_is_no_key_stays_out_of_the_answer(key: str) -> None:
     assert failure_of(400, error=ERROR._replace(key=key)).reason == "Voucherify answered 400"
 
 
-@pytest.mark.parametrize(
-    ("request_", "sent", "reason"),
-    [
-        (IDENTIFY, True, "no answer from Voucherify: too late"),
-        (TRACK, False, "no answer from Voucherify: too late"),
-        (TRACK, True, "no answer from Voucherify: too late; the event may have been applied"),
-    ],
-)
-def test_no_answer_is_a_retry_that_says_when_a_track_may_have_been_applied(
-    request_: Request, sent: bool, reason: str
+@pytest.mark.parametrize("ambiguous_track", AmbiguousTrack)
+@pytest.mark.parametrize(("request_", "sent"), [(IDENTIFY, True), (IDENTIFY, False), (TRACK, False)])
+def test_no_answer_is_a_retry_where_nothing_can_have_been_applied_twice(
+    request_: Request, sent: bool, ambiguous_track: AmbiguousTrack
 ) -> None:
-    failure = failure_of_no_answer(NoAnswer("voucherify_timeout", "too late", sent=sent), request_)
-    assert failure == Failure("deliver", "voucherify_timeout", reason, called=True)
+    failure = failure_of_no_answer(NoAnswer("voucherify_timeout", "too late", sent=sent), request_, ambiguous_track)
+    assert failure == Failure("deliver", "voucherify_timeout", "no answer from Voucherify: too late", called=True)
+
+
+@pytest.mark.parametrize(
+    ("ambiguous_track", "permanent"), [(AmbiguousTrack.RETRY, False), (AmbiguousTrack.DEAD_LETTER, True)]
+)
+def test_a_track_that_may_have_been_applied_is_what_the_shop_wants_and_says_so(
+    ambiguous_track: AmbiguousTrack, permanent: bool
+) -> None:
+    failure = failure_of_no_answer(NoAnswer("voucherify_timeout", "too late", sent=True), TRACK, ambiguous_track)
+    assert failure.permanent is permanent
+    assert failure.reason == "no answer from Voucherify: too late; the event may have been applied"
 
 
 def test_an_error_of_ours_is_a_loud_retry_that_names_its_place_and_not_its_text() -> None:
@@ -127,5 +133,5 @@ def test_an_error_of_ours_is_a_loud_retry_that_names_its_place_and_not_its_text(
 
 def test_an_event_that_was_not_tried_costs_no_attempt() -> None:
     failure = failure_while_halted(failure_of(429))
-    assert (failure.code, failure.called, failure.permanent) == ("rate_limited", False, False)
+    assert (failure.code, failure.called, failure.permanent, failure.waits) == ("rate_limited", False, False, True)
     assert failure.reason == "not tried, since Voucherify answered 429 some_key"

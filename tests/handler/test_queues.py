@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from handler.errors import NotStored
 from handler.outcome import Failure
+from handler.pool import Pool
 from handler.queues import MAX_BATCH_BYTES, MAX_EVENT_BYTES, FailureRecord, Queues, is_storable
 from local.aws import LocalAws
 from local.http_server import HttpRequest, HttpServer, Reply
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 RETRY = Failure("deliver", "voucherify_503", "Voucherify answered 503", called=True)
 REJECTED = Failure("map", "customer_id_missing", "userId is missing", permanent=True)
+POOL = Pool(4)
 AT = datetime(2026, 12, 2, 0, 30, 8, 276_000, UTC)
 
 
@@ -32,7 +34,7 @@ def record(event: Any, failure: Failure = RETRY) -> FailureRecord:
 
 @pytest.fixture
 def queues(aws: LocalAws) -> Queues:
-    return Queues(lambda: aws.sqs, aws.environment["RETRY_QUEUE_URL"], aws.environment["DEAD_LETTER_QUEUE_URL"])
+    return Queues(lambda: aws.sqs, aws.environment["RETRY_QUEUE_URL"], aws.environment["DEAD_LETTER_QUEUE_URL"], POOL)
 
 
 def test_a_record_is_stored_as_the_contract_has_it(queues: Queues, aws: LocalAws) -> None:
@@ -103,18 +105,18 @@ def test_of_an_event_that_no_message_can_hold_who_and_what_is_kept_and_no_type(
 def test_where_one_queue_is_gone_the_other_takes_its_records(aws: LocalAws) -> None:
     gone = aws.environment["RETRY_QUEUE_URL"] + "-gone"
     there = aws.environment["DEAD_LETTER_QUEUE_URL"]
-    Queues(lambda: aws.sqs, gone, there).store([record({"n": 1})])
+    Queues(lambda: aws.sqs, gone, there, POOL).store([record({"n": 1})])
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [1]
 
     aws.empty_queues()
-    Queues(lambda: aws.sqs, there, gone).store([record({"n": 2}, REJECTED)])
+    Queues(lambda: aws.sqs, there, gone, POOL).store([record({"n": 2}, REJECTED)])
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [2]
 
 
 def test_where_both_are_gone_nothing_is_said_to_be_stored(aws: LocalAws) -> None:
     gone = aws.environment["RETRY_QUEUE_URL"] + "-gone"
     with pytest.raises(NotStored, match="2 of 2 events could be stored in neither queue"):
-        Queues(lambda: aws.sqs, gone, gone).store([record({"n": 1}), record({"n": 2}, REJECTED)])
+        Queues(lambda: aws.sqs, gone, gone, POOL).store([record({"n": 1}), record({"n": 2}, REJECTED)])
 
 
 @contextmanager
@@ -152,7 +154,7 @@ def test_entries_that_sqs_names_as_failed_are_sent_again_and_only_those() -> Non
         return bodies[::2] if len(asked) == 1 else bodies
 
     with sqs_that(first_takes_half) as sqs:
-        Queues(lambda: sqs, "http://retry", "http://dead").store([record({"n": number}) for number in range(5)])
+        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": number}) for number in range(5)])
     assert asked == [[0, 1, 2, 3, 4], [1, 3]]
 
 
@@ -164,10 +166,10 @@ def test_what_a_queue_refuses_twice_goes_to_the_other() -> None:
         return bodies if queue == "http://dead" else bodies[:1]
 
     with sqs_that(only_dead) as sqs:
-        Queues(lambda: sqs, "http://retry", "http://dead").store([record({"n": number}) for number in range(3)])
+        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": number}) for number in range(3)])
     assert asked == [("http://retry", 3), ("http://retry", 2), ("http://dead", 1)]
 
 
 def test_a_200_that_names_nothing_has_stored_nothing() -> None:
     with sqs_that(lambda queue, bodies: []) as sqs, pytest.raises(NotStored):
-        Queues(lambda: sqs, "http://retry", "http://dead").store([record({"n": 1})])
+        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": 1})])

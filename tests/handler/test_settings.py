@@ -12,7 +12,9 @@ from aws_lambda_powertools.logging import Logger
 from botocore.config import Config
 
 from handler.authentication import Secrets
+from handler.delivery import Policy
 from handler.errors import FaultySettings, SettingsUnavailable
+from handler.outcome import AmbiguousTrack
 from handler.settings import Parameter, Settings, SettingsCache, check_settings, read_parameters
 from handler.telemetry import Telemetry
 from local.aws import SETTINGS_PATH, LocalAws
@@ -41,7 +43,7 @@ def test_the_required_ones_are_enough_and_the_rest_has_defaults() -> None:
         api_key="key",
         api_token="token",
         secrets=Secrets(("secret",), ()),
-        mapping=EventMapping(),
+        policy=Policy(EventMapping(), AmbiguousTrack.RETRY),
         unknown=(),
     )
 
@@ -59,17 +61,19 @@ def test_every_setting_is_read() -> None:
             "trackDisabled": "false",
             "trackEventsFilter": '["Order Completed", "Signed Up"]',
             "trackMapping": '{"properties.mail": "customer.email"}',
+            "ambiguousTrack": "deadLetter",
             "identifyMaping": "{}",
         }
     )
     assert settings.api_url == "https://us1.api.voucherify.io"
     assert settings.secrets == Secrets(("secret", "old-secret"), ("access", "old-access"))
-    assert settings.mapping == EventMapping(
+    assert settings.policy.mapping == EventMapping(
         identify_disabled=True,
         identify_rules=compile_identify_mapping({"traits.mail": "customer.email"}),
         track_events_filter=frozenset({"Order Completed", "Signed Up"}),
         track_rules=compile_track_mapping({"properties.mail": "customer.email"}),
     )
+    assert settings.policy.ambiguous_track is AmbiguousTrack.DEAD_LETTER
     assert settings.unknown == ("identifyMaping",)
 
 
@@ -89,7 +93,8 @@ def test_an_access_token_alone_is_enough() -> None:
 )
 def test_the_filter_is_a_json_array_or_a_string_list(parameter: Parameter, names: set[str]) -> None:
     good = {name: Parameter(value) for name, value in GOOD.items()}
-    assert check_settings({**good, "trackEventsFilter": parameter}).mapping.track_events_filter == names
+    mapping = check_settings({**good, "trackEventsFilter": parameter}).policy.mapping
+    assert mapping.track_events_filter == names
 
 
 @pytest.mark.parametrize(
@@ -130,6 +135,7 @@ def test_the_filter_is_a_json_array_or_a_string_list(parameter: Parameter, names
         ("apiUrl", "https://x.example?canary=1", "apiUrl: must have a host only: no user, path, query or fragment"),
         ("identifyDisabled", "canary", "identifyDisabled: must be true or false"),
         ("trackDisabled", "1", "trackDisabled: must be true or false"),
+        ("ambiguousTrack", "canary", "ambiguousTrack: must be retry or deadLetter"),
         ("identifyMapping", '{"canary": ', "identifyMapping: is not JSON: Expecting value at line 1 column 11"),
         (
             "identifyMapping",
@@ -242,7 +248,7 @@ class Source:
         self.reads = 0
         self.now = 1000.0
         self.cache = SettingsCache(
-            self.read, 60.0, lambda: self.now, Telemetry(Logger(service="test", level="CRITICAL"))
+            self.read, 60.0, lambda: self.now, Telemetry(Logger(service="test", level="CRITICAL"), "n", "s", "default")
         )
 
     def read(self) -> dict[str, Parameter]:

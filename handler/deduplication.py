@@ -1,0 +1,85 @@
+"""Each track event once: the ledger of message ids, kept by Powertools Idempotency in DynamoDB.
+
+A custom event can grant points, and Voucherify has no idempotency key. An id is claimed before the call, and kept or
+released after it: https://docs.powertools.aws.dev/lambda/python/latest/utilities/idempotency/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# Longer than a message can rest in the dead-letter queue, 14 days.
+KEPT_SECONDS = 15 * 24 * 60 * 60
+
+
+class Claim(Enum):
+    """What the ledger says of an event that is about to be delivered."""
+
+    OURS = "deliver it, and keep or release it then"
+    UNGUARDED = "deliver it, the ledger cannot be reached"
+    DELIVERED = "it has been delivered"
+    IN_PROGRESS = "another delivery of it is under way"
+
+
+class Deduplication:
+    """The ledger of one source. Thread-safe."""
+
+    def __init__(self, client: Callable[[], DynamoDBClient], table: str, source: str) -> None:
+        self._client = client
+        self._table = table
+        self._source = source
+
+    def claim(self, message_id: str, seconds: float) -> Claim:
+        """Claim an event for `seconds`, after which a claim that was neither kept nor released is void."""
+        from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyItemAlreadyExistsError
+
+        try:
+            self._ledger.save_inprogress(self._key(message_id), remaining_time_in_millis=round(seconds * 1000))
+        except IdempotencyItemAlreadyExistsError as error:
+            record = error.old_data_record
+            return Claim.DELIVERED if record and record.status == "COMPLETED" else Claim.IN_PROGRESS
+        except (BotoCoreError, ClientError):
+            return Claim.UNGUARDED
+        return Claim.OURS
+
+    def keep(self, message_id: str) -> bool:
+        """The event is delivered, for good. False where the ledger cannot be reached."""
+        try:
+            self._ledger.save_success(self._key(message_id), {})
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    def release(self, message_id: str) -> bool:
+        """The event was not delivered and may be tried again. False where the ledger cannot be reached."""
+        try:
+            self._ledger.delete_record(self._key(message_id), NotDelivered())
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    def _key(self, message_id: str) -> dict[str, Any]:
+        return {"source": self._source, "messageId": message_id}
+
+    @cached_property
+    def _ledger(self) -> DynamoDBPersistenceLayer:
+        # Imported with the first track event: an identify needs no ledger.
+        from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
+
+        ledger = DynamoDBPersistenceLayer(self._table, boto3_client=self._client())
+        # One prefix for every function, so that they share the ledger.
+        ledger.configure(IdempotencyConfig(expires_after_seconds=KEPT_SECONDS), key_prefix="track")
+        return ledger
+
+
+class NotDelivered(Exception):
+    """Why a claim is released, in Powertools' words an exception of the guarded function."""

@@ -1,0 +1,155 @@
+"""The worker: what lies in the retry queue goes to Voucherify by the same delivery, until it is delivered or too old.
+
+SQS invokes it with a batch of messages and is answered which of them to keep:
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from handler.backoff import backoff_seconds
+from handler.environment import Environment
+from handler.errors import Unavailable, UnreadableRecord
+from handler.outcome import Failure
+from handler.pace import Pace
+from handler.queues import FailureRecord
+from handler.sandbox import SOURCE, Sandbox
+
+# Kept back of the function's time-out for burying, hiding and answering.
+RESERVE_SECONDS = 5.0
+
+# A message that comes back so often without being hidden on purpose may have crashed the function.
+SUSPECT_RECEIVES = 5
+
+# Longer than the function runs, so that no message comes back while it is still being handled.
+SCATTER_SECONDS = 120
+
+UNREADABLE = Failure("decode", "unreadable_record", "the message is no failure record", permanent=True)
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Deliver a batch of the retry queue; the answer names the messages that stay there."""
+    redelivery = redelivery_in(Environment.read(os.environ))
+    failed = redelivery.handle(event["Records"], context.get_remaining_time_in_millis() / 1000)
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+@lru_cache(maxsize=1)
+def redelivery_in(environment: Environment) -> Redelivery:
+    """Kept for the life of the sandbox, whose environment does not change."""
+    return Redelivery(Sandbox(environment))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One SQS message: how to name it and how to hide it, how old it is, and the record in it."""
+
+    message_id: str
+    receipt: str
+    age_seconds: float
+    receives: int
+    record: FailureRecord
+
+    def with_failure(self, failure: Failure) -> Message:
+        """The same message with its newest failure, and with its attempts by how often it was received."""
+        attempts = self.record.attempts + self.receives
+        return replace(self, record=replace(self.record, attempts=attempts, failure=failure))
+
+
+class Redelivery:
+    """Handles batches of the retry queue with the collaborators of one sandbox."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._telemetry = sandbox.telemetry
+
+    def handle(self, records: Sequence[Mapping[str, Any]], seconds_until_time_out: float) -> list[str]:
+        """The ids of the messages that stay in the queue; all others are done with."""
+        deadline = time.monotonic() + seconds_until_time_out - RESERVE_SECONDS
+        self._telemetry.begin("")
+        messages = [_read(record, time.time()) for record in records]
+        self._scatter_suspects(messages)
+        oldest = self._sandbox.environment.retry_hours * 3600
+        dead = [message for message in messages if message.record.failure.permanent or message.age_seconds > oldest]
+        alive = [message for message in messages if message not in dead]
+        alive.sort(key=lambda message: message.age_seconds, reverse=True)
+        try:
+            kept, refused = self._deliver(alive, lambda uncalled: deadline - time.monotonic())
+        except Unavailable as error:
+            self._telemetry.unavailable(error)
+            kept, refused = alive, []
+        failed = [message.message_id for message in kept + self._bury(dead + refused)]
+        self._telemetry.batch(len(messages), len(failed))
+        return failed
+
+    def _deliver(
+        self, messages: Sequence[Message], time_left: Callable[[int], float]
+    ) -> tuple[list[Message], list[Message]]:
+        """The messages that are to be tried again, already hidden until then, and those that can never succeed."""
+        settings = self._sandbox.settings.get()
+        delivery = self._sandbox.delivery(settings, patient=True)
+        results = delivery.deliver([message.record.event for message in messages], time_left)
+        pace = self._sandbox.project(settings).pace
+        refused: list[Message] = []
+        kept: list[Message] = []
+        hidden: dict[str, int] = {}
+        waiting = 0
+        for message, result in zip(messages, results, strict=True):
+            if failure := result.failure:
+                self._telemetry.not_delivered(result, age_seconds=round(message.age_seconds))
+                if failure.permanent:
+                    refused.append(message.with_failure(failure))
+                else:
+                    kept.append(message)
+                    hidden[message.receipt] = _seconds_until_next_try(message, failure, pace, waiting)
+                    waiting += failure.waits
+        self._sandbox.queues.postpone(hidden)
+        self._telemetry.results(results, [message.age_seconds for message in messages])
+        return kept, refused
+
+    def _bury(self, messages: Sequence[Message]) -> list[Message]:
+        """Move messages to the dead-letter queue, each with its last failure; those that it did not take come back."""
+        not_taken = {id(record) for record in self._sandbox.queues.bury([message.record for message in messages])}
+        left = [message for message in messages if id(message.record) in not_taken]
+        self._telemetry.buried([message.record.failure.code for message in messages if message not in left])
+        return left
+
+    def _scatter_suspects(self, messages: Sequence[Message]) -> None:
+        """See to it that messages that may crash the function come back one by one, and so spare each other."""
+        suspects = [message for message in messages if message.receives >= SUSPECT_RECEIVES]
+        if len(suspects) > 1:
+            self._sandbox.queues.postpone(
+                {suspect.receipt: random.randint(SCATTER_SECONDS, 2 * SCATTER_SECONDS) for suspect in suspects}
+            )
+
+
+def _read(record: Mapping[str, Any], now: float) -> Message:
+    """One record of the SQS event. https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
+    attributes = record["attributes"]
+    try:
+        failure_record = FailureRecord.from_message(record["body"])
+    except UnreadableRecord:
+        failure_record = FailureRecord(record["body"], SOURCE, 0, datetime.fromtimestamp(now, UTC), UNREADABLE)
+    return Message(
+        message_id=record["messageId"],
+        receipt=record["receiptHandle"],
+        # Since when it lies in the queue: after a redrive that is a new time, so that RETRY_HOURS begin anew.
+        age_seconds=max(0.0, now - int(attributes["SentTimestamp"]) / 1000),
+        receives=int(attributes["ApproximateReceiveCount"]),
+        record=failure_record,
+    )
+
+
+def _seconds_until_next_try(message: Message, failure: Failure, pace: Pace, waiting: int) -> int:
+    if failure.waits:
+        return math.ceil(pace.delay_seconds(waiting))
+    return backoff_seconds(message.age_seconds)

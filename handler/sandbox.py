@@ -1,0 +1,104 @@
+"""What one sandbox of a function works with, made with the first need and kept for the sandbox's life: wiring only."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+import boto3
+from aws_lambda_powertools.logging import Logger
+from botocore.config import Config
+
+from handler.deduplication import Deduplication
+from handler.delivery import Delivery
+from handler.environment import Environment
+from handler.pace import Pace
+from handler.pool import Pool
+from handler.queues import Queues
+from handler.settings import Settings, SettingsCache, read_parameters
+from handler.telemetry import Telemetry
+from handler.voucherify import Answer, VoucherifyClient
+from mapping import Request
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+SOURCE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProject:
+    """A Voucherify project with its kept connections and what is known of its limits."""
+
+    client: VoucherifyClient
+    pace: Pace
+
+    def send(self, request: Request, timeout_seconds: float) -> Answer:
+        return self.client.send(request, timeout_seconds)
+
+
+class Sandbox:
+    """The collaborators of one function under one environment."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.pool = Pool(environment.voucherify_concurrency)
+        self.telemetry = Telemetry(
+            Logger(service=environment.service_name), environment.metrics_namespace, environment.service_name, SOURCE
+        )
+        self.settings = SettingsCache(
+            read=lambda: read_parameters(self._ssm, environment.settings_path),
+            ttl_seconds=environment.settings_ttl_seconds,
+            clock=time.monotonic,
+            telemetry=self.telemetry,
+        )
+        self.queues = Queues(
+            lambda: self._sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self.pool
+        )
+        table = environment.deduplication_table
+        self._ledger = Deduplication(lambda: self._dynamodb, table, SOURCE) if table else None
+        # The keys make a project: new ones start with fresh connections and without the old ones' limits.
+        self._project = cache(self._new_project)
+
+    def delivery(self, settings: Settings, *, patient: bool) -> Delivery:
+        """A delivery under these settings."""
+        project = self.project(settings)
+
+        def reload() -> KeptProject | None:
+            other = self.project(self.settings.reload())
+            return None if other is project else other
+
+        return Delivery(settings.policy, project, reload, self._ledger, self.pool, patient=patient)
+
+    def project(self, settings: Settings) -> KeptProject:
+        return self._project(settings.api_url, settings.api_key, settings.api_token)
+
+    def _new_project(self, api_url: str, api_key: str, api_token: str) -> KeptProject:
+        client = VoucherifyClient(api_url, api_key, api_token, connections=self.pool.size)
+        return KeptProject(client, Pace(time.time))
+
+    @cached_property
+    def _ssm(self) -> SSMClient:
+        return boto3.client("ssm", config=self._config)
+
+    @cached_property
+    def _sqs(self) -> SQSClient:
+        return boto3.client("sqs", config=self._config)
+
+    @cached_property
+    def _dynamodb(self) -> DynamoDBClient:
+        return boto3.client("dynamodb", config=self._config)
+
+    @property
+    def _config(self) -> Config:
+        # Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us.
+        return Config(
+            connect_timeout=0.5,
+            read_timeout=1.0,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            max_pool_connections=self.pool.size,
+        )
