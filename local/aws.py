@@ -90,9 +90,10 @@ class LocalAws:
 
     def delayed(self, queue: str) -> int:
         """How many messages of a queue are hidden until their first delay has passed."""
-        name = "ApproximateNumberOfMessagesDelayed"
-        answer = self.sqs.get_queue_attributes(QueueUrl=self.environment[queue], AttributeNames=[name])
-        return int(answer["Attributes"][name])
+        answer = self.sqs.get_queue_attributes(
+            QueueUrl=self.environment[queue], AttributeNames=["ApproximateNumberOfMessagesDelayed"]
+        )
+        return int(answer["Attributes"]["ApproximateNumberOfMessagesDelayed"])
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def test_one_malformed_event_among_a_thousand_is_dead_and_the_rest_delivered(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "60")
-    events: list[Any] = [{**TRACK, "messageId": f"m-{number}"} for number in range(1000)]
+    events: list[Any] = [{**IDENTIFY, "messageId": f"m-{number}"} for number in range(1000)]
     events[500] = {"type": "track", "userId": []}
     answer = function.post_batch(events, seconds=120.0)
     assert (answer.status, answer.body["delivered"], answer.body["rejected"]) == (200, 999, 1)
