@@ -52,18 +52,17 @@ class Deduplication:
         return Claim.OURS
 
     def keep(self, message_id: str) -> bool:
-        """The event is delivered, for good. False where the ledger cannot be reached."""
-        try:
-            self._ledger.save_success(self._key(message_id), {})
-        except (BotoCoreError, ClientError):
-            return False
-        return True
+        """The event is delivered, for good. False where that could not be written down."""
+        return self._settle(lambda: self._ledger.save_success(self._key(message_id), {}))
 
     def release(self, message_id: str) -> bool:
-        """The event was not delivered and may be tried again. False where the ledger cannot be reached."""
+        """The event was not delivered and may be tried again. False where that could not be written down."""
+        return self._settle(lambda: self._ledger.delete_record(self._key(message_id), NotDelivered()))
+
+    def _settle(self, write: Callable[[], None]) -> bool:
         try:
-            self._ledger.delete_record(self._key(message_id), NotDelivered())
-        except (BotoCoreError, ClientError):
+            write()
+        except Exception:  # whatever it is, it changes nothing of what became of the event
             return False
         return True
 

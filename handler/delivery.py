@@ -172,6 +172,8 @@ class Delivery:
     def _deliver_at_its_turn(self, planned: _Planned, time_left: Callable[[], float]) -> Result:
         if self._halted_by:
             return _result(planned, failure_while_halted(self._halted_by))
+        if time_left() < MIN_CALL_SECONDS:
+            return _result(planned, OUT_OF_TIME)
         pace = self._project.pace
         if closed := pace.acquire(time_left, patient=self._patient):
             return _result(planned, closed)
@@ -183,8 +185,6 @@ class Delivery:
 
     def _deliver_once(self, planned: _Planned, call: _Call, time_left: Callable[[], float]) -> Result:
         """Call Voucherify between claiming the event in the ledger and keeping or releasing it, if it is a track."""
-        if time_left() < MIN_CALL_SECONDS:
-            return _result(planned, OUT_OF_TIME)
         message_id = None if planned.request.idempotent else message_id_of(planned.event)
         if not (self._ledger and message_id):
             self._call(planned.request, call, time_left)
@@ -200,6 +200,9 @@ class Delivery:
         return _result(planned, call.failure, call, unguarded=claim is Claim.UNGUARDED or not is_settled)
 
     def _call(self, request: Request, call: _Call, time_left: Callable[[], float]) -> None:
+        if time_left() < MIN_CALL_SECONDS:  # waiting for the window, or for the ledger, has used it up
+            call.failure = OUT_OF_TIME
+            return
         project = self._project
         self._send(project, request, call, time_left)
         if call.failure and call.failure.code == CREDENTIALS_REFUSED and (other := self._other_than(project)):

@@ -31,8 +31,8 @@ class Failure:
 
     `stage`, `code` and `message` are those of the failure record. `reason` may be answered and logged: it holds
     nothing of the event; `detail` is what Voucherify said and may quote it. `permanent`: no retry can help. `loud`:
-    only the operator can mend it. `halts`: every other call would fail the same way. `waits`: for the plan to allow
-    it, which costs no attempt. `called`: an attempt was made.
+    only the operator can mend it. `halts`: every other call of the request would fail the same way. `waits`: until the
+    plan allows it again, which costs no attempt. `called`: an attempt was made.
     """
 
     stage: str
@@ -65,9 +65,9 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
     if status in {401, 403}:
         return failure(CREDENTIALS_REFUSED, loud=True, halts=True)
     if status == 402 or (status == 429 and answer.headers.get("X-Rate-Limit-Type") == "api_calls_cycle"):
-        return failure(PLAN_USED_UP, loud=True, halts=True, waits=True)
+        return failure(PLAN_USED_UP, loud=True, waits=True)
     if status == 429:
-        return failure("rate_limited", halts=True, waits=True)
+        return failure("rate_limited", waits=True)
     # A customer is an upsert: a conflict is another upsert at the same time.
     may_succeed = status in {408, 423, 425} or (status == 409 and request.idempotent)
     return failure(f"voucherify_{status}", permanent=400 <= status < 500 and not may_succeed)

@@ -70,7 +70,8 @@ class Telemetry:
                 metrics.add_metric(name="VoucherifyLatency", unit=MetricUnit.Milliseconds, value=result.seconds * 1000)
         for age in ages_seconds:
             metrics.add_metric(name="RetryAge", unit=MetricUnit.Seconds, value=age)
-        metrics.flush_metrics()
+        if metrics.metric_set:  # Powertools flushes by itself at 100 values
+            metrics.flush_metrics()
         for code, count in Counter(result.failure.code for result in results if result.failure).items():
             self._count({"NotDelivered": count}, code=code)
 

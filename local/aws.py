@@ -77,10 +77,10 @@ class LocalAws:
         return found
 
     def empty_queues(self) -> None:
-        """Delete what lies in both queues; SQS's own purge may run once a minute only."""
+        """Make both queues anew: what is hidden cannot be deleted, and SQS's purge may run once a minute only."""
         for queue in ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
-            for message in self.messages(queue):
-                self.sqs.delete_message(QueueUrl=self.environment[queue], ReceiptHandle=message["ReceiptHandle"])
+            self.sqs.delete_queue(QueueUrl=self.environment[queue])
+        _create_queues(self.sqs)
 
     def empty_table(self) -> None:
         """Forget which track events were delivered."""
