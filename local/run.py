@@ -14,6 +14,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from local.poller import poll_once
 from local.samples import SAMPLES, Sample
 from local.system import LocalSystem, Ports, local_system
 from local.voucherify import Call, Fault
@@ -100,6 +101,18 @@ def show(runs: list[Run], console: Console) -> None:
     console.print(table)
 
 
+def show_worker(system: LocalSystem, console: Console) -> None:
+    """Let the worker deliver what was stored for later, now that Voucherify answers again."""
+    calls_before = len(system.voucherify.calls)
+    stored = poll_once(system.aws)
+    if not stored:
+        return
+    for call in system.voucherify.calls[calls_before:]:
+        console.print(Text(f"Then the worker: {call.method} {call.path} → "), _answered(call), end="")
+    left = len(system.aws.messages("RETRY_QUEUE_URL"))
+    console.print(f"; {stored - left} of {stored} events of the retry queue delivered.")
+
+
 def _posted(run: Run) -> list[Text]:
     events = json.loads(run.sample.payload["body"])
     events = events if isinstance(events, list) else [events]
@@ -141,6 +154,7 @@ def _stored(run: Run) -> list[Text]:
 def main() -> int:
     """Exit code 0 only if every sample came out as it should."""
     os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")  # the table says it all
+    os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
@@ -148,6 +162,7 @@ def main() -> int:
         samples = [sample for sample in SAMPLES if not (system.is_real and sample.voucherify_is_down)]
         runs = [run_sample(system, sample) for sample in samples]
         show(runs, console)
+        show_worker(system, console)
         failed = sum(bool(run.surprises) for run in runs)
         voucherify = "the real Voucherify" if system.is_real else "a stand-in for Voucherify"
         console.print(f"{len(runs) - failed} of {len(runs)} samples came out as they should, against {voucherify}.")

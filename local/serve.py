@@ -7,13 +7,14 @@ import json
 import os
 import shlex
 import sys
-import threading
+import time
 
 from rich.console import Console
 from rich.text import Text
 
 from local.aws import SETTINGS_PATH
 from local.front import Exchange
+from local.poller import poll_once
 from local.samples import SHARED_SECRET, sign
 from local.system import LocalSystem, Ports, PortTaken, local_system
 from local.voucherify import Call
@@ -72,6 +73,7 @@ def main(arguments: list[str]) -> int:
     )
     port = parser.parse_args(arguments).port
     os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")  # what is delivered is shown anyway
+    os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
     console = Console()
     try:
         with local_system(
@@ -80,7 +82,9 @@ def main(arguments: list[str]) -> int:
             on_call=lambda call: show_call(call, console),
         ) as system:
             introduce(system, console)
-            threading.Event().wait()
+            while True:  # what is stored in the retry queue is delivered as it becomes visible
+                if not poll_once(system.aws):
+                    time.sleep(1)
     except PortTaken as taken:
         console.print(Text(f"Cannot start: {taken}. Choose three free ones: make serve PORT={port + 100}", "red"))
         return 1

@@ -42,6 +42,8 @@ def test_run_shows_every_sample_and_ends_well() -> None:
     for shown in ("POST /v1/customers", "POST /v1/events", "✓ identify", "retry queue: 1 x", "dead-letter queue: 1 x"):
         assert shown in ended.stdout
     assert "✗" not in ended.stdout
+    assert "1 of 1 events of the retry queue delivered" in ended.stdout
+    assert "{" not in ended.stdout.splitlines()[0], "no log line and no metric stands before the table"
 
 
 def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sample_does() -> None:
