@@ -11,7 +11,7 @@ LAMBDA_PYTHON := $(shell cat .python-version)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve test lint format build deploy lock clean build-DeliverFunction
+.PHONY: help setup run serve test lint format build deploy lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -74,10 +74,10 @@ ifneq ($(shell $(VENV) -c 'print("works")' 2>/dev/null),works)
 .PHONY: $(INSTALLED)
 endif
 
-# What `sam build` calls for the function. Only wheels that run anywhere go in, so one artifact suits arm64 and x86_64,
+# What `sam build` calls for each function. Only wheels that run anywhere go in, so one artifact suits arm64 and x86_64,
 # and any Python can build it. Scripts go, and the record of them: they name the machine that built them.
 # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/building-custom-runtimes.html
-build-DeliverFunction: $(INSTALLED)
+build-DeliverFunction build-RedeliverFunction: $(INSTALLED)
 	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.txt \
 		--only-binary :all: --platform any --implementation py --abi none --python-version $(LAMBDA_PYTHON) \
 		--no-compile --target "$${ARTIFACTS_DIR:?is set by sam build: run make build}"

@@ -24,7 +24,7 @@ from handler.pace import Pace
 from handler.queues import FailureRecord
 from handler.sandbox import SOURCE, Sandbox
 
-# Kept back of the function's time-out for burying, hiding and answering.
+# Kept back of the function's time-out for burying, hiding and answering; a third of it where it is short.
 RESERVE_SECONDS = 5.0
 
 # A message that comes back so often without being hidden on purpose may have crashed the function.
@@ -74,7 +74,7 @@ class Redelivery:
 
     def handle(self, records: Sequence[Mapping[str, Any]], seconds_until_time_out: float) -> list[str]:
         """The ids of the messages that stay in the queue; all others are done with."""
-        deadline = time.monotonic() + seconds_until_time_out - RESERVE_SECONDS
+        deadline = time.monotonic() + seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3)
         self._telemetry.begin("")
         messages = [_read(record, time.time()) for record in records]
         self._scatter_suspects(messages)
