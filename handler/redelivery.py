@@ -39,7 +39,8 @@ UNREADABLE = Failure("decode", "unreadable_record", "the message is no failure r
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver a batch of the retry queue; the answer names the messages that stay there."""
     redelivery = redelivery_in(Environment.read(os.environ))
-    failed = redelivery.handle(event["Records"], context.get_remaining_time_in_millis() / 1000)
+    seconds = context.get_remaining_time_in_millis() / 1000
+    failed = redelivery.handle(event["Records"], seconds, getattr(context, "aws_request_id", ""))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -72,20 +73,18 @@ class Redelivery:
         self._sandbox = sandbox
         self._telemetry = sandbox.telemetry
 
-    def handle(self, records: Sequence[Mapping[str, Any]], seconds_until_time_out: float) -> list[str]:
+    def handle(self, records: Sequence[Mapping[str, Any]], seconds_until_time_out: float, request_id: str) -> list[str]:
         """The ids of the messages that stay in the queue; all others are done with."""
         deadline = time.monotonic() + seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3)
-        self._telemetry.begin("")
+        self._telemetry.begin(request_id)
         messages = [_read(record, time.time()) for record in records]
         self._scatter_suspects(messages)
-        oldest = self._sandbox.environment.retry_hours * 3600
-        dead = [message for message in messages if message.record.failure.permanent or message.age_seconds > oldest]
-        alive = [message for message in messages if message not in dead]
-        alive.sort(key=lambda message: message.age_seconds, reverse=True)
+        dead, alive = self._told_apart(messages)
         try:
             kept, refused = self._deliver(alive, lambda uncalled: deadline - time.monotonic())
         except Unavailable as error:
             self._telemetry.unavailable(error)
+            self._sandbox.queues.postpone({m.receipt: backoff_seconds(m.age_seconds) for m in alive})
             kept, refused = alive, []
         failed = [message.message_id for message in kept + self._bury(dead + refused)]
         self._telemetry.batch(len(messages), len(failed))
@@ -116,12 +115,24 @@ class Redelivery:
         self._telemetry.results(results, [message.age_seconds for message in messages])
         return kept, refused
 
+    def _told_apart(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+        """The messages to give up, unreadable or too old, and those to deliver, the oldest first."""
+        dead: list[Message] = []
+        alive: list[Message] = []
+        for message in sorted(messages, key=lambda message: message.age_seconds, reverse=True):
+            is_too_old = message.age_seconds > self._sandbox.environment.retry_hours * 3600
+            if is_too_old or message.record.failure.permanent:
+                self._telemetry.given_up(message.record, message.age_seconds)
+                dead.append(message)
+            else:
+                alive.append(message)
+        return dead, alive
+
     def _bury(self, messages: Sequence[Message]) -> list[Message]:
         """Move messages to the dead-letter queue, each with its last failure; those that it did not take come back."""
         not_taken = {id(record) for record in self._sandbox.queues.bury([message.record for message in messages])}
-        left = [message for message in messages if id(message.record) in not_taken]
-        self._telemetry.buried([message.record.failure.code for message in messages if message not in left])
-        return left
+        self._telemetry.buried([m.record.failure.code for m in messages if id(m.record) not in not_taken])
+        return [message for message in messages if id(message.record) in not_taken]
 
     def _scatter_suspects(self, messages: Sequence[Message]) -> None:
         """See to it that messages that may crash the function come back one by one, and so spare each other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -45,6 +46,8 @@ class Sandbox:
     """The collaborators of one function under one environment."""
 
     def __init__(self, environment: Environment) -> None:
+        # botocore says at INFO where it found its credentials: nothing that an operator needs.
+        logging.getLogger("botocore").setLevel(logging.WARNING)
         self.environment = environment
         self.pool = Pool(environment.voucherify_concurrency)
         self.telemetry = Telemetry(

@@ -16,6 +16,8 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from handler.api_gateway import Reply
 from handler.delivery import Fate, Result
 from handler.errors import FaultySettings, Unavailable
+from handler.queues import FailureRecord
+from mapping import message_id_of
 
 # A batch repeats its faults: the most frequent ones say what to mend.
 _MOST_LEFT_OUT = 20
@@ -74,6 +76,19 @@ class Telemetry:
             metrics.flush_metrics()
         for code, count in Counter(result.failure.code for result in results if result.failure).items():
             self._count({"NotDelivered": count}, code=code)
+
+    def given_up(self, record: FailureRecord, age_seconds: float) -> None:
+        """The line of an event that the worker gives up untried: it is too old, or no event of ours."""
+        self._logger.error(
+            "event given up",
+            extra={
+                "stage": record.failure.stage,
+                "code": record.failure.code,
+                "message_id": message_id_of(record.event),
+                "attempts": record.attempts,
+                "age_seconds": round(age_seconds),
+            },
+        )
 
     def buried(self, codes: Sequence[str]) -> None:
         """The worker has given these events up."""

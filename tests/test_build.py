@@ -24,12 +24,17 @@ for package in map(importlib.import_module, ("handler", "mapping")):
 
 
 @pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that `sam build` makes of this checkout for the function."""
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The directories that `sam build` makes of this checkout, by the function that each is for."""
     build_dir = tmp_path_factory.mktemp("build")
     sam = [sys.executable, "-m", "samcli", "build", "--build-dir", str(build_dir)]
     subprocess.run(sam, cwd=ROOT, check=True, capture_output=True)
-    return build_dir / "DeliverFunction"
+    return {path.name: path for path in build_dir.iterdir() if path.is_dir()}
+
+
+@pytest.fixture
+def artifact(artifacts: dict[str, Path]) -> Path:
+    return artifacts["DeliverFunction"]
 
 
 @pytest.fixture
@@ -63,6 +68,11 @@ def content(directory: Path) -> dict[str, str]:
         for path in directory.rglob("*")
         if path.is_file()
     }
+
+
+def test_every_function_is_deployed_with_the_same_files(artifacts: dict[str, Path], artifact: Path) -> None:
+    assert set(artifacts) == {"DeliverFunction", "RedeliverFunction"}
+    assert content(artifacts["RedeliverFunction"]) == content(artifact)
 
 
 def test_the_artifact_holds_the_two_packages_and_the_functions_dependencies_alone(artifact: Path) -> None:

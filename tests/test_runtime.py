@@ -1,0 +1,174 @@
+"""What `sam build` makes, on Lambda's own runtime: its interface emulator and client, and no package but Lambda's.
+
+https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clients
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+import yaml
+
+from local.poller import sqs_event
+from local.samples import SAMPLES, Sample
+from local.system import LocalSystem
+from local.voucherify import Fault
+
+ROOT = Path(__file__).parents[1]
+SITE_PACKAGES = Path(pytest.__file__).parents[1]
+
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+EMULATOR = SITE_PACKAGES / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{ARCHITECTURE}"
+
+# The runtime's client and what it needs, then https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+LAMBDAS_OWN = (
+    *("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py"),
+    *("boto3", "botocore", "dateutil", "s3transfer", "six.py"),
+)
+
+ANSWERED = [sample for sample in SAMPLES if not sample.voucherify_is_down]
+(STORED,) = (sample for sample in SAMPLES if sample.voucherify_is_down)
+
+Invoke = Callable[[str, dict[str, Any]], Any]
+
+pytestmark = pytest.mark.skipif(
+    platform.system() != "Linux" or not EMULATOR.exists(),
+    reason=f"Lambda's runtime interface emulator does not run on {platform.system()} {platform.machine()}",
+)
+
+
+@pytest.fixture(scope="module")
+def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("build")
+    sam = [sys.executable, "-m", "samcli", "build", "--build-dir", str(made)]
+    subprocess.run(sam, cwd=ROOT, check=True, capture_output=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def lambdas_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the packages that Lambda brings along."""
+    packages = tmp_path_factory.mktemp("lambdas_own")
+    for path in (found for pattern in LAMBDAS_OWN for found in SITE_PACKAGES.glob(pattern)):
+        (packages / path.name).symlink_to(path)
+    return packages
+
+
+@pytest.fixture(scope="module")
+def invoke(build_dir: Path, lambdas_own: Path, running_system: LocalSystem) -> Iterator[Invoke]:
+    """Invokes a function that was built, by its name, and gives its answer."""
+    template = yaml.safe_load((build_dir / "template.yaml").read_text())
+
+    def start(name: str) -> Any:
+        function = {**template["Globals"]["Function"], **template["Resources"][name]["Properties"]}
+        task = build_dir / function["CodeUri"]
+        variables = {
+            **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+            **running_system.aws.environment,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{function['Runtime']}",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function["MemorySize"]),
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function["Timeout"]),
+            "AWS_LAMBDA_LOG_FORMAT": "JSON",
+            "AWS_LAMBDA_LOG_LEVEL": "INFO",
+            "PYTHONPATH": f"{task}{os.pathsep}{lambdas_own}",
+        }
+        return emulator(function["Handler"], task, variables)
+
+    with start("DeliverFunction") as deliver, start("RedeliverFunction") as redeliver:
+        urls = {"DeliverFunction": deliver, "RedeliverFunction": redeliver}
+        yield lambda name, event: urllib3.request("POST", urls[name], json=event, retries=False).json()
+
+
+@contextmanager
+def emulator(handler: str, task: Path, variables: dict[str, str]) -> Iterator[str]:
+    """Starts a function and gives the address to invoke it at. `-S` hides this machine's packages from it."""
+    address, runtime_address = free_addresses(2)
+    command = [
+        *(str(EMULATOR), "--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_address),
+        *(sys.executable, "-S", "-B", "-m", "awslambdaric", handler),
+    ]
+    with subprocess.Popen(command, cwd=task, env=variables) as running:
+        try:
+            wait_for(address)
+            yield f"http://{address}/2015-03-31/functions/function/invocations"
+        finally:
+            running.terminate()
+
+
+def free_addresses(count: int) -> list[str]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    for probe in probes:
+        probe.close()
+    return addresses
+
+
+def wait_for(address: str, seconds: float = 10.0) -> None:
+    host, port = address.split(":")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("sample", ANSWERED, ids=[Path(sample.file).stem for sample in ANSWERED])
+def test_a_request_is_answered(system: LocalSystem, invoke: Invoke, sample: Sample) -> None:
+    answer = invoke("DeliverFunction", sample.payload)
+
+    counts = json.loads(answer["body"])
+    assert answer["statusCode"] == sample.status
+    assert {name: count for name, count in counts.items() if isinstance(count, int) and count} == sample.counts
+    assert len(system.voucherify.calls) == sample.requests
+
+
+def test_a_track_is_delivered_once(system: LocalSystem, invoke: Invoke) -> None:
+    (track,) = (sample for sample in SAMPLES if sample.file == "track.json")
+
+    answers = [invoke("DeliverFunction", track.payload) for _ in range(2)]
+
+    assert [json.loads(answer["body"])["duplicate"] for answer in answers] == [0, 1]
+    assert len(system.voucherify.events) == 1
+
+
+@pytest.fixture
+def stored(system: LocalSystem, invoke: Invoke) -> Iterator[dict[str, Any]]:
+    """What Lambda hands to the worker after Voucherify was down for one event."""
+    system.voucherify.next(Fault(503))
+    assert invoke("DeliverFunction", STORED.payload)["statusCode"] == 202
+    queue_url = system.aws.environment["RETRY_QUEUE_URL"]
+    received = system.aws.sqs.receive_message(QueueUrl=queue_url, AttributeNames=["All"], MessageAttributeNames=["All"])
+    yield sqs_event([dict(message) for message in received["Messages"]])
+    for message in received["Messages"]:
+        system.aws.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+
+
+def test_a_message_of_sqs_is_delivered(system: LocalSystem, invoke: Invoke, stored: dict[str, Any]) -> None:
+    assert invoke("RedeliverFunction", stored) == {"batchItemFailures": []}
+    assert list(system.voucherify.customers) == ["cust_9032_re_3234"]
+
+
+def test_a_message_that_cannot_be_delivered_yet_stays_in_sqs(
+    system: LocalSystem, invoke: Invoke, stored: dict[str, Any]
+) -> None:
+    system.voucherify.next(Fault(503))
+
+    (record,) = stored["Records"]
+
+    assert invoke("RedeliverFunction", stored) == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
