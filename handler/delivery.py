@@ -195,6 +195,8 @@ class Delivery:
         if claim is Claim.IN_PROGRESS:
             return _result(planned, IN_PROGRESS)
         self._call(planned.request, call, time_left)
+        if call.failure and claim is Claim.UNGUARDED:  # nothing to release: what is there may be an earlier delivery's
+            return _result(planned, call.failure, call, unguarded=True)
         settle = self._ledger.release if call.failure else self._ledger.keep
         is_settled = settle(message_id)
         return _result(planned, call.failure, call, unguarded=claim is Claim.UNGUARDED or not is_settled)

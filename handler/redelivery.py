@@ -27,7 +27,7 @@ from handler.sandbox import SOURCE, Sandbox
 # Kept back of the function's time-out for burying, hiding and answering; a third of it where it is short.
 RESERVE_SECONDS = 5.0
 
-# A message that comes back so often without being hidden on purpose may have crashed the function.
+# A message that was received so often may have crashed the function each time; most have only failed for long.
 SUSPECT_RECEIVES = 5
 
 # Longer than the function runs, so that no message comes back while it is still being handled.
@@ -61,7 +61,7 @@ class Message:
     record: FailureRecord
 
     def with_failure(self, failure: Failure) -> Message:
-        """The same message with its newest failure, and with its attempts by how often it was received."""
+        """The same message with its newest failure. Each receive counts as an attempt: at most so many were made."""
         attempts = self.record.attempts + self.receives
         return replace(self, record=replace(self.record, attempts=attempts, failure=failure))
 
@@ -73,7 +73,9 @@ class Redelivery:
         self._sandbox = sandbox
         self._telemetry = sandbox.telemetry
 
-    def handle(self, records: Sequence[Mapping[str, Any]], seconds_until_time_out: float, request_id: str) -> list[str]:
+    def handle(
+        self, records: Sequence[Mapping[str, Any]], seconds_until_time_out: float, request_id: str = ""
+    ) -> list[str]:
         """The ids of the messages that stay in the queue; all others are done with."""
         deadline = time.monotonic() + seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3)
         self._telemetry.begin(request_id)

@@ -84,24 +84,25 @@ class Sandbox:
         client = VoucherifyClient(api_url, api_key, api_token, connections=self.pool.size)
         return KeptProject(client, Pace(time.time))
 
+    # Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us.
+
     @cached_property
     def _ssm(self) -> SSMClient:
-        return boto3.client("ssm", config=self._config)
+        return boto3.client("ssm", config=self._config(read_seconds=1.0, tries=2))
 
     @cached_property
     def _sqs(self) -> SQSClient:
-        return boto3.client("sqs", config=self._config)
+        return boto3.client("sqs", config=self._config(read_seconds=1.0, tries=2))
 
     @cached_property
     def _dynamodb(self) -> DynamoDBClient:
-        return boto3.client("dynamodb", config=self._config)
+        # It stands before and after each track's call, and an event is delivered without it too.
+        return boto3.client("dynamodb", config=self._config(read_seconds=0.5, tries=1))
 
-    @property
-    def _config(self) -> Config:
-        # Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us.
+    def _config(self, read_seconds: float, tries: int) -> Config:
         return Config(
             connect_timeout=0.5,
-            read_timeout=1.0,
-            retries={"mode": "standard", "total_max_attempts": 2},
+            read_timeout=read_seconds,
+            retries={"mode": "standard", "total_max_attempts": tries},
             max_pool_connections=self.pool.size,
         )

@@ -16,11 +16,19 @@ def _finite(literal: str) -> float | str:
     return number if math.isfinite(number) else literal
 
 
+def _bounded(literal: str) -> int | str:
+    """An integer of more digits than Python converts stays as it was written, as text."""
+    try:
+        return int(literal)
+    except ValueError:
+        return literal
+
+
 def _refuse_constant(literal: str) -> Any:
     raise ValueError(f"{literal} is no JSON value")
 
 
-DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_bounded, parse_constant=_refuse_constant)
 
 
 def complaint(error: Exception) -> str:

@@ -65,6 +65,11 @@ SHAPES: dict[str, tuple[bytes, list[Any], bool]] = {
     "CRLF and pretty-printed": (b'{\r\n  "a": 1\r\n}\r\n', [{"a": 1}], False),
     "a number beyond a float's range stays as it is written": (b'{"a": 1e400}', [{"a": "1e400"}], False),
     "an integer beyond 2^53 keeps every digit": (b'{"a": 9007199254740993}', [{"a": 9007199254740993}], False),
+    "an integer of more digits than Python converts stays as it is written": (
+        b'[{"a": ' + b"1" * 5000 + b"}, {}]",
+        [{"a": "1" * 5000}, {}],
+        True,
+    ),
     "of a repeated key the last counts": (b'{"a": 1, "a": 2}', [{"a": 2}], False),
     "an empty key and a dotted one are keys": (b'{"": 1, "a.b": 2}', [{"": 1, "a.b": 2}], False),
 }
@@ -88,7 +93,6 @@ def test_each_shape_of_a_body_gives_its_events(body: bytes, events: list[Any], i
         (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
         (b'{"a": "\x01"}', "Invalid control character at line 1 column 8"),
         (b"[" * 100_000, "it is nested too deeply"),
-        (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
         (b'"text"', "the body is neither an event nor an array of events"),
         (b"null", "the body is neither an event nor an array of events"),
         (b'{"batch": {"a": 1}}', '"batch" is not an array'),

@@ -1,0 +1,20 @@
+"""Imported once, by the process from which sandboxes are forked: what every cold start would take longest over.
+
+It makes AWS clients and throws them away, because boto3 keeps the descriptions of the services that it has read.
+"""
+
+from __future__ import annotations
+
+import aws_lambda_powertools.utilities.idempotency
+import boto3
+
+import handler.app
+import handler.redelivery
+import local.front
+
+__all__ = ["aws_lambda_powertools", "handler", "local"]
+
+boto3.setup_default_session(region_name="eu-west-1", aws_access_key_id="local", aws_secret_access_key="local")
+
+for _client in (boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb")):
+    _client.close()

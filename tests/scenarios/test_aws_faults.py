@@ -1,0 +1,155 @@
+"""SQS and DynamoDB fail while the function works: rows 23 to 25 and 29, where other tests do not prove them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from handler.app import intake_in
+from local.http_server import Reply
+from local.voucherify import Fault
+from tests.handler.conftest import Function
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refusal, refuse, take_some
+from tests.scenarios.sandbox import process_sandbox
+from tests.worker import Worker, stored
+
+HOUR = 60 * 60.0
+
+
+def track(number: int, customer: str = "u-1") -> dict[str, Any]:
+    return {"type": "track", "messageId": f"t-{number}", "userId": customer, "event": f"Event {number}"}
+
+
+IDENTIFY: dict[str, Any] = {"type": "identify", "messageId": "i-1", "userId": "u-1", "traits": {"name": "Ada"}}
+
+
+def applied(function: Function) -> list[str]:
+    return sorted(event["event"] for event in function.voucherify.events)
+
+
+def fail_the_odd_ones(function: Function) -> None:
+    """Voucherify is down for every other event."""
+    function.voucherify.rule = lambda request: Fault(503) if request.json["event"][-1] in "13579" else None
+
+
+def test_entries_that_sqs_fails_at_first_are_stored_in_the_end(function: Function, proxy: AwsProxy) -> None:
+    sends: list[int] = []
+
+    def some(call: AwsCall, forward: Forward) -> Reply:
+        if call.operation != "SendMessageBatch":
+            return forward(call)
+        sends.append(len(call.json["Entries"]))
+        return take_some(call, forward, lambda number: number % 2 == 0) if len(sends) == 1 else forward(call)
+
+    proxy.rule = some
+    fail_the_odd_ones(function)
+    answer = function.post_batch([track(number, f"u-{number}") for number in range(10)])
+    assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (202, 5, 5)
+    assert sends == [5, 2]
+    assert sorted(record["event"]["event"] for record in stored("RETRY_QUEUE_URL")) == [
+        f"Event {number}" for number in range(1, 10, 2)
+    ]
+
+
+def test_where_entries_fail_for_good_it_is_503_and_what_is_done_is_not_done_again(
+    function: Function, proxy: AwsProxy
+) -> None:
+    proxy.rule = lambda call, forward: (
+        take_some(call, forward, lambda number: False) if call.operation == "SendMessageBatch" else forward(call)
+    )
+    fail_the_odd_ones(function)
+    events = [track(number, f"u-{number}") for number in range(10)]
+    assert function.post_batch(events).status == 503
+    assert len(applied(function)) == 5
+
+    proxy.rule = function.voucherify.rule = None
+    answer = function.post_batch(events)
+    assert (answer.status, answer.body["delivered"], answer.body["duplicate"]) == (200, 5, 5)
+    assert applied(function) == [f"Event {number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["no connection", "500"])
+def test_with_voucherify_and_sqs_down_nothing_is_said_to_be_accepted(
+    function: Function, proxy: AwsProxy, cut: bool
+) -> None:
+    def down(call: AwsCall, forward: Forward) -> Reply:
+        if call.operation != "SendMessageBatch":
+            return forward(call)
+        return Reply(cut="close") if cut else refusal()
+
+    proxy.rule = down
+    function.voucherify.rule = lambda request: Fault(503)
+    answer = function.post_batch([IDENTIFY, track(1), track(2, "u-2")], seconds=60.0)
+    assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (503, 0, 0)
+    assert stored("RETRY_QUEUE_URL") == stored("DEAD_LETTER_QUEUE_URL") == []
+
+
+def metrics_in(out: str, name: str) -> list[list[float]]:
+    metrics = [json.loads(line) for line in out.splitlines() if '"_aws"' in line]
+    return [metric[name] for metric in metrics if name in metric]
+
+
+@pytest.mark.parametrize(
+    "code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "InternalServerError"]
+)
+def test_without_the_ledger_tracks_are_delivered_and_counted_as_unguarded(
+    function: Function, proxy: AwsProxy, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    proxy.rule = refuse("PutItem", "UpdateItem", "DeleteItem", status=400, code=code)
+    answer = function.post_batch([IDENTIFY, track(1)])
+    assert (answer.status, answer.body["delivered"]) == (200, 2)
+    assert metrics_in(capsys.readouterr().out, "Unguarded") == [[1.0]]
+
+
+def test_where_only_keeping_fails_the_event_is_delivered_and_counted_as_unguarded(
+    function: Function, proxy: AwsProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy.rule = refuse("UpdateItem", status=400, code="AccessDeniedException")
+    assert function.post(track(1)).body["delivered"] == 1
+    assert metrics_in(capsys.readouterr().out, "Unguarded") == [[1.0]]
+
+
+def test_an_identify_never_asks_the_ledger(function: Function, proxy: AwsProxy) -> None:
+    asked: list[str] = []
+
+    def note(call: AwsCall, forward: Forward) -> Reply:
+        asked.append(call.operation)
+        return forward(call)
+
+    proxy.rule = note
+    function.voucherify.next(None, Fault(503), Fault(400))
+    function.post_batch([IDENTIFY, IDENTIFY, IDENTIFY])
+    assert set(asked) == {"GetParametersByPath", "SendMessageBatch"}
+
+
+def test_a_redrive_amid_live_traffic_applies_each_event_once_under_the_current_mapping(
+    function: Function, worker: Worker, proxy: AwsProxy
+) -> None:
+    """Segment sends one of the redriven events again just as the worker has claimed it, and a new one."""
+    function.voucherify.next(Fault(400), Fault(400))
+    assert function.post_batch([track(1), track(2)]).status == 400
+    function.put(trackMapping='{"event": "metadata.name"}')
+    live: list[Any] = []
+
+    def send_again(call: AwsCall, forward: Forward) -> Reply:
+        reply = forward(call)
+        if call.operation == "PutItem" and not live:
+            live.append(None)
+            live[0] = function.post_batch([track(1), track(3)])
+        return reply
+
+    assert worker.redrive() == 2
+    with process_sandbox("redelivery", os.environ) as sandbox:
+        worker.invoke = sandbox.invoke
+        intake_in.cache_clear()
+        proxy.rule = send_again
+        assert worker.run().kept == []
+        assert (live[0].status, live[0].body["queued"], live[0].body["delivered"]) == (202, 1, 1)
+        worker.time_passes(HOUR)
+        assert worker.run().kept == []
+    assert applied(function) == ["Event 1", "Event 2", "Event 3"]
+    assert {event["metadata"]["name"] for event in function.voucherify.events} == {"Event 1", "Event 2", "Event 3"}
+    assert stored("RETRY_QUEUE_URL") == stored("DEAD_LETTER_QUEUE_URL") == []

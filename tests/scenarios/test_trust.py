@@ -1,0 +1,79 @@
+"""Who is let in, and with which settings: rows 1, 4 and 5 of the scenarios, where other tests do not prove them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from handler.app import intake_in
+from local.http_server import Reply
+from local.samples import SHARED_SECRET, sign
+from tests.handler.conftest import Function
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refusal, refuse
+
+IDENTIFY: dict[str, Any] = {"type": "identify", "messageId": "i-1", "userId": "u-1", "traits": {"name": "Ada"}}
+
+
+def flipped(text: bytes, bit: int) -> bytes:
+    return bytes([*text[:-2], text[-2] ^ bit, text[-1]])
+
+
+def test_a_batch_of_a_thousand_is_trusted_by_its_first_element_bit_for_bit(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "60")
+    first, *others = [json.dumps({**IDENTIFY, "userId": f"u-{number}"}).encode() for number in range(1000)]
+    rest = b"," + b",".join(others) + b"]"
+    assert function.send(b"[" + flipped(first, 1) + rest, {"X-Signature": sign(first)}).status == 401
+    wrong = flipped(SHARED_SECRET.encode(), 1).decode()
+    assert function.send(b"[" + first + rest, {"X-Signature": sign(first, wrong)}).status == 401
+    assert function.sent == []
+    answer = function.send(b"[" + first + rest, {"X-Signature": sign(first)}, seconds=120.0)
+    assert (answer.status, answer.body["delivered"]) == (200, 1000)
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
+def test_at_a_cold_start_without_ssm_it_is_503_after_two_tries_at_most_and_the_next_request_finds_its_way(
+    function: Function, proxy: AwsProxy, code: str
+) -> None:
+    reads: list[str] = []
+
+    def down(call: AwsCall, forward: Forward) -> Reply:
+        reads.append(call.operation)
+        return refusal(400, code)
+
+    proxy.rule = down
+    answer = function.post(IDENTIFY)
+    assert (answer.status, function.sent) == (503, [])
+    assert len(reads) == (2 if code == "ThrottlingException" else 1)
+    proxy.rule = None
+    assert function.post(IDENTIFY).status == 200
+
+
+def test_a_cold_start_survives_one_throttled_read_of_the_settings(function: Function, proxy: AwsProxy) -> None:
+    reads: list[str] = []
+
+    def once(call: AwsCall, forward: Forward) -> Reply:
+        reads.append(call.operation)
+        return refusal(400, "ThrottlingException") if len(reads) == 1 else forward(call)
+
+    proxy.rule = once
+    assert function.post(IDENTIFY).status == 200
+
+
+def test_once_there_are_settings_ssm_may_be_down(function: Function, proxy: AwsProxy) -> None:
+    assert function.post(IDENTIFY).status == 200
+    proxy.rule = refuse("GetParametersByPath", status=400, code="AccessDeniedException")
+    assert function.post(IDENTIFY).status == 200
+    (line,) = [line for line in function.logs if line["level"] == "ERROR"]
+    assert line["cause"] == "settings_unavailable"
+
+
+def test_a_cold_start_with_a_broken_mapping_is_503_until_it_is_mended(function: Function) -> None:
+    function.put(trackMapping="{")
+    assert function.post(IDENTIFY).status == 503
+    function.put(trackMapping="{}")
+    intake_in.cache_clear()
+    assert function.post(IDENTIFY).status == 200

@@ -1,0 +1,153 @@
+"""What Voucherify answers, or fails to, over the whole path: rows 11 to 20, where other tests do not prove them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from handler.app import intake_in
+from local.voucherify import Fault, RateLimit, VoucherifyStandIn
+from tests.handler.conftest import Function
+from tests.worker import Worker, hidden_seconds, stored
+
+MINUTE, HOUR = 60.0, 60 * 60.0
+
+
+def track(number: int, customer: str = "u-1") -> dict[str, Any]:
+    return {"type": "track", "messageId": f"t-{number}", "userId": customer, "event": f"Event {number}"}
+
+
+def identify(number: int, customer: str, **traits: Any) -> dict[str, Any]:
+    return {"type": "identify", "messageId": f"i-{number}", "userId": customer, "traits": traits}
+
+
+def test_of_many_customers_no_more_calls_are_refused_than_were_under_way(function: Function) -> None:
+    """Not one 429 for each event that remains."""
+    under_way = 16  # VOUCHERIFY_CONCURRENCY
+    function.voucherify.rule = lambda request: (
+        Fault(429, headers={"Retry-After": "30"}) if request.number > 50 else None
+    )
+    answer = function.post_batch([identify(number, f"u-{number}") for number in range(300)])
+    assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (202, 50, 250)
+    assert len(function.voucherify.calls) <= 50 + under_way
+    assert len(stored("RETRY_QUEUE_URL")) == 250
+    assert min(hidden_seconds("RETRY_QUEUE_URL")) > 20
+    assert max(hidden_seconds("RETRY_QUEUE_URL")) > 90, "spread over the windows to come"
+
+
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        ({"Retry-After": "30"}, 25, 35),
+        ({"X-Rate-Limit-Retry": "in 40"}, 35, 45),
+        ({"Retry-After": "30", "X-Rate-Limit-Retry": "in 40"}, 25, 45),
+        ({}, 30, 90),
+        ({"Retry-After": "soon", "X-Rate-Limit-Retry": "never"}, 30, 90),
+        ({"Retry-After": "-1"}, 0, 90),
+        ({"X-Rate-Limit-Retry": "in -40"}, 0, 90),
+        ({"Retry-After": "999999999"}, 60, 15 * MINUTE),
+    ],
+    ids=str,
+)
+def test_whatever_a_429_says_of_its_window_the_wait_is_sane(
+    function: Function, headers: dict[str, str], least: float, most: float
+) -> None:
+    """`in 40`: 40 seconds from now, as the epoch has it."""
+    moments = {
+        name: str(round(time.time()) + int(value.removeprefix("in "))) if value.startswith("in ") else value
+        for name, value in headers.items()
+    }
+    function.voucherify.next(Fault(429, headers=moments))
+    assert function.post(track(1)).status == 202
+    (wait,) = hidden_seconds("RETRY_QUEUE_URL")
+    assert least <= wait <= most
+    (record,) = function.aws.messages("RETRY_QUEUE_URL") or stored("RETRY_QUEUE_URL")
+    assert record.get("attempts", 0) == 0, "waiting costs no attempt"
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(402), Fault(429, headers={"X-Rate-Limit-Type": "api_calls_cycle"})], ids=["402", "api_calls_cycle"]
+)
+def test_a_used_up_plan_costs_no_attempt_and_is_counted_and_asked_again_after_hours(
+    function: Function, worker: Worker, fault: Fault, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function.voucherify.next(fault, fault)
+    assert function.post(track(1)).status == 202
+    assert [record["attempts"] for record in stored("RETRY_QUEUE_URL")] == [0]
+    assert '"plan_used_up"' in capsys.readouterr().out
+    worker.time_passes(15 * MINUTE)
+    assert len(worker.run().kept) == 1
+    (wait,) = hidden_seconds("RETRY_QUEUE_URL")
+    assert HOUR < wait < 12 * HOUR
+    worker.start_cold()
+    worker.time_passes(12 * HOUR)
+    assert worker.run().kept == []
+    assert len(function.voucherify.events) == 1
+
+
+def test_where_nobody_listens_everything_is_stored_and_nothing_said_to_be_applied(function: Function) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        function.put(apiUrl=f"http://127.0.0.1:{free.getsockname()[1]}")
+        answer = function.post_batch([track(1), identify(1, "u-2")])
+    assert (answer.status, answer.body["queued"]) == (202, 2)
+    assert [record["failure"]["code"] for record in stored("RETRY_QUEUE_URL")] == ["voucherify_unreachable"] * 2
+    assert "may have been applied" not in str(stored("RETRY_QUEUE_URL"))
+
+
+def test_after_the_sandbox_was_frozen_no_event_is_lost_or_doubled(function: Function) -> None:
+    for round_ in range(3):
+        answer = function.post_batch([track(round_), identify(round_, "u-1"), track(10 + round_, "u-2")])
+        assert (answer.status, answer.body["delivered"]) == (200, 3)
+        function.voucherify.close_connections()
+    assert len(function.voucherify.events) == 6
+    assert len(function.voucherify.calls) == 9
+
+
+def test_credentials_that_are_refused_dead_letter_nothing(function: Function, worker: Worker) -> None:
+    function.put(apiToken="wrong")
+    answer = function.post_batch([track(number, f"u-{number}") for number in range(100)])
+    assert (answer.status, answer.body["queued"], answer.body["rejected"]) == (202, 100, 0)
+    worker.run()
+    assert len(stored("RETRY_QUEUE_URL")) == 100
+    function.put(apiToken=function.system.settings["apiToken"])
+    worker.time_passes(2 * HOUR)
+    while worker.run().records:
+        pass
+    assert len(function.voucherify.events) == 100
+    assert stored("RETRY_QUEUE_URL") == stored("DEAD_LETTER_QUEUE_URL") == []
+
+
+def test_known_gap_a_retried_older_identify_overwrites_the_attribute_of_a_newer_one(
+    function: Function, worker: Worker
+) -> None:
+    """Row 20 is not solved: Voucherify's upsert knows no time of an attribute. When it is, this test must change."""
+    function.voucherify.next(Fault(503))
+    assert function.post(identify(1, "u-1", email="old@example.com", name="Ada")).status == 202
+    assert function.post(identify(2, "u-1", email="new@example.com")).status == 200
+    worker.run()
+    assert function.voucherify.customers["u-1"]["email"] == "old@example.com"
+
+
+def test_sandboxes_behind_one_limit_all_keep_answering_and_waste_few_calls(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 30, with fewer of them, in one window; that the backlog drains at the plan's pace is shown by `make soak`."""
+    sandboxes, calls = 12, 100
+    system = function.system.settings
+    limit = RateLimit(calls, HOUR)
+    with VoucherifyStandIn(api_key=system["apiKey"], api_token=system["apiToken"], limit=limit) as voucherify:
+        function.put(apiUrl=voucherify.url)
+        answers = []
+        for sandbox in range(sandboxes):
+            intake_in.cache_clear()
+            events = [identify(number, f"u-{number}") for number in range(sandbox * 30, sandbox * 30 + 30)]
+            answers += [function.post_batch(events), function.post_batch(events)]
+        assert {answer.status for answer in answers} <= {200, 202}
+        assert sum(answer.body["delivered"] for answer in answers) == calls
+        refused = sum(call.status == 429 for call in voucherify.calls)
+        assert refused <= sandboxes, "each finds out once"
+    assert len(stored("RETRY_QUEUE_URL")) == sandboxes * 60 - calls

@@ -1,0 +1,137 @@
+"""What surrounds the worker: Lambda's poller of the retry queue, time that passes, and an operator's redrive.
+
+No test waits: moto runs in this process, so that time passes by moving its messages' moments into the past.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from moto.sqs.models import Message, sqs_backends
+
+from handler.redelivery import lambda_handler, redelivery_in
+from local.aws import LocalAws
+from local.front import LambdaContext
+from local.poller import FUNCTION_TIME_OUT_SECONDS, sqs_event
+
+Queue = Literal["RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"]
+QUEUES: tuple[Queue, ...] = ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL")
+
+BATCH_SIZE = 10
+VISIBILITY_SECONDS = 6 * round(FUNCTION_TIME_OUT_SECONDS)
+
+Invoke = Callable[[dict[str, Any], float], dict[str, Any]]
+
+
+def invoke_here(event: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The worker in this process, with `seconds` until its time-out."""
+    return lambda_handler(event, LambdaContext(seconds))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One invocation: the SQS records that it was given, and the ids of those that it kept."""
+
+    records: Sequence[dict[str, Any]]
+    kept: Sequence[str]
+
+
+@dataclass
+class Worker:
+    """The worker behind Lambda's poller, and the hours that pass between its runs."""
+
+    aws: LocalAws
+    invoke: Invoke = invoke_here
+    _aged: dict[str, float] = field(default_factory=dict)  # by message id, the seconds that passed for it here alone
+
+    def start_cold(self) -> None:
+        """The next invocation in this process is a new sandbox's first."""
+        redelivery_in.cache_clear()
+
+    def receive(self, at_most: int = BATCH_SIZE) -> dict[str, Any] | None:
+        """The event that Lambda would invoke the function with, or None where no message is visible."""
+        answer = self.aws.sqs.receive_message(
+            QueueUrl=self.aws.environment["RETRY_QUEUE_URL"],
+            MaxNumberOfMessages=at_most,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            VisibilityTimeout=VISIBILITY_SECONDS,
+        )
+        messages: list[Any] = list(answer.get("Messages", ()))
+        for message in messages:
+            waited = round(self._aged.get(message["MessageId"], 0.0) * 1000)
+            message["Attributes"]["SentTimestamp"] = str(int(message["Attributes"]["SentTimestamp"]) - waited)
+        return sqs_event(messages) if messages else None
+
+    def run(self, seconds: float = FUNCTION_TIME_OUT_SECONDS, at_most: int = BATCH_SIZE) -> Batch:
+        """One batch of what is visible, and the deletion of what the function does not keep. Raises what it raises."""
+        event = self.receive(at_most)
+        if event is None:
+            return Batch([], [])
+        answer = self.invoke(event, seconds)
+        kept = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+        for record in event["Records"]:
+            if record["messageId"] not in kept:
+                self.aws.sqs.delete_message(
+                    QueueUrl=self.aws.environment["RETRY_QUEUE_URL"], ReceiptHandle=record["receiptHandle"]
+                )
+        return Batch(event["Records"], kept)
+
+    def time_passes(self, seconds: float) -> None:
+        """Messages grow older and come out of hiding; claims in the ledger run out."""
+        for queue in QUEUES:
+            for message in _messages(queue):
+                message.visible_at -= seconds * 1000
+                message.delayed_until -= seconds * 1000
+                self._aged[message.id] = self._aged.get(message.id, 0.0) + seconds
+        table = self.aws.environment["DEDUPLICATION_TABLE"]
+        for item in self.aws.dynamodb.scan(TableName=table)["Items"]:
+            for moment, unit in (("expiration", 1), ("in_progress_expiration", 1000)):
+                if moment in item:
+                    self.aws.dynamodb.update_item(
+                        TableName=table,
+                        Key={"id": item["id"]},
+                        UpdateExpression="SET #moment = #moment - :passed",
+                        ExpressionAttributeNames={"#moment": moment},
+                        ExpressionAttributeValues={":passed": {"N": str(round(seconds * unit))}},
+                    )
+
+    def time_passes_until_one_is_visible(self) -> None:
+        """The least that the retry queue hides a message for; no time where it is empty."""
+        self.time_passes(max(0.0, min(hidden_seconds("RETRY_QUEUE_URL"), default=0.0) + 0.1))
+
+    def redrive(self) -> int:
+        """Move every dead letter back as SQS does: a new message with the same body and attributes. How many."""
+        dead = self.aws.messages("DEAD_LETTER_QUEUE_URL")
+        for message in dead:
+            self.aws.sqs.send_message(
+                QueueUrl=self.aws.environment["RETRY_QUEUE_URL"],
+                MessageBody=message["Body"],
+                MessageAttributes=message.get("MessageAttributes", {}),
+            )
+            self.aws.sqs.delete_message(
+                QueueUrl=self.aws.environment["DEAD_LETTER_QUEUE_URL"], ReceiptHandle=message["ReceiptHandle"]
+            )
+        return len(dead)
+
+
+def stored(queue: Queue) -> list[dict[str, Any]]:
+    """The failure records in a queue, the hidden too."""
+    return [json.loads(message.body) for message in _messages(queue)]
+
+
+def hidden_seconds(queue: Queue) -> list[float]:
+    """For how long each message of a queue is not to be seen, in their order; below 0 where it can be."""
+    now = time.time() * 1000
+    return [(max(message.visible_at, message.delayed_until) - now) / 1000 for message in _messages(queue)]
+
+
+def _messages(queue: Queue) -> list[Message]:
+    """moto's own messages: SQS shows nobody what is hidden, or for how long."""
+    name = {"RETRY_QUEUE_URL": "RetryQueue", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue"}[queue]
+    messages: list[Message] = sqs_backends["123456789012"]["eu-west-1"].queues[name]._messages
+    return messages
