@@ -75,6 +75,8 @@ def map_event(raw: object, mapping: EventMapping) -> Request | Skip:
     Raises InvalidEvent where the event can never become a valid request.
     """
     event = normalise(raw)
+    if event.opts_out:
+        return Skip("opted_out")
     match event.type:
         case "identify":
             if mapping.identify_disabled:

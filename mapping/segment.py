@@ -59,6 +59,18 @@ class Event:
     fields: dict[str, Any]
     left_out: tuple[LeftOut, ...]
 
+    @property
+    def opts_out(self) -> bool:
+        """Whether its `integrations` keep it from Voucherify: by name, or `All` of them where the name is not there.
+
+        https://segment.com/docs/connections/spec/common/#integrations
+        """
+        integrations = self.fields.get("integrations")
+        if not isinstance(integrations, dict):
+            return False
+        by_name = integrations.get("Voucherify")
+        return (integrations.get("All") if by_name is None else by_name) is False
+
 
 def normalise(raw: object) -> Event:
     """The canonical form of one raw event, which stays as it was.
