@@ -11,7 +11,7 @@ LAMBDA_PYTHON := $(shell cat .python-version)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve test lint format build deploy lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak test lint format build deploy lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -23,6 +23,9 @@ run: $(INSTALLED) ## send the sample events through the whole system on this mac
 
 serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080)
 	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT))
+
+soak: $(INSTALLED) ## load and faults for minutes, then the books (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
+	@$(VENV) -m local.soak $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
 
 test: lint ## everything that CI checks
 	@echo '── tests'

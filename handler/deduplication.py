@@ -7,11 +7,13 @@ released after it: https://docs.powertools.aws.dev/lambda/python/latest/utilitie
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.lazy import Lazy
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 # Longer than a message can rest in the dead-letter queue, 14 days.
 KEPT_SECONDS = 15 * 24 * 60 * 60
+
+
+# To claim is tried once, since an event is delivered without the ledger too; what became of it is worth another try.
+_WRITES = 2
 
 
 class Claim(Enum):
@@ -37,13 +43,14 @@ class Deduplication:
         self._client = client
         self._table = table
         self._source = source
+        self._ledger = Lazy(self._new_ledger)
 
     def claim(self, message_id: str, seconds: float) -> Claim:
         """Claim an event for `seconds`, after which a claim that was neither kept nor released is void."""
         from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyItemAlreadyExistsError
 
         try:
-            self._ledger.save_inprogress(self._key(message_id), remaining_time_in_millis=round(seconds * 1000))
+            self._ledger().save_inprogress(self._key(message_id), remaining_time_in_millis=round(seconds * 1000))
         except IdempotencyItemAlreadyExistsError as error:
             record = error.old_data_record
             return Claim.DELIVERED if record and record.status == "COMPLETED" else Claim.IN_PROGRESS
@@ -53,24 +60,23 @@ class Deduplication:
 
     def keep(self, message_id: str) -> bool:
         """The event is delivered, for good. False where that could not be written down."""
-        return self._settle(lambda: self._ledger.save_success(self._key(message_id), {}))
+        return self._settle(lambda: self._ledger().save_success(self._key(message_id), {}))
 
     def release(self, message_id: str) -> bool:
         """The event was not delivered and may be tried again. False where that could not be written down."""
-        return self._settle(lambda: self._ledger.delete_record(self._key(message_id), NotDelivered()))
+        return self._settle(lambda: self._ledger().delete_record(self._key(message_id), NotDelivered()))
 
     def _settle(self, write: Callable[[], None]) -> bool:
-        try:
-            write()
-        except Exception:  # whatever it is, it changes nothing of what became of the event
-            return False
-        return True
+        for _ in range(_WRITES):
+            with suppress(Exception):  # whatever it is, it changes nothing of what became of the event
+                write()
+                return True
+        return False
 
     def _key(self, message_id: str) -> dict[str, Any]:
         return {"source": self._source, "messageId": message_id}
 
-    @cached_property
-    def _ledger(self) -> DynamoDBPersistenceLayer:
+    def _new_ledger(self) -> DynamoDBPersistenceLayer:
         # Imported with the first track event: an identify needs no ledger.
         from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
 

@@ -28,8 +28,8 @@ from handler.pool import Pool
 from handler.voucherify import Answer, NoAnswer
 from mapping import EventMapping, InvalidEvent, LeftOut, Request, Skip, map_event, message_id_of
 
-# A call that could not even connect in what is left is not begun.
-MIN_CALL_SECONDS = 0.1
+# A call that would hardly be answered in what is left is not begun: the track would be in doubt.
+MIN_CALL_SECONDS = 0.3
 
 # A claim holds for the time of the call and for writing down what came of it.
 CLAIM_MARGIN_SECONDS = 5.0
@@ -127,8 +127,8 @@ class Delivery:
     ) -> list[Result]:
         """The result of each event, in their order.
 
-        `time_left` gives the seconds until nothing more may be called, with so many events yet to be called: what is
-        not called must be stored. What could not be stored, by its place, is not even tried.
+        `time_left` gives the seconds until nothing more may be called, where so many events may still have to be
+        stored. What could not be stored, by its place, is not even tried.
         """
         results: dict[int, Result] = {}
         chains: dict[str, list[_Planned]] = {}
@@ -139,12 +139,14 @@ class Delivery:
             else:
                 chains.setdefault(planned.request.customer, []).append(planned)
 
-        uncalled = _Countdown(sum(map(len, chains.values())))
+        unsettled = _Countdown(sum(map(len, chains.values())))
 
         def deliver_chain(chain: list[_Planned]) -> None:
             for planned in chain:
-                results[planned.place] = self._deliver(planned, lambda: time_left(uncalled.count))
-                uncalled.decrease()
+                result = self._deliver(planned, lambda: time_left(unsettled.count))
+                results[planned.place] = result
+                if not result.failure:
+                    unsettled.decrease()
 
         self._pool.map(deliver_chain, list(chains.values()))
         return [results[place] for place in range(len(events))]
@@ -240,7 +242,7 @@ class _Call:
 
 
 class _Countdown:
-    """How many events are yet to be called. Thread-safe."""
+    """How many events may still have to be stored. Thread-safe."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -50,8 +50,8 @@ class Intake:
             self._sandbox.environment.response_budget_seconds, seconds_until_time_out - TIME_OUT_RESERVE_SECONDS
         )
 
-        def time_left(uncalled: int) -> float:
-            return started + budget - STORE_SECONDS - uncalled * STORE_SECONDS_PER_EVENT - time.monotonic()
+        def time_left(unsettled: int) -> float:
+            return started + budget - STORE_SECONDS - unsettled * STORE_SECONDS_PER_EVENT - time.monotonic()
 
         try:
             reply, facts = self._answer(read_request(event), time_left)
@@ -78,13 +78,11 @@ class Intake:
         """Store what was not delivered. Raises NotStored."""
         now = datetime.now(UTC)
         records: list[FailureRecord] = []
-        waiting = 0
         for index, result in enumerate(results):
             if failure := result.failure:
                 self._telemetry.not_delivered(result, index=index)
                 # What waits for the plan is hidden until its turn, so that the worker does not find it in vain.
-                delay = round(pace.delay_seconds(waiting)) if failure.waits else 0
-                waiting += failure.waits
+                delay = round(pace.seconds_until_next_turn()) if failure.waits else 0
                 records.append(FailureRecord(result.event, SOURCE, int(failure.called), now, failure, delay))
         if records:
             self._sandbox.queues.store(records)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import TypeVar
+
+from handler.lazy import Lazy
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,13 +17,10 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self.size = size
-
-    @cached_property
-    def _executor(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.size)
+        self._executor = Lazy(lambda: ThreadPoolExecutor(size))
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """The results in the order of the items; a single item needs no thread."""
         if len(items) < 2 or self.size < 2:
             return [function(item) for item in items]
-        return list(self._executor.map(function, items))
+        return list(self._executor().map(function, items))

@@ -83,7 +83,7 @@ class Redelivery:
         self._scatter_suspects(messages)
         dead, alive = self._told_apart(messages)
         try:
-            kept, refused = self._deliver(alive, lambda uncalled: deadline - time.monotonic())
+            kept, refused = self._deliver(alive, lambda unsettled: deadline - time.monotonic())
         except Unavailable as error:
             self._telemetry.unavailable(error)
             self._sandbox.queues.postpone({m.receipt: backoff_seconds(m.age_seconds) for m in alive})
@@ -103,7 +103,6 @@ class Redelivery:
         refused: list[Message] = []
         kept: list[Message] = []
         hidden: dict[str, int] = {}
-        waiting = 0
         for message, result in zip(messages, results, strict=True):
             if failure := result.failure:
                 self._telemetry.not_delivered(result, age_seconds=round(message.age_seconds))
@@ -111,8 +110,7 @@ class Redelivery:
                     refused.append(message.with_failure(failure))
                 else:
                     kept.append(message)
-                    hidden[message.receipt] = _seconds_until_next_try(message, failure, pace, waiting)
-                    waiting += failure.waits
+                    hidden[message.receipt] = _seconds_until_next_try(message, failure, pace)
         self._sandbox.queues.postpone(hidden)
         self._telemetry.results(results, [message.age_seconds for message in messages])
         return kept, refused
@@ -162,7 +160,7 @@ def _read(record: Mapping[str, Any], now: float) -> Message:
     )
 
 
-def _seconds_until_next_try(message: Message, failure: Failure, pace: Pace, waiting: int) -> int:
+def _seconds_until_next_try(message: Message, failure: Failure, pace: Pace) -> int:
     if failure.waits:
-        return math.ceil(pace.delay_seconds(waiting))
+        return math.ceil(pace.seconds_until_next_turn())
     return backoff_seconds(message.age_seconds)

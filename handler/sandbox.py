@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
@@ -15,6 +15,7 @@ from botocore.config import Config
 from handler.deduplication import Deduplication
 from handler.delivery import Delivery
 from handler.environment import Environment
+from handler.lazy import Lazy
 from handler.pace import Pace
 from handler.pool import Pool
 from handler.queues import Queues
@@ -53,17 +54,21 @@ class Sandbox:
         self.telemetry = Telemetry(
             Logger(service=environment.service_name), environment.metrics_namespace, environment.service_name, SOURCE
         )
+        ssm: Lazy[SSMClient] = Lazy(lambda: boto3.client("ssm", config=self._config(read_seconds=1.0, tries=2)))
+        sqs: Lazy[SQSClient] = Lazy(lambda: boto3.client("sqs", config=self._config(read_seconds=1.0, tries=2)))
+        # It stands before and after each track's call, and an event is delivered without it too.
+        dynamodb: Lazy[DynamoDBClient] = Lazy(
+            lambda: boto3.client("dynamodb", config=self._config(read_seconds=0.8, tries=1))
+        )
         self.settings = SettingsCache(
-            read=lambda: read_parameters(self._ssm, environment.settings_path),
+            read=lambda: read_parameters(ssm(), environment.settings_path),
             ttl_seconds=environment.settings_ttl_seconds,
             clock=time.monotonic,
             telemetry=self.telemetry,
         )
-        self.queues = Queues(
-            lambda: self._sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self.pool
-        )
+        self.queues = Queues(sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self.pool)
         table = environment.deduplication_table
-        self._ledger = Deduplication(lambda: self._dynamodb, table, SOURCE) if table else None
+        self._ledger = Deduplication(dynamodb, table, SOURCE) if table else None
         # The keys make a project: new ones start with fresh connections and without the old ones' limits.
         self._project = cache(self._new_project)
 
@@ -84,22 +89,8 @@ class Sandbox:
         client = VoucherifyClient(api_url, api_key, api_token, connections=self.pool.size)
         return KeptProject(client, Pace(time.time))
 
-    # Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us.
-
-    @cached_property
-    def _ssm(self) -> SSMClient:
-        return boto3.client("ssm", config=self._config(read_seconds=1.0, tries=2))
-
-    @cached_property
-    def _sqs(self) -> SQSClient:
-        return boto3.client("sqs", config=self._config(read_seconds=1.0, tries=2))
-
-    @cached_property
-    def _dynamodb(self) -> DynamoDBClient:
-        # It stands before and after each track's call, and an event is delivered without it too.
-        return boto3.client("dynamodb", config=self._config(read_seconds=0.5, tries=1))
-
     def _config(self, read_seconds: float, tries: int) -> Config:
+        """Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us."""
         return Config(
             connect_timeout=0.5,
             read_timeout=read_seconds,

@@ -1,0 +1,409 @@
+"""`make soak`: tens of thousands of events through the real handler and worker, and the books balanced at the end.
+
+What is real: `handler.app.lambda_handler`, `handler.redelivery.lambda_handler` and HTTP to the stand-in for Voucherify,
+all in this process; moto's SSM and DynamoDB in a process of its own. What is not: SQS is local/soak_sqs.py, whose time
+is skipped where nothing can be received, so that a day of retries takes minutes. In the long soak the worker has 3
+seconds for a batch, not 85, so that an answer that never comes costs less.
+
+With LIMIT, as in `make soak LIMIT=100/1s`, nothing fails and no time is skipped: a call takes 50 ms, the stand-in
+enforces the limit, and one worker, then two, drain what Segment sends at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import multiprocessing
+import os
+import random
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import TextIOBase
+from multiprocessing.connection import Connection
+from typing import Any
+
+import boto3
+from rich.console import Console
+from rich.progress import Progress
+
+from handler.app import intake_in
+from handler.app import lambda_handler as take_in
+from handler.environment import Environment
+from handler.redelivery import Redelivery, redelivery_in
+from handler.redelivery import lambda_handler as redeliver
+from handler.sandbox import Sandbox
+from local.aws import LocalAws, local_aws
+from local.front import LambdaContext, proxy_event
+from local.poller import FUNCTION_TIME_OUT_SECONDS
+from local.samples import SHARED_SECRET, sign
+from local.soak_books import SLOW_SECONDS, Accepted, Books
+from local.soak_chart import Point, chart
+from local.soak_sqs import SqsStandIn
+from local.system import API_KEY, API_TOKEN
+from local.voucherify import Fault, RateLimit, Request, Rule, VoucherifyStandIn
+
+Json = dict[str, Any]
+Worker = Callable[[Json], Json]
+
+# As in template.yaml.
+BATCH_SIZE = 100
+GATHERING_SECONDS = 1.0
+
+# Of which the worker keeps a third back: too short for an answer that comes after SLOW_SECONDS.
+SHORT_TIME_OUT_SECONDS = 5.0
+
+CALL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Wave:
+    """The events that Segment sends, in requests of `sizes`. A share of the requests is sent again, as it is.
+
+    The same seed makes the same events.
+    """
+
+    events: int
+    customers: int
+    sizes: tuple[int, int] = (1, 200)
+    resent: float = 0.05
+    skipped: float = 0.02
+    invalid: float = 0.01
+    seed: int = 1
+
+    def requests(self) -> Iterator[list[Json]]:
+        draw = random.Random(self.seed)
+        latest: list[list[Json]] = []
+        number = 0
+        while number < self.events:
+            size = min(draw.randint(*self.sizes), self.events - number)
+            request = [self._event(draw, number + place) for place in range(size)]
+            number += size
+            latest = [*latest[-9:], request]
+            yield request
+            if draw.random() < self.resent:
+                yield draw.choice(latest)
+
+    def _event(self, draw: random.Random, number: int) -> Json:
+        message_id, user_id = f"soak-{number}", f"customer-{draw.randrange(self.customers)}"
+        metadata = {"metadata": {"soak": message_id}}
+        kind = draw.random()
+        if kind < self.skipped:
+            return {"messageId": message_id, "userId": user_id, "type": "page", "name": "Home"}
+        if kind < self.skipped + self.invalid:
+            return {"messageId": message_id, "type": "identify", "traits": metadata}  # of nobody
+        event = {"messageId": message_id, "userId": user_id}
+        if draw.random() < 0.5:
+            return {**event, "type": "identify", "traits": {"email": f"{user_id}@example.com", **metadata}}
+        return {**event, "type": "track", "event": "Order Completed", "properties": {"total": number, **metadata}}
+
+
+# What goes wrong with a call, and how often among the calls that fail.
+FAULTS: Sequence[tuple[Fault, float]] = (
+    (Fault(503), 20),
+    (Fault(500, body="<html>oops</html>"), 12),
+    (Fault(502, headers={"Connection": "close"}), 10),
+    (Fault(408), 12),
+    (Fault(423), 5),
+    (Fault(409), 6),
+    (Fault(400), 5),
+    (Fault(401), 1),
+    (Fault(404, body="no such page"), 1),
+    (Fault(drop="before"), 10),
+    (Fault(drop="before", reset=True), 6),
+    (Fault(drop="after"), 8),
+    (Fault(drop="after", reset=True), 4),
+    (Fault(delay=SLOW_SECONDS), 0.04),
+)
+
+
+def faulty(share: float, faults: Sequence[tuple[Fault, float]] = FAULTS, seed: int = 1) -> Rule:
+    """A share of the calls fails, each in some way; and one customer in a thousand can never be served."""
+    draw = random.Random(seed)
+    kinds, weights = zip(*faults, strict=True)
+
+    def rule(request: Request) -> Fault | None:
+        customer = request.json.get("customer") or request.json
+        if customer["source_id"].endswith("-777"):
+            return Fault(503)
+        return draw.choices(kinds, weights)[0] if draw.random() < share else None
+
+    return rule
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What a soak came to. `backlog` is the length of the retry queue over its time."""
+
+    books: Books
+    seconds: float
+    drained_in: float
+    skipped_seconds: float
+    backlog: list[Point]
+
+
+class _Output(TextIOBase):
+    """Takes what the function prints, its metrics, and counts the duplicates that were found."""
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+
+    def write(self, text: str) -> int:
+        if '"Duplicate":' in text:
+            self.duplicates += round(sum(json.loads(text)["Duplicate"]))
+        return len(text)
+
+
+@contextmanager
+def aws_of_its_own() -> Iterator[LocalAws]:
+    """moto in a process of its own, which leaves this one its processor; its address and names in `os.environ`."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_serve_aws, args=(there,), daemon=True)
+    process.start()
+    before = dict(os.environ)
+    try:
+        url, environment, variables = here.recv()
+        os.environ.update(variables)
+        yield LocalAws(url, boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb"), environment)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        here.send("done")
+        process.join()
+
+
+def _serve_aws(connection: Connection) -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    before = dict(os.environ)
+    with local_aws() as aws:
+        added = {name: value for name, value in os.environ.items() if before.get(name) != value}
+        connection.send((aws.url, aws.environment, added))
+        connection.recv()
+
+
+def soak(
+    wave: Wave,
+    aws: LocalAws,
+    *,
+    rule: Rule | None = None,
+    limit: RateLimit | None = None,
+    workers: int = 1,
+    on_progress: Callable[[int, int], object] = lambda taken_in, backlog: None,
+) -> Soak:
+    """Send a wave, and work until the retry queue is empty. Time is skipped where there is no limit."""
+    output = _Output()
+    with (
+        VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, limit=limit) as voucherify,
+        SqsStandIn() as sqs,
+        _environment(sqs.environment),
+        redirect_stdout(output),
+    ):
+        voucherify.rule = rule
+        aws.empty_table()
+        aws.put_settings(
+            {"apiKey": API_KEY, "apiToken": API_TOKEN, "apiUrl": voucherify.url, "sharedSecret": SHARED_SECRET}
+        )
+        intake_in.cache_clear()
+        redelivery_in.cache_clear()
+        accepted = Accepted()
+        all_taken_in = threading.Event()
+
+        started = time.time()
+        polls = [
+            threading.Thread(target=_poll, args=(sqs, worker, all_taken_in, limit is None), daemon=True)
+            for worker in _workers(workers, FUNCTION_TIME_OUT_SECONDS if limit else SHORT_TIME_OUT_SECONDS)
+        ]
+        for poll in polls:
+            poll.start()
+        for request in wave.requests():
+            _send(request, accepted)
+            on_progress(accepted.events.total(), len(sqs.retry))
+        all_taken_in.set()
+        while any(poll.is_alive() for poll in polls):
+            on_progress(accepted.events.total(), len(sqs.retry))
+            for poll in polls:
+                poll.join(0.1)
+        ended = time.time()
+
+    calls = voucherify.calls
+    books = Books(
+        accepted,
+        calls,
+        len(voucherify.events),
+        frozenset(event["messageId"] for request in wave.requests() for event in request if event["type"] == "page"),
+        Counter(json.loads(message.body)["event"]["messageId"] for message in sqs.dead.messages),
+        len(sqs.retry),
+        sqs.redriven,
+        output.duplicates - accepted.counts["duplicate"],
+    )
+    drained_in = max((call.at for call in calls if call.applied), default=started) - started
+    return Soak(books, ended - started, drained_in, sqs.clock.skipped, sqs.retry.history)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _workers(count: int, seconds: float) -> list[Worker]:
+    """So many sandboxes; a single one is the function's own."""
+    if count == 1:
+        return [lambda event: redeliver(event, LambdaContext(seconds))]
+
+    def worker(redelivery: Redelivery) -> Worker:
+        return lambda event: {
+            "batchItemFailures": [
+                {"itemIdentifier": message_id} for message_id in redelivery.handle(event["Records"], seconds, "")
+            ]
+        }
+
+    return [worker(Redelivery(Sandbox(Environment.read(os.environ)))) for _ in range(count)]
+
+
+def _send(request: list[Json], accepted: Accepted) -> None:
+    """As Segment does, signed over the first element; again where the answer says so."""
+    first, *others = [json.dumps(event).encode() for event in request]
+    body = b"[" + b",".join([first, *others]) + b"]"
+    while True:
+        answer = take_in(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), LambdaContext())
+        if answer["statusCode"] in {200, 202, 400}:
+            break
+    counts = json.loads(answer["body"])
+    accepted.events.update(event["messageId"] for event in request)
+    accepted.counts.update({name: count for name, count in counts.items() if isinstance(count, int)})
+
+
+def _poll(sqs: SqsStandIn, worker: Worker, all_taken_in: threading.Event, skips_time: bool) -> None:
+    """Lambda's event source: batches to the worker until the queue is empty."""
+    while len(sqs.retry) or not all_taken_in.is_set():
+        messages = sqs.receive(BATCH_SIZE)
+        gathering_until = time.monotonic() + GATHERING_SECONDS
+        while messages and len(messages) < BATCH_SIZE and not skips_time and time.monotonic() < gathering_until:
+            time.sleep(0.02)
+            messages += sqs.receive(BATCH_SIZE - len(messages))
+        if messages:
+            kept = {item["itemIdentifier"] for item in worker(sqs.lambda_event(messages))["batchItemFailures"]}
+            sqs.retry.delete([message for message in messages if message.message_id not in kept])
+        elif skips_time and all_taken_in.is_set():
+            sqs.skip_to_next_message()
+        else:
+            time.sleep(0.02)
+
+
+def _long_soak(wave: Wave, console: Console) -> list[str]:
+    with aws_of_its_own() as aws, _progress(wave, console) as on_progress:
+        ended = soak(wave, aws, rule=faulty(0.3), on_progress=on_progress)
+    books = ended.books
+    failed = sum(call.fault is not None for call in books.calls)
+    _show_books(books, console)
+    console.print(
+        f"{len(books.calls):,} calls, of which {failed:,} were made to fail ({failed / len(books.calls):.0%}) "
+        f"and {books.wasted:,} were wasted otherwise"
+    )
+    console.print(f"{ended.seconds:.0f} s of wall time, {ended.skipped_seconds / 3600:.1f} h of waiting skipped")
+    console.print("\nretry queue over time, which is logarithmic:")
+    _show_lines(chart(ended.backlog, logarithmic=True), console)
+    return books.errors
+
+
+def _limit_soak(wave: Wave, limit: RateLimit, console: Console) -> list[str]:
+    errors: list[str] = []
+    ideal = wave.events / limit.calls * limit.seconds
+    with aws_of_its_own() as aws:
+        for workers in (1, 2):
+            with _progress(wave, console) as on_progress:
+                ended = soak(
+                    wave,
+                    aws,
+                    rule=lambda request: Fault(delay=CALL_SECONDS),
+                    limit=limit,
+                    workers=workers,
+                    on_progress=on_progress,
+                )
+            books = ended.books
+            refused = sum(call.status == 429 for call in books.calls)
+            console.print(f"\n[bold]{workers} worker{'s' if workers > 1 else ''}[/]")
+            _show_books(books, console)
+            console.print(
+                f"{refused:,} of {len(books.calls):,} calls were answered 429: "
+                f"{refused / len(books.calls):.2%} (aim: at most 2 %)"
+            )
+            console.print(
+                f"drained in {ended.drained_in:.1f} s, ideal {ideal:.1f} s: "
+                f"{ended.drained_in / ideal:.2f} times (aim: at most 1.2)"
+            )
+            _show_lines(chart(ended.backlog), console)
+            errors += books.errors
+    return errors
+
+
+def _show_books(books: Books, console: Console) -> None:
+    total = books.accepted.events.total()
+    console.print(
+        f"{total:,} accepted {'=' if total == books.accounted_for else '≠'} {books.delivered.total():,} delivered "
+        f"+ {books.dead.total():,} dead + {books.skips:,} skipped + {books.duplicates:,} duplicate"
+    )
+    console.print(
+        f"lost {books.lost}, doubled {books.doubled}; {books.ambiguous:,} applied again because no answer had come"
+    )
+
+
+def _show_lines(lines: list[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
+@contextmanager
+def _progress(wave: Wave, console: Console) -> Iterator[Callable[[int, int], object]]:
+    with Progress(console=console, transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task("taken in", total=wave.events)
+
+        def on_progress(taken_in: int, backlog: int) -> None:
+            progress.update(task, completed=taken_in, description=f"{backlog:,} wait")
+
+        yield on_progress
+
+
+def rate_limit(text: str) -> RateLimit:
+    """`100/1s`: calls and the seconds of their window."""
+    if not (match := re.fullmatch(r"(\d+)/(\d+)s", text)) or "0" in match.groups():
+        raise argparse.ArgumentTypeError("is calls/seconds, such as 100/60s")
+    return RateLimit(int(match[1]), int(match[2]))
+
+
+def main() -> int:
+    """Exit code 0 only if the books balance, nothing is lost and nothing doubled."""
+    parser = argparse.ArgumentParser(prog="make soak")
+    parser.add_argument("--limit", type=rate_limit, help="calls/seconds, such as 100/1s")
+    parser.add_argument("--events", type=int)
+    arguments = parser.parse_args()
+    os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
+    console = Console(file=sys.stdout, soft_wrap=True)
+    if arguments.limit:
+        events = arguments.events or 3_000
+        wave = Wave(events, customers=math.ceil(events / 3), sizes=(200, 200), resent=0, skipped=0, invalid=0)
+        errors = _limit_soak(wave, arguments.limit, console)
+    else:
+        errors = _long_soak(Wave(arguments.events or 50_000, customers=5_000), console)
+    for error in errors:
+        console.print(f"[red bold]✗ {error}")
+    if not errors:
+        console.print("[green bold]✓ nothing lost, nothing doubled")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
