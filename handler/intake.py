@@ -29,6 +29,11 @@ STORE_SECONDS = 0.4
 STORE_SECONDS_PER_EVENT = 0.00025
 TIME_OUT_RESERVE_SECONDS = 1.0
 
+# For how long past the budget storing may go on: better a late answer than none. But Segment waits 5 seconds, and then
+# sends the request again. And what is kept back for the answer that not all could be stored.
+STORE_GRACE_SECONDS = 1.5
+ANSWER_SECONDS = 0.2
+
 # JSON written again in ASCII grows sixfold at most, so that no event of a smaller body can be too large to store.
 _SURELY_STORABLE_BYTES = MAX_EVENT_BYTES // 6
 
@@ -53,8 +58,12 @@ class Intake:
         def time_left(unsettled: int) -> float:
             return started + budget - STORE_SECONDS - unsettled * STORE_SECONDS_PER_EVENT - time.monotonic()
 
+        def store_time_left() -> float:
+            store_until = min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS)
+            return started + store_until - time.monotonic()
+
         try:
-            reply, facts = self._answer(read_request(event), time_left)
+            reply, facts = self._answer(read_request(event), time_left, store_time_left)
         except RequestRefused as error:
             reply, facts = reply_to_refused(error), {"cause": error.cause, "problem": error.message}
         except Unavailable as error:
@@ -62,7 +71,9 @@ class Intake:
         self._telemetry.request(reply, time.monotonic() - started, facts)
         return reply
 
-    def _answer(self, request: HttpRequest, time_left: TimeLeft) -> tuple[Reply, dict[str, Any]]:
+    def _answer(
+        self, request: HttpRequest, time_left: TimeLeft, store_time_left: Callable[[], float]
+    ) -> tuple[Reply, dict[str, Any]]:
         _check_route(request)
         settings = self._sandbox.settings.get()
         raw_body = request.body()
@@ -70,11 +81,11 @@ class Intake:
         body = decode(raw_body)
         too_large = _too_large(body, len(raw_body))
         results = self._sandbox.delivery(settings, patient=False).deliver(body.events, time_left, too_large)
-        self._store(results, self._sandbox.project(settings).pace)
+        self._store(results, self._sandbox.project(settings).pace, store_time_left)
         self._telemetry.results(results)
         return reply_to(results, is_batch=body.is_batch), {"matched": matched, **facts_of(results)}
 
-    def _store(self, results: Sequence[Result], pace: Pace) -> None:
+    def _store(self, results: Sequence[Result], pace: Pace, time_left: Callable[[], float]) -> None:
         """Store what was not delivered. Raises NotStored."""
         now = datetime.now(UTC)
         records: list[FailureRecord] = []
@@ -85,7 +96,7 @@ class Intake:
                 delay = round(pace.seconds_until_next_turn()) if failure.waits else 0
                 records.append(FailureRecord(result.event, SOURCE, int(failure.called), now, failure, delay))
         if records:
-            self._sandbox.queues.store(records)
+            self._sandbox.queues.store(records, time_left)
 
 
 def _check_route(request: HttpRequest) -> None:

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -116,18 +117,22 @@ class Queues:
         self._dead_letter_queue_url = dead_letter_queue_url
         self._pool = pool
 
-    def store(self, records: Sequence[FailureRecord]) -> None:
-        """Store every record, in the other queue where its own takes it not. Raises NotStored where neither does."""
+    def store(self, records: Sequence[FailureRecord], time_left: Callable[[], float]) -> None:
+        """Store every record, in the other queue where its own takes it not.
+
+        Raises NotStored where neither does, or where not all are stored as `time_left`, in seconds, is used up.
+        """
         retry, dead = self._retry_queue_url, self._dead_letter_queue_url
+        send = partial(self._send, time_left=time_left)
         retries = [record for record in records if not record.failure.permanent]
         rejected = [record for record in records if record.failure.permanent]
-        left = self._send(dead, self._send(retry, retries)) + self._send(retry, self._send(dead, rejected))
+        left = send(dead, send(retry, retries)) + send(retry, send(dead, rejected))
         if left:
             raise NotStored(f"{len(left)} of {len(records)} events could be stored in neither queue")
 
     def bury(self, records: Sequence[FailureRecord]) -> list[FailureRecord]:
         """Store records in the dead-letter queue; the ones that it did not take come back."""
-        return self._send(self._dead_letter_queue_url, records)
+        return self._send(self._dead_letter_queue_url, records, time_left=lambda: math.inf)
 
     def postpone(self, seconds_by_receipt: Mapping[str, int]) -> None:
         """Hide received messages of the retry queue, by their receipt handles, for so many seconds from now.
@@ -148,16 +153,17 @@ class Queues:
                 ],
             )
 
-    def _send(self, queue_url: str, records: Sequence[FailureRecord]) -> list[FailureRecord]:
+    def _send(
+        self, queue_url: str, records: Sequence[FailureRecord], time_left: Callable[[], float]
+    ) -> list[FailureRecord]:
         """Send records to one queue; the ones that it did not take come back."""
+
+        def send_in_time(batch: Sequence[_Message]) -> list[FailureRecord]:
+            return self._send_batch(queue_url, batch) if time_left() > 0 else [message.record for message in batch]
+
         left = list(records)
         for _ in range(_SENDS_PER_QUEUE):
-            batches = list(_batches(left))
-            left = [
-                record
-                for refused in self._pool.map(partial(self._send_batch, queue_url), batches)
-                for record in refused
-            ]
+            left = [record for refused in self._pool.map(send_in_time, list(_batches(left))) for record in refused]
             if not left:
                 break
         return left

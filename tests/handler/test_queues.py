@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 RETRY = Failure("deliver", "voucherify_503", "Voucherify answered 503", called=True)
 REJECTED = Failure("map", "customer_id_missing", "userId is missing", permanent=True)
 POOL = Pool(4)
+
+
+def in_time() -> float:
+    return 60.0
+
+
 AT = datetime(2026, 12, 2, 0, 30, 8, 276_000, UTC)
 
 
@@ -38,7 +44,9 @@ def queues(aws: LocalAws) -> Queues:
 
 
 def test_a_record_is_stored_as_the_contract_has_it(queues: Queues, aws: LocalAws) -> None:
-    queues.store([record({"type": "track", "n": 1.0, "name": "Zoë"}, Failure("deliver", "voucherify_500", "é"))])
+    queues.store(
+        [record({"type": "track", "n": 1.0, "name": "Zoë"}, Failure("deliver", "voucherify_500", "é"))], in_time
+    )
     (message,) = aws.messages("RETRY_QUEUE_URL")
 
     assert message["Body"] == (
@@ -53,7 +61,7 @@ def test_a_record_is_stored_as_the_contract_has_it(queues: Queues, aws: LocalAws
 
 
 def test_what_may_succeed_later_and_what_cannot_go_to_their_own_queues(queues: Queues, aws: LocalAws) -> None:
-    queues.store([record({"n": 1}), record({"n": 2}, REJECTED), record({"n": 3})])
+    queues.store([record({"n": 1}), record({"n": 2}, REJECTED), record({"n": 3})], in_time)
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("RETRY_QUEUE_URL")] == [1, 3]
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [2]
 
@@ -64,14 +72,14 @@ def test_what_may_succeed_later_and_what_cannot_go_to_their_own_queues(queues: Q
 def test_many_and_large_records_are_stored_in_groups_that_sqs_takes(
     queues: Queues, aws: LocalAws, count: int, size: int
 ) -> None:
-    queues.store([record({"n": number, "x": "x" * size}) for number in range(count)])
+    queues.store([record({"n": number, "x": "x" * size}) for number in range(count)], in_time)
     assert sorted(json.loads(m["Body"])["event"]["n"] for m in aws.messages("RETRY_QUEUE_URL")) == list(range(count))
 
 
 def test_the_largest_event_with_the_longest_message_fits(queues: Queues, aws: LocalAws) -> None:
     event = {"x": "x" * (MAX_EVENT_BYTES - len('{"x":""}'))}
     assert is_storable(event)
-    queues.store([record(event, Failure("deliver", "c" * 80, "🦊" * 5000))])
+    queues.store([record(event, Failure("deliver", "c" * 80, "🦊" * 5000))], in_time)
     (message,) = aws.messages("RETRY_QUEUE_URL")
     assert len(message["Body"]) <= MAX_BATCH_BYTES
     assert json.loads(message["Body"])["event"] == event
@@ -97,7 +105,7 @@ def test_of_an_event_that_no_message_can_hold_who_and_what_is_kept_and_no_type(
     queues: Queues, aws: LocalAws, event: dict[str, Any]
 ) -> None:
     assert not is_storable(event)
-    queues.store([record(event, REJECTED)])
+    queues.store([record(event, REJECTED)], in_time)
     (message,) = aws.messages("DEAD_LETTER_QUEUE_URL")
     assert json.loads(message["Body"])["event"] == {"userId": "u-1", "event": "Signed Up", "messageId": "m-1"}
 
@@ -105,18 +113,18 @@ def test_of_an_event_that_no_message_can_hold_who_and_what_is_kept_and_no_type(
 def test_where_one_queue_is_gone_the_other_takes_its_records(aws: LocalAws) -> None:
     gone = aws.environment["RETRY_QUEUE_URL"] + "-gone"
     there = aws.environment["DEAD_LETTER_QUEUE_URL"]
-    Queues(lambda: aws.sqs, gone, there, POOL).store([record({"n": 1})])
+    Queues(lambda: aws.sqs, gone, there, POOL).store([record({"n": 1})], in_time)
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [1]
 
     aws.empty_queues()
-    Queues(lambda: aws.sqs, there, gone, POOL).store([record({"n": 2}, REJECTED)])
+    Queues(lambda: aws.sqs, there, gone, POOL).store([record({"n": 2}, REJECTED)], in_time)
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [2]
 
 
 def test_where_both_are_gone_nothing_is_said_to_be_stored(aws: LocalAws) -> None:
     gone = aws.environment["RETRY_QUEUE_URL"] + "-gone"
     with pytest.raises(NotStored, match="2 of 2 events could be stored in neither queue"):
-        Queues(lambda: aws.sqs, gone, gone, POOL).store([record({"n": 1}), record({"n": 2}, REJECTED)])
+        Queues(lambda: aws.sqs, gone, gone, POOL).store([record({"n": 1}), record({"n": 2}, REJECTED)], in_time)
 
 
 @contextmanager
@@ -154,7 +162,9 @@ def test_entries_that_sqs_names_as_failed_are_sent_again_and_only_those() -> Non
         return bodies[::2] if len(asked) == 1 else bodies
 
     with sqs_that(first_takes_half) as sqs:
-        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": number}) for number in range(5)])
+        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store(
+            [record({"n": number}) for number in range(5)], in_time
+        )
     assert asked == [[0, 1, 2, 3, 4], [1, 3]]
 
 
@@ -166,10 +176,28 @@ def test_what_a_queue_refuses_twice_goes_to_the_other() -> None:
         return bodies if queue == "http://dead" else bodies[:1]
 
     with sqs_that(only_dead) as sqs:
-        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": number}) for number in range(3)])
+        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store(
+            [record({"n": number}) for number in range(3)], in_time
+        )
     assert asked == [("http://retry", 3), ("http://retry", 2), ("http://dead", 1)]
 
 
 def test_a_200_that_names_nothing_has_stored_nothing() -> None:
     with sqs_that(lambda queue, bodies: []) as sqs, pytest.raises(NotStored):
-        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": 1})])
+        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": 1})], in_time)
+
+
+def test_what_is_not_stored_in_time_is_not_said_to_be_stored() -> None:
+    asked: list[list[str]] = []
+    seconds_left = iter([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+
+    def take_all(queue: str, bodies: list[str]) -> list[str]:
+        asked.append(bodies)
+        return bodies
+
+    records = [record({"n": number}) for number in range(15)]
+    with sqs_that(take_all) as sqs:
+        queues = Queues(lambda: sqs, "http://retry", "http://dead", Pool(1))
+        with pytest.raises(NotStored, match="5 of 15 events"):
+            queues.store(records, lambda: next(seconds_left))
+    assert [len(bodies) for bodies in asked] == [10]
