@@ -56,7 +56,7 @@ class Environment:
             retry_queue_url=required("RETRY_QUEUE_URL"),
             dead_letter_queue_url=required("DEAD_LETTER_QUEUE_URL"),
             deduplication_table=variables.get("DEDUPLICATION_TABLE", "").strip(),
-            response_budget_seconds=number("RESPONSE_BUDGET_SECONDS", default=3.0, least=1.0),
+            response_budget_seconds=number("RESPONSE_BUDGET_SECONDS", default=3.0, least=0.1),
             settings_ttl_seconds=number("SETTINGS_TTL_SECONDS", default=60.0, least=0.0),
             voucherify_concurrency=number("VOUCHERIFY_CONCURRENCY", default=16, least=1),
             retry_hours=number("RETRY_HOURS", default=24.0, least=0.0),

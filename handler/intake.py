@@ -23,8 +23,9 @@ from handler.reply import reply_to, reply_to_refused, reply_to_unavailable
 from handler.sandbox import SOURCE, Sandbox
 from handler.telemetry import facts_of
 
-# Kept back of the budget for storing what could not be delivered and for the reply, with a part for each event that may
-# still have to be stored; and kept back of the function's own time-out, for a store that has to be tried again.
+# Kept back of the budget for storing what could not be delivered and for the reply (a quarter of a short one), with a
+# part for each event that may still have to be stored; and kept back of the function's own time-out, for a store that
+# has to be tried again.
 STORE_SECONDS = 0.4
 STORE_SECONDS_PER_EVENT = 0.00025
 TIME_OUT_RESERVE_SECONDS = 1.0
@@ -56,7 +57,8 @@ class Intake:
         )
 
         def time_left(unsettled: int) -> float:
-            return started + budget - STORE_SECONDS - unsettled * STORE_SECONDS_PER_EVENT - time.monotonic()
+            reserve = min(STORE_SECONDS, budget / 4) + unsettled * STORE_SECONDS_PER_EVENT
+            return started + budget - reserve - time.monotonic()
 
         def store_time_left() -> float:
             store_until = min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS)

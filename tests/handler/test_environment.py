@@ -62,7 +62,7 @@ def test_every_fault_is_named_at_once() -> None:
     assert raised.value.faults == (
         "RETRY_QUEUE_URL is not set",
         "DEAD_LETTER_QUEUE_URL is not set",
-        "RESPONSE_BUDGET_SECONDS must be a number, 1.0 or more",
+        "RESPONSE_BUDGET_SECONDS must be a number, 0.1 or more",
         "SETTINGS_TTL_SECONDS must be a number, 0.0 or more",
         "VOUCHERIFY_CONCURRENCY must be a number, 1 or more",
     )
