@@ -81,13 +81,18 @@ class FailureRecord:
                 "message": self.failure.message[:MAX_MESSAGE_CHARACTERS],
             },
         }
-        if not is_storable(self.event):
-            record["event"] = _without_payload(self.event)
         attributes = {
             "code": {"DataType": "String", "StringValue": self.failure.code},
             "stage": {"DataType": "String", "StringValue": self.failure.stage},
         }
-        return _to_json(record), attributes
+        return self._body(record), attributes
+
+    def _body(self, record: dict[str, Any]) -> str:
+        with suppress(RecursionError):
+            body = _to_json(record)
+            if len(body) <= MAX_EVENT_BYTES or is_storable(self.event):
+                return body
+        return _to_json({**record, "event": _without_payload(self.event)})
 
 
 def is_storable(event: object) -> bool:

@@ -50,7 +50,7 @@ class Telemetry:
             },
         )
         if cause := facts.get("cause"):
-            self._count({"Refused": 1}, cause=cause)
+            self._count("Refused", 1, cause=cause)
 
     def batch(self, messages: int, kept: int) -> None:
         """The one line of the worker's batch."""
@@ -75,7 +75,7 @@ class Telemetry:
         if metrics.metric_set:  # Powertools flushes by itself at 100 values
             metrics.flush_metrics()
         for code, count in Counter(result.failure.code for result in results if result.failure).items():
-            self._count({"NotDelivered": count}, code=code)
+            self._count("NotDelivered", count, code=code)
 
     def given_up(self, record: FailureRecord, age_seconds: float) -> None:
         """The line of an event that the worker gives up untried: it is too old, or no event of ours."""
@@ -93,14 +93,13 @@ class Telemetry:
     def buried(self, codes: Sequence[str]) -> None:
         """The worker has given these events up."""
         for code, count in Counter(codes).items():
-            self._count({"Dead": count}, code=code)
+            self._count("Dead", count, code=code)
 
-    def _count(self, counts: Mapping[str, int], **dimensions: str) -> None:
+    def _count(self, name: str, count: int, **dimensions: str) -> None:
         metrics = self._metrics()
-        for name, value in dimensions.items():
-            metrics.add_dimension(name, value)
-        for name, count in counts.items():
-            metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+        for dimension, value in dimensions.items():
+            metrics.add_dimension(dimension, value)
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
         metrics.flush_metrics()
 
     def _metrics(self) -> EphemeralMetrics:
@@ -132,7 +131,7 @@ class Telemetry:
             "settings cannot be used",
             extra={"cause": error.cause, "problem": "" if faults else str(error), "faults": faults},
         )
-        self._count({"SettingsUnusable": 1})
+        self._count("SettingsUnusable", 1)
 
     def unavailable(self, error: Unavailable) -> None:
         """The worker cannot work, and keeps its batch."""

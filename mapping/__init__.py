@@ -11,7 +11,6 @@ from mapping.custom_event import custom_event_request
 from mapping.customer import customer_request
 from mapping.defaults import IDENTIFY_MAPPING, TRACK_MAPPING
 from mapping.errors import Fault, InvalidEvent, InvalidMapping, MappingError, UnknownType, UnmappableEvent
-from mapping.paths import is_missing
 from mapping.request import LeftOut, Request, Skip
 from mapping.rules import Rules, compile_rules
 from mapping.segment import Event, message_id_of, normalise
@@ -34,7 +33,6 @@ __all__ = [
     "UnmappableEvent",
     "compile_identify_mapping",
     "compile_track_mapping",
-    "is_missing",
     "map_event",
     "message_id_of",
     "normalise",

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from handler.app import lambda_handler
 from local.aws import LocalAws
@@ -18,6 +20,18 @@ from local.system import LocalSystem
 from local.voucherify import VoucherifyStandIn
 
 ACCESS_TOKEN = "access-token-1"
+
+
+def aws_client_at(service: str, port: int) -> Any:
+    """A client of an AWS service that is, or is not, at a port of this machine; it tries once."""
+    return boto3.client(
+        service,  # type: ignore[call-overload] # which service it is the caller knows
+        region_name="eu-west-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
 
 
 @dataclass(frozen=True)

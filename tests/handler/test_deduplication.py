@@ -5,12 +5,11 @@ from __future__ import annotations
 import socket
 import time
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from handler.deduplication import KEPT_SECONDS, Claim, Deduplication
 from local.aws import LocalAws
+from tests.handler.conftest import aws_client_at
 
 
 @pytest.fixture
@@ -58,14 +57,7 @@ def test_what_is_stored_names_nobody_and_goes_after_15_days(aws: LocalAws, ledge
 def test_a_table_that_cannot_be_reached_guards_nothing_and_fails_nothing() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound and not listening: refused
-        dynamodb = boto3.client(
-            "dynamodb",
-            region_name="eu-west-1",
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
-            endpoint_url=f"http://127.0.0.1:{free.getsockname()[1]}",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        dynamodb = aws_client_at("dynamodb", free.getsockname()[1])
         ledger = Deduplication(lambda: dynamodb, "table", "default")
         assert ledger.claim("m-1", 60.0) is Claim.UNGUARDED
         assert not ledger.keep("m-1")

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from handler.errors import NotStored
 from handler.outcome import Failure
@@ -18,6 +16,7 @@ from handler.pool import Pool
 from handler.queues import MAX_BATCH_BYTES, MAX_EVENT_BYTES, FailureRecord, Queues, is_storable
 from local.aws import LocalAws
 from local.http_server import HttpRequest, HttpServer, Reply
+from tests.handler.conftest import aws_client_at
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -142,14 +141,7 @@ def sqs_that(answer: Callable[[str, list[str]], list[str]]) -> Iterator[SQSClien
 
     server = HttpServer(0, respond)
     try:
-        yield boto3.client(
-            "sqs",
-            region_name="eu-west-1",
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
-            endpoint_url=f"http://127.0.0.1:{server.port}",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        yield aws_client_at("sqs", server.port)
     finally:
         server.close()
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from aws_lambda_powertools.logging import Logger
-from botocore.config import Config
 
 from handler.authentication import Secrets
 from handler.delivery import Policy
@@ -20,9 +17,7 @@ from handler.telemetry import Telemetry
 from local.aws import SETTINGS_PATH, LocalAws
 from local.http_server import HttpServer, Reply
 from mapping import EventMapping, Fault, compile_identify_mapping, compile_track_mapping
-
-if TYPE_CHECKING:
-    from mypy_boto3_ssm import SSMClient
+from tests.handler.conftest import aws_client_at
 
 GOOD = {"apiKey": "key", "apiToken": "token", "sharedSecret": "secret"}
 
@@ -214,28 +209,17 @@ def test_ssm_gives_every_page_decrypted_and_with_its_type(aws: LocalAws) -> None
     assert parameters["trackEventsFilter"] == Parameter("a,b", is_list=True)
 
 
-def ssm_at(port: int) -> SSMClient:
-    return boto3.client(
-        "ssm",
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-
-
 def test_ssm_that_cannot_be_reached_is_unavailable() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound and not listening: refused
         with pytest.raises(SettingsUnavailable, match="SSM could not be reached: EndpointConnectionError"):
-            read_parameters(ssm_at(free.getsockname()[1]), "/x")
+            read_parameters(aws_client_at("ssm", free.getsockname()[1]), "/x")
 
 
 def test_ssm_that_refuses_is_unavailable_and_says_why() -> None:
     server = HttpServer(0, lambda request: Reply(400, body=b'{"__type": "AccessDeniedException", "message": "canary"}'))
     with pytest.raises(SettingsUnavailable) as raised:
-        read_parameters(ssm_at(server.port), "/x")
+        read_parameters(aws_client_at("ssm", server.port), "/x")
     server.close()
     assert str(raised.value) == "SSM refused to read /x: AccessDeniedException"
 
