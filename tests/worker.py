@@ -17,6 +17,7 @@ from handler.redelivery import lambda_handler, redelivery_in
 from local.aws import LocalAws
 from local.front import LambdaContext
 from local.poller import FUNCTION_TIME_OUT_SECONDS, sqs_event
+from tests.handler.conftest import Function
 
 Queue = Literal["RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"]
 QUEUES: tuple[Queue, ...] = ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL")
@@ -135,3 +136,23 @@ def _messages(queue: Queue) -> list[Message]:
     name = {"RETRY_QUEUE_URL": "RetryQueue", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue"}[queue]
     messages: list[Message] = sqs_backends["123456789012"]["eu-west-1"].queues[name]._messages
     return messages
+
+
+FIRST_FAILURE = {"stage": "deliver", "code": "voucherify_503", "message": "Voucherify answered 503"}
+
+
+def put(function: Function, *events: Any, queue: str = "RETRY_QUEUE_URL") -> None:
+    """Store events as the function does, one message each, after one failed attempt."""
+    for event in events:
+        record = {
+            "event": event,
+            "source": "default",
+            "attempts": 1,
+            "firstFailedAt": "2026-12-02T00:30:08.276Z",
+            "failure": FIRST_FAILURE,
+        }
+        put_body(function, json.dumps(record), queue)
+
+
+def put_body(function: Function, body: str, queue: str = "RETRY_QUEUE_URL") -> None:
+    function.aws.sqs.send_message(QueueUrl=function.aws.environment[queue], MessageBody=body)

@@ -11,36 +11,18 @@ from handler.backoff import STEPS
 from handler.redelivery import redelivery_in
 from local.voucherify import Fault
 from tests.handler.conftest import Function
-from tests.worker import Worker, hidden_seconds, stored
+from tests.worker import FIRST_FAILURE, Worker, hidden_seconds, put, put_body, stored
 
 HOUR = 60 * 60.0
 
 IDENTIFY = {"type": "identify", "messageId": "i-1", "userId": "u-1", "traits": {"name": "Ada"}}
 TRACK = {"type": "track", "messageId": "t-1", "userId": "u-1", "event": "Signed Up", "properties": {}}
-FIRST_FAILURE = {"stage": "deliver", "code": "voucherify_503", "message": "Voucherify answered 503"}
 
 
 @pytest.fixture
 def worker(function: Function) -> Worker:
     redelivery_in.cache_clear()
     return Worker(function.aws)
-
-
-def put(function: Function, *events: Any, queue: str = "RETRY_QUEUE_URL") -> None:
-    """Store events as the function does, one message each, after one failed attempt."""
-    for event in events:
-        record = {
-            "event": event,
-            "source": "default",
-            "attempts": 1,
-            "firstFailedAt": "2026-12-02T00:30:08.276Z",
-            "failure": FIRST_FAILURE,
-        }
-        put_body(function, json.dumps(record), queue)
-
-
-def put_body(function: Function, body: str, queue: str = "RETRY_QUEUE_URL") -> None:
-    function.aws.sqs.send_message(QueueUrl=function.aws.environment[queue], MessageBody=body)
 
 
 def retrying() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from local.voucherify import Fault, Request
 from tests.handler.conftest import Function
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
 from tests.scenarios.sandbox import Killed, ProcessSandbox, process_sandbox
-from tests.worker import Worker, stored
+from tests.worker import Worker, put, stored
 
 HOUR = 60 * 60.0
 
@@ -34,19 +34,6 @@ def request_of(events: list[dict[str, Any]]) -> dict[str, Any]:
     first, *others = [json.dumps(event).encode() for event in events]
     body = b"[" + b",".join([first, *others]) + b"]"
     return proxy_event("POST", "/events", {"X-Signature": sign(first)}, body)
-
-
-def put(function: Function, *events: dict[str, Any]) -> None:
-    for event in events:
-        record = {
-            "event": event,
-            "source": "default",
-            "attempts": 1,
-            "firstFailedAt": "2026-12-02T00:30:08.276Z",
-            "failure": {"stage": "deliver", "code": "voucherify_503", "message": "Voucherify answered 503"},
-        }
-        queue_url = function.aws.environment["RETRY_QUEUE_URL"]
-        function.aws.sqs.send_message(QueueUrl=queue_url, MessageBody=json.dumps(record))
 
 
 def applied(function: Function) -> list[str]:
