@@ -11,7 +11,7 @@ LAMBDA_PYTHON := $(shell cat .python-version)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak test lint format build deploy lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak test lint format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ build: $(INSTALLED) ## build what is deployed, into .aws-sam/build
 
 deploy: build ## deploy it with the AWS credentials in force (STAGE=prod for that section of samconfig.toml)
 	@$(SAM) deploy --config-env $(STAGE)
+
+schema: $(INSTALLED) ## write settings.schema.json anew from the table of settings
+	@$(VENV) -m scripts.settings_schema
 
 lock: $(INSTALLED) ## write requirements*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest versions)
 	@$(LOCK) --group dev --output-file requirements-dev.txt

@@ -17,9 +17,6 @@ from typing import NamedTuple
 from handler.body import signed_bytes
 from handler.errors import Unauthorised
 
-# One text for every cause: who cannot prove to be Segment learns nothing about what is expected.
-_ANSWER = "missing or wrong credentials"
-
 
 class Secrets(NamedTuple):
     """What is accepted, the current one first and then the previous one; empty where none is set."""
@@ -34,26 +31,26 @@ def authenticate(headers: Mapping[str, str], body: bytes, secrets: Secrets) -> d
     Raises Unauthorised, with the cause for the log, where a secret that is set is not matched or none is set.
     """
     if not secrets.shared_secrets and not secrets.access_tokens:
-        raise Unauthorised("no_secret_set", _ANSWER)
+        raise wrong_credentials("no_secret_set")
     matched = {}
     if secrets.access_tokens:
-        matched["accessToken"] = _check_token(headers, secrets.access_tokens)
+        matched["accessToken"] = check_token(given_token(headers), secrets.access_tokens)
     if secrets.shared_secrets:
         matched["sharedSecret"] = _check_signature(headers, body, secrets.shared_secrets)
     return matched
 
 
-def _check_token(headers: Mapping[str, str], tokens: Sequence[str]) -> str:
-    given = _given_token(headers.get("authorization", ""))
+def check_token(given: bytes, tokens: Sequence[str]) -> str:
+    """Which token it is: `current` or `previous`. Raises Unauthorised."""
     if not given:
-        raise Unauthorised("missing_token", _ANSWER)
+        raise wrong_credentials("missing_token")
     return _match(tokens, lambda token: hmac.compare_digest(token.encode(), given), "wrong_token")
 
 
 def _check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> str:
     given = _to_bytes(headers.get("x-signature", "").strip().lower())
     if not given:
-        raise Unauthorised("missing_signature", _ANSWER)
+        raise wrong_credentials("missing_signature")
     signed = signed_bytes(body)
 
     def matches(secret: str) -> bool:
@@ -67,12 +64,15 @@ def _match(secrets: Sequence[str], matches: Callable[[str], bool], cause: str) -
     for name, secret in zip(("current", "previous"), secrets, strict=False):
         if matches(secret):
             return name
-    raise Unauthorised(cause, _ANSWER)
+    raise wrong_credentials(cause)
 
 
-def _given_token(authorization: str) -> bytes:
-    """The token of `Bearer <token>`, or of `Basic` as user name with no password; empty where there is none."""
-    scheme, _, credentials = authorization.strip().partition(" ")
+def given_token(headers: Mapping[str, str]) -> bytes:
+    """The token of `Bearer <token>`, or of `Basic` as user name with no password; empty where there is none.
+
+    `headers` has lower-case names.
+    """
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
     match scheme.lower():
         case "bearer":
             return _to_bytes(credentials.strip())
@@ -83,6 +83,11 @@ def _given_token(authorization: str) -> bytes:
                 return b""
             return b"" if password else user
     return b""
+
+
+def wrong_credentials(cause: str) -> Unauthorised:
+    """One text for every cause: who cannot prove to be Segment learns nothing about what is expected."""
+    return Unauthorised(cause, "missing or wrong credentials")
 
 
 def _to_bytes(header: str) -> bytes:

@@ -23,13 +23,17 @@ class Body:
     is_batch: bool
 
 
-def decode(body: bytes) -> Body:
-    """The events in the body's bytes. Raises MalformedBody for what is not JSON or none of the known shapes."""
+def read_json(body: bytes) -> Any:
+    """The JSON value in the body's bytes. Raises MalformedBody."""
     try:
-        value = DECODER.decode(body.decode("utf-8-sig"))
+        return DECODER.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise MalformedBody("not_json", f"the body is not JSON: {complaint(error)}") from error
-    match value:
+
+
+def decode(body: bytes) -> Body:
+    """The events in the body's bytes. Raises MalformedBody for what is not JSON or none of the known shapes."""
+    match value := read_json(body):
         case {"batch": list(events)}:
             return Body(events, is_batch=True)
         case {"batch": _}:

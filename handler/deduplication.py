@@ -40,10 +40,8 @@ class Deduplication:
     """The ledger of one source. Thread-safe."""
 
     def __init__(self, client: Callable[[], DynamoDBClient], table: str, source: str) -> None:
-        self._client = client
-        self._table = table
         self._source = source
-        self._ledger = Lazy(self._new_ledger)
+        self._ledger = Lazy(lambda: new_ledger(client(), table, "track", KEPT_SECONDS))
 
     def claim(self, message_id: str, seconds: float) -> Claim:
         """Claim an event for `seconds`, after which a claim that was neither kept nor released is void."""
@@ -76,14 +74,15 @@ class Deduplication:
     def _key(self, message_id: str) -> dict[str, Any]:
         return {"source": self._source, "messageId": message_id}
 
-    def _new_ledger(self) -> DynamoDBPersistenceLayer:
-        # Imported with the first track event: an identify needs no ledger.
-        from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
 
-        ledger = DynamoDBPersistenceLayer(self._table, boto3_client=self._client())
-        # One prefix for every function, so that they share the ledger.
-        ledger.configure(IdempotencyConfig(expires_after_seconds=KEPT_SECONDS), key_prefix="track")
-        return ledger
+def new_ledger(client: DynamoDBClient, table: str, prefix: str, kept_seconds: int) -> DynamoDBPersistenceLayer:
+    """Records under one prefix, the same for every function, so that they share them."""
+    # Imported with the first track event: an identify needs no ledger.
+    from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
+
+    ledger = DynamoDBPersistenceLayer(table, boto3_client=client)
+    ledger.configure(IdempotencyConfig(expires_after_seconds=kept_seconds), key_prefix=prefix)
+    return ledger
 
 
 class NotDelivered(Exception):

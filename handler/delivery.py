@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
 from handler.deduplication import Claim, Deduplication
+from handler.deletions import Deletions, DeletionsUnknown
 from handler.outcome import (
     CREDENTIALS_REFUSED,
+    DELETIONS_UNKNOWN,
     EVENT_TOO_LARGE,
     IN_PROGRESS,
     OUT_OF_TIME,
@@ -26,13 +29,22 @@ from handler.outcome import (
 from handler.pace import Pace
 from handler.pool import Pool
 from handler.voucherify import Answer, NoAnswer
-from mapping import EventMapping, InvalidEvent, LeftOut, Request, Skip, map_event, message_id_of
+from mapping import EventMapping, InvalidEvent, LeftOut, Operation, Request, Skip, map_event, message_id_of
 
 # A call that would hardly be answered in what is left is not begun: the track would be in doubt.
 MIN_CALL_SECONDS = 0.3
 
 # A claim holds for the time of the call and for writing down what came of it.
 CLAIM_MARGIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A raw event to be delivered, and since when it was stored, if it was. What no message can hold is not tried."""
+
+    event: Any
+    stored_at: datetime | None = None
+    is_too_large: bool = False
 
 
 class Fate(StrEnum):
@@ -49,7 +61,8 @@ class Fate(StrEnum):
 class Result:
     """What became of one raw event. `failure` says why it is queued or rejected, `skip_reason` why it is skipped.
 
-    `unguarded`: it was delivered without the ledger, which could not be reached. `seconds` is how long its call took.
+    `unguarded`: it was delivered without the ledger, which could not be reached. `seconds` is how long its call took,
+    `at` when it was settled: of one customer's events, in their order.
     """
 
     event: Any
@@ -59,6 +72,7 @@ class Result:
     left_out: tuple[LeftOut, ...] = ()
     unguarded: bool = False
     seconds: float | None = None
+    at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 
     @property
     def message_id(self) -> str | None:
@@ -88,7 +102,7 @@ class _Planned:
     """A request that waits for its call, by the place of its event."""
 
     place: int
-    event: Any
+    arrival: Arrival
     request: Request
 
 
@@ -96,7 +110,7 @@ class Delivery:
     """Delivers raw events to one project.
 
     `reload` gives the project under its newest settings where those are others, once its keys were refused, else None.
-    `ledger` is None where there is no deduplication. `patient` waits for the next window of calls.
+    `ledger` and `deletions` are None where there is no table for them. `patient` waits for the next window of calls.
     """
 
     def __init__(
@@ -105,6 +119,7 @@ class Delivery:
         project: Project,
         reload: Callable[[], Project | None],
         ledger: Deduplication | None,
+        deletions: Deletions | None,
         pool: Pool,
         *,
         patient: bool,
@@ -113,27 +128,24 @@ class Delivery:
         self._project = project
         self._reload = reload
         self._ledger = ledger
+        # Where no delete is taken nobody is deleted, and nothing need be asked.
+        self._deletions = None if "delete" in policy.mapping.disabled else deletions
         self._pool = pool
         self._patient = patient
         self._halted_by: Failure | None = None
         self._reloading = threading.Lock()
         self._reloaded = False
 
-    def deliver(
-        self,
-        events: Sequence[Any],
-        time_left: Callable[[int], float],
-        too_large: Container[int] = (),
-    ) -> list[Result]:
+    def deliver(self, arrivals: Sequence[Arrival], time_left: Callable[[int], float]) -> list[Result]:
         """The result of each event, in their order.
 
         `time_left` gives the seconds until nothing more may be called, where so many events may still have to be
-        stored. What could not be stored, by its place, is not even tried.
+        stored.
         """
         results: dict[int, Result] = {}
         chains: dict[str, list[_Planned]] = {}
-        for place, event in enumerate(events):
-            planned = self._plan(place, event, place in too_large)
+        for place, arrival in enumerate(arrivals):
+            planned = self._plan(place, arrival)
             if isinstance(planned, Result):
                 results[place] = planned
             else:
@@ -149,11 +161,12 @@ class Delivery:
                     unsettled.decrease()
 
         self._pool.map(deliver_chain, list(chains.values()))
-        return [results[place] for place in range(len(events))]
+        return [results[place] for place in range(len(arrivals))]
 
-    def _plan(self, place: int, event: Any, too_large: bool) -> _Planned | Result:
+    def _plan(self, place: int, arrival: Arrival) -> _Planned | Result:
         """The request that an event becomes, or its result where it becomes none."""
-        if too_large:
+        event = arrival.event
+        if arrival.is_too_large:
             return Result(event, Fate.REJECTED, EVENT_TOO_LARGE)
         try:
             mapped = map_event(event, self._policy.mapping)
@@ -163,7 +176,7 @@ class Delivery:
             return Result(event, Fate.QUEUED, failure_of_bug(error))
         if isinstance(mapped, Skip):
             return Result(event, Fate.SKIPPED, skip_reason=mapped.reason)
-        return _Planned(place, event, mapped)
+        return _Planned(place, arrival, mapped)
 
     def _deliver(self, planned: _Planned, time_left: Callable[[], float]) -> Result:
         try:
@@ -176,6 +189,11 @@ class Delivery:
             return _result(planned, failure_while_halted(self._halted_by))
         if time_left() < MIN_CALL_SECONDS:
             return _result(planned, OUT_OF_TIME)
+        try:
+            if self._deletions and self._is_of_a_deleted_customer(planned, self._deletions):
+                return Result(planned.arrival.event, Fate.SKIPPED, skip_reason="customer_deleted")
+        except DeletionsUnknown:
+            return _result(planned, DELETIONS_UNKNOWN)
         pace = self._project.pace
         if closed := pace.acquire(time_left, patient=self._patient):
             return _result(planned, closed)
@@ -185,15 +203,23 @@ class Delivery:
         finally:
             pace.release(call.answer, call.failure)
 
+    def _is_of_a_deleted_customer(self, planned: _Planned, deletions: Deletions) -> bool:
+        """Whether an event was stored before its customer was deleted. A deletion is noted, before it is called."""
+        customer, stored_at = planned.request.customer, planned.arrival.stored_at
+        if planned.request.operation is Operation.DELETE_CUSTOMER:
+            deletions.note(customer, stored_at or datetime.now(UTC))
+            return False
+        return stored_at is not None and deletions.is_deleted_since(customer, stored_at)
+
     def _deliver_once(self, planned: _Planned, call: _Call, time_left: Callable[[], float]) -> Result:
         """Call Voucherify between claiming the event in the ledger and keeping or releasing it, if it is a track."""
-        message_id = None if planned.request.idempotent else message_id_of(planned.event)
+        message_id = None if planned.request.is_idempotent else message_id_of(planned.arrival.event)
         if not (self._ledger and message_id):
             self._call(planned.request, call, time_left)
             return _result(planned, call.failure, call)
         claim = self._ledger.claim(message_id, time_left() + CLAIM_MARGIN_SECONDS)
         if claim is Claim.DELIVERED:
-            return Result(planned.event, Fate.DUPLICATE)
+            return Result(planned.arrival.event, Fate.DUPLICATE)
         if claim is Claim.IN_PROGRESS:
             return _result(planned, IN_PROGRESS)
         self._call(planned.request, call, time_left)
@@ -259,4 +285,4 @@ def _result(
     fate = Fate.DELIVERED if failure is None else Fate.REJECTED if failure.permanent else Fate.QUEUED
     left_out = planned.request.left_out
     seconds = call.seconds if call else None
-    return Result(planned.event, fate, failure, left_out=left_out, unguarded=unguarded, seconds=seconds)
+    return Result(planned.arrival.event, fate, failure, left_out=left_out, unguarded=unguarded, seconds=seconds)

@@ -8,8 +8,9 @@ RequestRefused            the sender: the request as a whole is answered with `s
 └── BodyTooLarge          413
 Unavailable               nobody, or the operator: try again later, 503
 ├── SettingsUnavailable   SSM cannot be read
-├── FaultySettings        the operator: the settings have faults
+├── FaultySettings        the operator: the settings of a source have faults
 └── NotStored             SQS takes the events in neither queue
+UnknownSource             the sender, or the operator: no settings lie under that name
 FaultyEnvironment         the operator: the function's environment has faults
 """
 
@@ -66,12 +67,13 @@ class SettingsUnavailable(Unavailable):
 
 
 class FaultySettings(Unavailable):
-    """Settings with every fault they have. No fault holds a value."""
+    """The settings of a source with every fault they have. No fault holds a value."""
 
     cause = "faulty_settings"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__(faults)
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        super().__init__(source, faults)
+        self.source = source
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
@@ -80,6 +82,12 @@ class FaultySettings(Unavailable):
 
 class NotStored(Unavailable):
     cause = "not_stored"
+
+
+class UnknownSource(Exception):
+    """There are no settings for a source of this name. `cause` counts in the log."""
+
+    cause: ClassVar[str] = "unknown_source"
 
 
 class FaultyEnvironment(Exception):

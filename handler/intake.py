@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 from handler.api_gateway import HttpRequest, Reply, read_request
-from handler.authentication import authenticate
+from handler.authentication import Secrets, authenticate, check_token, given_token, wrong_credentials
 from handler.body import Body, decode
-from handler.delivery import Result
-from handler.errors import BodyTooLarge, MethodNotAllowed, NotFound, RequestRefused, Unavailable
+from handler.delivery import Arrival, Result
+from handler.errors import BodyTooLarge, FaultySettings, NotFound, RequestRefused, Unavailable, UnknownSource
 from handler.outcome import EVENT_TOO_LARGE
-from handler.pace import Pace
 from handler.queues import MAX_EVENT_BYTES, FailureRecord, is_storable
-from handler.reply import reply_to, reply_to_refused, reply_to_unavailable
-from handler.sandbox import SOURCE, Sandbox
+from handler.reply import reply_to, reply_to_refused, reply_to_unavailable, tracking_reply
+from handler.routes import Route, TrackingApi, Webhook, check_method, route_at
+from handler.sandbox import Sandbox
+from handler.settings import Settings
 from handler.telemetry import facts_of
+from handler.tracking_api import decode_call, write_key_of
+
+# A request's source where no settings say which it is: a stranger's words are no name of a metric.
+UNKNOWN = "unknown"
 
 # Kept back of the budget for storing what could not be delivered and for the reply (a quarter of a short one), with a
 # part for each event that may still have to be stored; and kept back of the function's own time-out, for a store that
@@ -39,6 +44,30 @@ ANSWER_SECONDS = 0.2
 _SURELY_STORABLE_BYTES = MAX_EVENT_BYTES // 6
 
 TimeLeft = Callable[[int], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request with its route and its body's bytes; what the two kinds of routes do each in their way."""
+
+    route: Route
+    request: HttpRequest
+    body: bytes
+
+    @property
+    def write_key(self) -> bytes:
+        """Segment's libraries send it as user name, and in the body. Raises MalformedBody."""
+        return given_token(self.request.headers) or write_key_of(self.body).encode("utf-8", "replace")
+
+    def authenticate(self, secrets: Secrets) -> dict[str, str]:
+        """Which secret matched. The libraries cannot sign: theirs is the access token alone. Raises Unauthorised."""
+        if isinstance(self.route, Webhook):
+            return authenticate(self.request.headers, self.body, secrets)
+        return {"accessToken": check_token(self.write_key, secrets.access_tokens)}
+
+    def decode(self) -> Body:
+        """The events. Raises MalformedBody."""
+        return decode(self.body) if isinstance(self.route, Webhook) else decode_call(self.body, self.route.call)
 
 
 class Intake:
@@ -64,48 +93,66 @@ class Intake:
             store_until = min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS)
             return started + store_until - time.monotonic()
 
+        source, route = UNKNOWN, None
         try:
-            reply, facts = self._answer(read_request(event), time_left, store_time_left)
+            request = read_request(event)
+            route = route_at(request.path)
+            check_method(request)
+            visit = Visit(route, request, request.body())
+            settings = self._settings_of(visit)
+            source = settings.source
+            reply, facts = self._answer(visit, settings, time_left, store_time_left)
         except RequestRefused as error:
             reply, facts = reply_to_refused(error), {"cause": error.cause, "problem": error.message}
         except Unavailable as error:
+            source = error.source if isinstance(error, FaultySettings) else source
             reply, facts = reply_to_unavailable(), {"cause": error.cause, "problem": str(error)}
-        self._telemetry.request(reply, time.monotonic() - started, facts)
+        if isinstance(route, TrackingApi):
+            reply = tracking_reply(reply, facts.get("cause", ""))
+        self._telemetry.request(reply, time.monotonic() - started, source, facts)
         return reply
 
+    def _settings_of(self, visit: Visit) -> Settings:
+        """The settings of the source that the path names, or whose access token the write key is."""
+        sources = self._sandbox.sources
+        if isinstance(visit.route, Webhook):
+            try:
+                return sources.settings(visit.route.source)
+            except UnknownSource as unknown:
+                raise NotFound("unknown_source", "there is no such source") from unknown
+        settings = sources.of_access_token(visit.write_key) if visit.write_key else None
+        if settings is None:
+            raise wrong_credentials("wrong_token" if visit.write_key else "missing_token")
+        if not settings.is_tracking_api_open:
+            raise NotFound("tracking_api_disabled", "there is no such path")
+        return settings
+
     def _answer(
-        self, request: HttpRequest, time_left: TimeLeft, store_time_left: Callable[[], float]
+        self, visit: Visit, settings: Settings, time_left: TimeLeft, store_time_left: Callable[[], float]
     ) -> tuple[Reply, dict[str, Any]]:
-        _check_route(request)
-        settings = self._sandbox.settings.get()
-        raw_body = request.body()
-        matched = authenticate(request.headers, raw_body, settings.secrets)
-        body = decode(raw_body)
-        too_large = _too_large(body, len(raw_body))
-        results = self._sandbox.delivery(settings, patient=False).deliver(body.events, time_left, too_large)
-        self._store(results, self._sandbox.project(settings).pace, store_time_left)
-        self._telemetry.results(results)
+        matched = visit.authenticate(settings.secrets)
+        body = visit.decode()
+        too_large = _too_large(body, len(visit.body))
+        arrivals = [Arrival(event, is_too_large=place in too_large) for place, event in enumerate(body.events)]
+        results = self._sandbox.delivery(settings, patient=False).deliver(arrivals, time_left)
+        self._store(results, settings, store_time_left)
+        self._telemetry.results(results, settings.source)
         return reply_to(results, is_batch=body.is_batch), {"matched": matched, **facts_of(results)}
 
-    def _store(self, results: Sequence[Result], pace: Pace, time_left: Callable[[], float]) -> None:
+    def _store(self, results: Sequence[Result], settings: Settings, time_left: Callable[[], float]) -> None:
         """Store what was not delivered. Raises NotStored."""
-        now = datetime.now(UTC)
+        pace = self._sandbox.project(settings).pace
         records: list[FailureRecord] = []
         for index, result in enumerate(results):
             if failure := result.failure:
-                self._telemetry.not_delivered(result, index=index)
+                self._telemetry.not_delivered(result, settings.source, index=index)
                 # What waits for the plan is hidden until its turn, so that the worker does not find it in vain.
                 delay = round(pace.seconds_until_next_turn()) if failure.waits else 0
-                records.append(FailureRecord(result.event, SOURCE, int(failure.called), now, failure, delay))
+                records.append(
+                    FailureRecord(result.event, settings.source, int(failure.called), result.at, failure, delay)
+                )
         if records:
             self._sandbox.queues.store(records, time_left)
-
-
-def _check_route(request: HttpRequest) -> None:
-    if request.path != "/events":
-        raise NotFound("unknown_path", "the one path is /events")
-    if request.method != "POST":
-        raise MethodNotAllowed("wrong_method", "the one method is POST")
 
 
 def _too_large(body: Body, size: int) -> frozenset[int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from handler.voucherify import Answer, NoAnswer, VoucherifyError
-from mapping import InvalidEvent, Request
+from mapping import InvalidEvent, Operation, Request
 
 CREDENTIALS_REFUSED = "credentials_refused"
 PLAN_USED_UP = "plan_used_up"
@@ -53,7 +53,8 @@ class Failure:
 def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
     """What an answer means for the event; None is delivered, whatever the body says."""
     status, error = answer.status, answer.error
-    if 200 <= status < 300:
+    is_gone = request.operation is Operation.DELETE_CUSTOMER and status == 404 and error is not None
+    if 200 <= status < 300 or is_gone:
         return None
     reason = f"Voucherify answered {_name(status, error)}"
 
@@ -69,14 +70,14 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
     if status == 429:
         return failure("rate_limited", waits=True)
     # A customer is an upsert: a conflict is another upsert at the same time.
-    may_succeed = status in {408, 423, 425} or (status == 409 and request.idempotent)
+    may_succeed = status in {408, 423, 425} or (status == 409 and request.is_idempotent)
     return failure(f"voucherify_{status}", permanent=400 <= status < 500 and not may_succeed)
 
 
 def failure_of_no_answer(error: NoAnswer, request: Request, ambiguous_track: AmbiguousTrack) -> Failure:
     """What a missing answer means: a retry; or what the shop wants where a track may have been applied."""
     reason = f"no answer from Voucherify: {error.problem}"
-    if not error.sent or request.idempotent:
+    if not error.sent or request.is_idempotent:
         return Failure("deliver", error.code, reason, called=True)
     reason += "; the event may have been applied"
     return Failure("deliver", error.code, reason, called=True, permanent=ambiguous_track is AmbiguousTrack.DEAD_LETTER)
@@ -108,6 +109,9 @@ OUT_OF_TIME = Failure("deliver", "out_of_time", "the time to answer in was used 
 WINDOW_USED_UP = Failure("deliver", "rate_limited", "the calls of this window are used up", waits=True)
 
 IN_PROGRESS = Failure("deduplicate", "in_progress", "another delivery of the same messageId is under way")
+
+
+DELETIONS_UNKNOWN = Failure("deduplicate", "deletions_unknown", "it cannot be asked or noted who was deleted")
 
 
 def failure_while_halted(cause: Failure) -> Failure:

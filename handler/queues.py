@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ class FailureRecord:
                 event=record["event"],
                 source=str(record["source"]),
                 attempts=int(record["attempts"]),
-                first_failed_at=datetime.fromisoformat(record["firstFailedAt"]),
+                first_failed_at=_in_utc(datetime.fromisoformat(record["firstFailedAt"])),
                 failure=Failure(str(failure["stage"]), str(failure["code"]), str(failure["message"])),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -74,7 +74,7 @@ class FailureRecord:
             "event": self.event,
             "source": self.source,
             "attempts": self.attempts,
-            "firstFailedAt": self.first_failed_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "firstFailedAt": self.first_failed_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "failure": {
                 "stage": self.failure.stage,
                 "code": self.failure.code,
@@ -93,6 +93,10 @@ class FailureRecord:
             if len(body) <= MAX_EVENT_BYTES or is_storable(self.event):
                 return body
         return _to_json({**record, "event": _without_payload(self.event)})
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def is_storable(event: object) -> bool:

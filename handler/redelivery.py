@@ -11,18 +11,21 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from handler.backoff import backoff_seconds
+from handler.delivery import Arrival
 from handler.environment import Environment
-from handler.errors import Unavailable, UnreadableRecord
+from handler.errors import Unavailable, UnknownSource, UnreadableRecord
 from handler.outcome import Failure
 from handler.pace import Pace
 from handler.queues import FailureRecord
-from handler.sandbox import SOURCE, Sandbox
+from handler.sandbox import Sandbox
+from handler.sources import DEFAULT_SOURCE
 
 # Kept back of the function's time-out for burying, hiding and answering; a third of it where it is short.
 RESERVE_SECONDS = 5.0
@@ -79,47 +82,60 @@ class Redelivery:
         """The ids of the messages that stay in the queue; all others are done with."""
         deadline = time.monotonic() + seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3)
         self._telemetry.begin(request_id)
-        messages = [_read(record, time.time()) for record in records]
+        now = time.time()
+        messages = [_read(record, now) for record in records]
         self._scatter_suspects(messages)
         dead, alive = self._told_apart(messages)
-        try:
-            kept, refused = self._deliver(alive, lambda unsettled: deadline - time.monotonic())
-        except Unavailable as error:
-            self._telemetry.unavailable(error)
-            self._sandbox.queues.postpone({m.receipt: backoff_seconds(m.age_seconds) for m in alive})
-            kept, refused = alive, []
+        by_source: dict[str, list[Message]] = {}
+        for message in alive:
+            by_source.setdefault(message.record.source, []).append(message)
+
+        def deliver(source: str) -> tuple[list[Message], list[Message]]:
+            return self._deliver(source, by_source[source], lambda unsettled: deadline - time.monotonic())
+
+        # Each source in its own thread: while one waits for its window of calls, another goes on.
+        with ThreadPoolExecutor(max(1, len(by_source))) as threads:
+            sorted_out = list(threads.map(deliver, by_source))
+        kept = [message for kept, _ in sorted_out for message in kept]
+        refused = [message for _, refused in sorted_out for message in refused]
         failed = [message.message_id for message in kept + self._bury(dead + refused)]
         self._telemetry.batch(len(messages), len(failed))
         return failed
 
     def _deliver(
-        self, messages: Sequence[Message], time_left: Callable[[int], float]
+        self, source: str, messages: Sequence[Message], time_left: Callable[[int], float]
     ) -> tuple[list[Message], list[Message]]:
         """The messages that are to be tried again, already hidden until then, and those that can never succeed."""
-        settings = self._sandbox.settings.get()
-        delivery = self._sandbox.delivery(settings, patient=True)
-        results = delivery.deliver([message.record.event for message in messages], time_left)
+        try:
+            settings = self._sandbox.sources.settings(source)
+        except (Unavailable, UnknownSource) as error:
+            self._telemetry.unavailable(error, source)
+            self._sandbox.queues.postpone({m.receipt: backoff_seconds(m.age_seconds) for m in messages})
+            return list(messages), []
+        arrivals = [Arrival(message.record.event, message.record.first_failed_at) for message in messages]
+        results = self._sandbox.delivery(settings, patient=True).deliver(arrivals, time_left)
         pace = self._sandbox.project(settings).pace
         refused: list[Message] = []
         kept: list[Message] = []
         hidden: dict[str, int] = {}
         for message, result in zip(messages, results, strict=True):
             if failure := result.failure:
-                self._telemetry.not_delivered(result, age_seconds=round(message.age_seconds))
+                self._telemetry.not_delivered(result, source, age_seconds=round(message.age_seconds))
                 if failure.permanent:
                     refused.append(message.with_failure(failure))
                 else:
                     kept.append(message)
                     hidden[message.receipt] = _seconds_until_next_try(message, failure, pace)
         self._sandbox.queues.postpone(hidden)
-        self._telemetry.results(results, [message.age_seconds for message in messages])
+        self._telemetry.redelivered(results, source)
+        self._telemetry.results(results, source, [message.age_seconds for message in messages])
         return kept, refused
 
     def _told_apart(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
         """The messages to give up, unreadable or too old, and those to deliver, the oldest first."""
         dead: list[Message] = []
         alive: list[Message] = []
-        for message in sorted(messages, key=lambda message: message.age_seconds, reverse=True):
+        for message in sorted(messages, key=_order):
             is_too_old = message.age_seconds > self._sandbox.environment.retry_hours * 3600
             if is_too_old or message.record.failure.permanent:
                 self._telemetry.given_up(message.record, message.age_seconds)
@@ -131,7 +147,7 @@ class Redelivery:
     def _bury(self, messages: Sequence[Message]) -> list[Message]:
         """Move messages to the dead-letter queue, each with its last failure; those that it did not take come back."""
         not_taken = {id(record) for record in self._sandbox.queues.bury([message.record for message in messages])}
-        self._telemetry.buried([m.record.failure.code for m in messages if id(m.record) not in not_taken])
+        self._telemetry.buried(message.record for message in messages if id(message.record) not in not_taken)
         return [message for message in messages if id(message.record) in not_taken]
 
     def _scatter_suspects(self, messages: Sequence[Message]) -> None:
@@ -149,7 +165,7 @@ def _read(record: Mapping[str, Any], now: float) -> Message:
     try:
         failure_record = FailureRecord.from_message(record["body"])
     except UnreadableRecord:
-        failure_record = FailureRecord(record["body"], SOURCE, 0, datetime.fromtimestamp(now, UTC), UNREADABLE)
+        failure_record = FailureRecord(record["body"], DEFAULT_SOURCE, 0, datetime.fromtimestamp(now, UTC), UNREADABLE)
     return Message(
         message_id=record["messageId"],
         receipt=record["receiptHandle"],
@@ -158,6 +174,12 @@ def _read(record: Mapping[str, Any], now: float) -> Message:
         receives=int(attributes["ApproximateReceiveCount"]),
         record=failure_record,
     )
+
+
+def _order(message: Message) -> tuple[str, float]:
+    """The oldest first: SQS keeps no order, and stores a request's events side by side, in the same millisecond."""
+    # As text, which any two can be compared as: a record that somebody else has written may have a time without a zone.
+    return message.record.first_failed_at.isoformat(timespec="microseconds"), -message.age_seconds
 
 
 def _seconds_until_next_try(message: Message, failure: Failure, pace: Pace) -> int:

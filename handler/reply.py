@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from handler.api_gateway import Reply
 from handler.delivery import Fate, Result
@@ -28,6 +29,17 @@ def reply_to(results: Sequence[Result], *, is_batch: bool) -> Reply:
     return Reply(
         _status(fates, rejected, is_batch), {name: value for name, value in body.items() if value not in ("", [])}
     )
+
+
+def tracking_reply(reply: Reply, code: str = "") -> Reply:
+    """A reply as Segment's libraries understand it: 200 for whatever is accepted, be it stored or rejected for good,
+    and `code` where the request as a whole is not.
+
+    https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#errors
+    """
+    if code:
+        return replace(reply, body={"success": False, "code": code, **reply.body})
+    return replace(reply, status=200, body={"success": True, **reply.body})
 
 
 def reply_to_refused(error: RequestRefused) -> Reply:

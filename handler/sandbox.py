@@ -13,13 +13,16 @@ from aws_lambda_powertools.logging import Logger
 from botocore.config import Config
 
 from handler.deduplication import Deduplication
+from handler.deletions import Deletions
 from handler.delivery import Delivery
 from handler.environment import Environment
+from handler.errors import UnknownSource
 from handler.lazy import Lazy
 from handler.pace import Pace
 from handler.pool import Pool
 from handler.queues import Queues
-from handler.settings import Settings, SettingsCache, read_parameters
+from handler.settings import Settings
+from handler.sources import Sources, read_parameters
 from handler.telemetry import Telemetry
 from handler.voucherify import Answer, VoucherifyClient
 from mapping import Request
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-SOURCE = "default"
-
 
 @dataclass(frozen=True, slots=True)
 class KeptProject:
@@ -38,6 +39,7 @@ class KeptProject:
 
     client: VoucherifyClient
     pace: Pace
+    pool: Pool
 
     def send(self, request: Request, timeout_seconds: float) -> Answer:
         return self.client.send(request, timeout_seconds)
@@ -50,25 +52,24 @@ class Sandbox:
         # botocore says at INFO where it found its credentials: nothing that an operator needs.
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self.environment = environment
-        self.pool = Pool(environment.voucherify_concurrency)
+        self._pool = Pool(environment.voucherify_concurrency)
         self.telemetry = Telemetry(
-            Logger(service=environment.service_name), environment.metrics_namespace, environment.service_name, SOURCE
+            Logger(service=environment.service_name), environment.metrics_namespace, environment.service_name
         )
         ssm: Lazy[SSMClient] = Lazy(lambda: boto3.client("ssm", config=self._config(read_seconds=1.0, tries=2)))
         sqs: Lazy[SQSClient] = Lazy(lambda: boto3.client("sqs", config=self._config(read_seconds=1.0, tries=2)))
         # It stands before and after each track's call, and an event is delivered without it too.
-        dynamodb: Lazy[DynamoDBClient] = Lazy(
+        self._dynamodb: Lazy[DynamoDBClient] = Lazy(
             lambda: boto3.client("dynamodb", config=self._config(read_seconds=0.8, tries=1))
         )
-        self.settings = SettingsCache(
+        self.sources = Sources(
             read=lambda: read_parameters(ssm(), environment.settings_path),
             ttl_seconds=environment.settings_ttl_seconds,
             clock=time.monotonic,
             telemetry=self.telemetry,
         )
-        self.queues = Queues(sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self.pool)
-        table = environment.deduplication_table
-        self._ledger = Deduplication(dynamodb, table, SOURCE) if table else None
+        self.queues = Queues(sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self._pool)
+        self._books = cache(self._new_books)
         # The keys make a project: new ones start with fresh connections and without the old ones' limits.
         self._project = cache(self._new_project)
 
@@ -77,17 +78,30 @@ class Sandbox:
         project = self.project(settings)
 
         def reload() -> KeptProject | None:
-            other = self.project(self.settings.reload())
+            try:
+                other = self.project(self.sources.reload(settings.source))
+            except UnknownSource:
+                return None
             return None if other is project else other
 
-        return Delivery(settings.policy, project, reload, self._ledger, self.pool, patient=patient)
+        ledger, deletions = self._books(settings.source)
+        return Delivery(settings.policy, project, reload, ledger, deletions, project.pool, patient=patient)
 
     def project(self, settings: Settings) -> KeptProject:
         return self._project(settings.api_url, settings.api_key, settings.api_token)
 
     def _new_project(self, api_url: str, api_key: str, api_token: str) -> KeptProject:
-        client = VoucherifyClient(api_url, api_key, api_token, connections=self.pool.size)
-        return KeptProject(client, Pace(time.time))
+        # A pool of its own: while one project waits for its window, another goes on.
+        pool = Pool(self.environment.voucherify_concurrency)
+        client = VoucherifyClient(api_url, api_key, api_token, connections=pool.size)
+        return KeptProject(client, Pace(time.time), pool)
+
+    def _new_books(self, source: str) -> tuple[Deduplication | None, Deletions | None]:
+        """What is known of a source's tracks and of its deleted customers."""
+        table = self.environment.deduplication_table
+        if not table:
+            return None, None
+        return Deduplication(self._dynamodb, table, source), Deletions(self._dynamodb, table, source)
 
     def _config(self, read_seconds: float, tries: int) -> Config:
         """Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us."""
@@ -95,5 +109,5 @@ class Sandbox:
             connect_timeout=0.5,
             read_timeout=read_seconds,
             retries={"mode": "standard", "total_max_attempts": tries},
-            max_pool_connections=self.pool.size,
+            max_pool_connections=self._pool.size,
         )

@@ -15,7 +15,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from handler.api_gateway import Reply
 from handler.delivery import Fate, Result
-from handler.errors import FaultySettings, Unavailable
+from handler.errors import FaultySettings, Unavailable, UnknownSource
 from handler.queues import FailureRecord
 from mapping import message_id_of
 
@@ -29,38 +29,42 @@ class Telemetry:
     https://docs.powertools.aws.dev/lambda/python/latest/core/metrics/
     """
 
-    def __init__(self, logger: Logger, namespace: str, service: str, source: str) -> None:
+    def __init__(self, logger: Logger, namespace: str, service: str) -> None:
         self._logger = logger
         self._new_metrics = partial(EphemeralMetrics, namespace=namespace, service=service)
-        self._source = source
 
     def begin(self, request_id: str) -> None:
         """Every line from here on is this request's."""
         self._logger.append_keys(request_id=request_id)
 
-    def request(self, reply: Reply, duration_seconds: float, facts: Mapping[str, Any]) -> None:
+    def request(self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any]) -> None:
         """The one line of a request. `facts` without a value are left out."""
         level = self._logger.error if reply.status == 503 else self._logger.info
         level(
             "request",
             extra={
+                "source": source,
                 "status": reply.status,
                 "duration_ms": round(duration_seconds * 1000),
-                **{name: fact for name, fact in facts.items() if fact},
+                **_present(facts),
             },
         )
         if cause := facts.get("cause"):
-            self._count("Refused", 1, cause=cause)
+            self._count("Refused", 1, source=source, cause=cause)
 
     def batch(self, messages: int, kept: int) -> None:
         """The one line of the worker's batch."""
         self._logger.info("batch", extra={"messages": messages, "kept": kept})
 
-    def results(self, results: Sequence[Result], ages_seconds: Sequence[float] = ()) -> None:
+    def redelivered(self, results: Sequence[Result], source: str) -> None:
+        """The line of one source's events in the worker's batch."""
+        self._logger.info("redelivered", extra={"source": source, **_present(facts_of(results))})
+
+    def results(self, results: Sequence[Result], source: str, ages_seconds: Sequence[float] = ()) -> None:
         """What became of events, and how old they were where they had waited; how long Voucherify took."""
         if not results:
             return
-        metrics = self._metrics()
+        metrics = self._metrics(source=source)
         counts = {fate.name.title(): sum(result.fate is fate for result in results) for fate in Fate}
         counts["Unguarded"] = sum(result.unguarded for result in results)
         counts["Received"] = 0 if ages_seconds else len(results)
@@ -75,13 +79,14 @@ class Telemetry:
         if metrics.metric_set:  # Powertools flushes by itself at 100 values
             metrics.flush_metrics()
         for code, count in Counter(result.failure.code for result in results if result.failure).items():
-            self._count("NotDelivered", count, code=code)
+            self._count("NotDelivered", count, source=source, code=code)
 
     def given_up(self, record: FailureRecord, age_seconds: float) -> None:
         """The line of an event that the worker gives up untried: it is too old, or no event of ours."""
         self._logger.error(
             "event given up",
             extra={
+                "source": record.source,
                 "stage": record.failure.stage,
                 "code": record.failure.code,
                 "message_id": message_id_of(record.event),
@@ -90,24 +95,23 @@ class Telemetry:
             },
         )
 
-    def buried(self, codes: Sequence[str]) -> None:
+    def buried(self, records: Iterable[FailureRecord]) -> None:
         """The worker has given these events up."""
-        for code, count in Counter(codes).items():
-            self._count("Dead", count, code=code)
+        for (source, code), count in Counter((record.source, record.failure.code) for record in records).items():
+            self._count("Dead", count, source=source, code=code)
 
     def _count(self, name: str, count: int, **dimensions: str) -> None:
-        metrics = self._metrics()
-        for dimension, value in dimensions.items():
-            metrics.add_dimension(dimension, value)
+        metrics = self._metrics(**dimensions)
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
         metrics.flush_metrics()
 
-    def _metrics(self) -> EphemeralMetrics:
+    def _metrics(self, **dimensions: str) -> EphemeralMetrics:
         metrics = self._new_metrics()
-        metrics.add_dimension("source", self._source)
+        for dimension, value in dimensions.items():
+            metrics.add_dimension(dimension, value)
         return metrics
 
-    def not_delivered(self, result: Result, **facts: Any) -> None:
+    def not_delivered(self, result: Result, source: str, **facts: Any) -> None:
         """The line of an event that is queued or rejected."""
         failure = result.failure
         if failure is None:
@@ -116,6 +120,7 @@ class Telemetry:
         level(
             "event not delivered",
             extra={
+                "source": source,
                 "outcome": result.fate.value,
                 "stage": failure.stage,
                 "code": failure.code,
@@ -125,20 +130,25 @@ class Telemetry:
             },
         )
 
-    def settings_unusable(self, error: Unavailable) -> None:
+    def settings_unusable(self, error: Unavailable, source: str) -> None:
         faults = [str(fault) for fault in error.faults] if isinstance(error, FaultySettings) else []
         self._logger.error(
             "settings cannot be used",
-            extra={"cause": error.cause, "problem": "" if faults else str(error), "faults": faults},
+            extra={"cause": error.cause, "source": source, "problem": "" if faults else str(error), "faults": faults},
         )
-        self._count("SettingsUnusable", 1)
+        self._count("SettingsUnusable", 1, source=source)
 
-    def unavailable(self, error: Unavailable) -> None:
-        """The worker cannot work, and keeps its batch."""
-        self._logger.error("batch kept", extra={"cause": error.cause, "problem": str(error)})
+    def unavailable(self, error: Unavailable | UnknownSource, source: str) -> None:
+        """The worker cannot deliver a source's events, and keeps them."""
+        self._logger.error("events kept", extra={"cause": error.cause, "source": source, "problem": str(error)})
 
-    def unknown_settings(self, names: Iterable[str]) -> None:
-        self._logger.warning("parameters that are no settings", extra={"names": list(names)})
+    def unknown_settings(self, names: Iterable[str], source: str) -> None:
+        self._logger.warning("parameters that are no settings", extra={"source": source, "names": list(names)})
+
+
+def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that say something."""
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def facts_of(results: Sequence[Result]) -> Mapping[str, Any]:

@@ -77,7 +77,6 @@ class VoucherifyClient:
         self._secrets = (api_key, api_token)
         self._headers = {
             "Accept": "application/json",
-            "Content-Type": "application/json",
             "User-Agent": USER_AGENT,
             "X-App-Id": api_key,
             "X-App-Token": api_token,
@@ -93,7 +92,7 @@ class VoucherifyClient:
         try:
             return self._send(request, deadline)
         except _KeptConnectionDied:
-            if not request.idempotent:
+            if not request.is_idempotent:
                 raise
         return self._send(request, deadline)
 
@@ -102,12 +101,13 @@ class VoucherifyClient:
         return Answer(response.status, response.headers, self._error_in(_read(response, deadline)))
 
     def _open(self, request: Request, timeout_seconds: float) -> urllib3.BaseHTTPResponse:
+        body = request.to_json()
         try:
             return self._pool.urlopen(
                 request.method,
                 request.path,
-                body=request.to_json(),
-                headers=self._headers,
+                body=body,
+                headers={**self._headers, "Content-Type": "application/json"} if body else self._headers,
                 retries=False,
                 redirect=False,
                 timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout_seconds), total=timeout_seconds),

@@ -43,12 +43,12 @@ class LocalAws:
     environment: dict[str, str]
 
     def put_settings(self, settings: Mapping[str, str]) -> None:
-        """Store settings under SETTINGS_PATH, each in the type that the README names."""
+        """Store settings under SETTINGS_PATH, each in the type that the README names; `app/…` is the source `app`'s."""
         for name, value in settings.items():
             self.ssm.put_parameter(
                 Name=f"{SETTINGS_PATH}/{name}",
                 Value=value,
-                Type="SecureString" if name in _SECRETS else "String",
+                Type="SecureString" if name.rpartition("/")[2] in _SECRETS else "String",
                 Overwrite=True,
             )
 

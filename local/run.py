@@ -115,12 +115,13 @@ def show_worker(system: LocalSystem, console: Console) -> None:
 
 def _posted(run: Run) -> list[Text]:
     events = json.loads(run.sample.payload["body"])
-    events = events if isinstance(events, list) else [events]
+    events = events.get("batch", [events]) if isinstance(events, dict) else events
     return [Text(" ".join(filter(None, (event.get("type"), event.get("event")))), "dim") for event in events]
 
 
 def _asked(call: Call) -> list[Text]:
-    return [Text(f"{call.method} {call.path}", "cyan"), Text(json.dumps(call.json, ensure_ascii=False), "dim")]
+    body = [] if call.json is None else [Text(json.dumps(call.json, ensure_ascii=False), "dim")]
+    return [Text(f"{call.method} {call.path}", "cyan"), *body]
 
 
 def _answered(call: Call) -> Text:
@@ -132,7 +133,7 @@ def _answered(call: Call) -> Text:
 
 
 def _reply(run: Run) -> list[Text]:
-    counts = [f"{name} {count}" for name, count in run.answer.items() if isinstance(count, int) and count]
+    counts = [f"{name} {count}" for name, count in run.answer.items() if type(count) is int and count]
     message = run.answer.get("message", "")
     reasons = [f"{error['messageId']}: {error['reason']}" for error in run.answer.get("errors", [])]
     lines = [

@@ -14,6 +14,9 @@ EVENTS = Path(__file__).parent.parent / "events"
 # What signs the samples. Known to the world: never a deployment's.
 SHARED_SECRET = "local-shared-secret"
 
+# The token of the source `app`, and so the write key of Segment's libraries.
+ACCESS_TOKEN = "local-access-token"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -41,6 +44,8 @@ SAMPLES = (
     Sample("identify", "identify.json", 200, {"delivered": 1}, requests=1),
     Sample("track", "track.json", 200, {"delivered": 1}, requests=1),
     Sample("a batch, one event of it rejected", "batch.json", 200, {"delivered": 3, "skipped": 1, "rejected": 1}, 3),
+    Sample("a batch of one of Segment's own libraries", "segment_library.json", 200, {"delivered": 3}, requests=3),
+    Sample("a deletion, of another source", "delete.json", 200, {"delivered": 1}, requests=1),
     Sample("a wrong signature", "bad_signature.json", 401, {}, requests=0),
     Sample("a type that nobody knows", "unknown_type.json", 501, {"rejected": 1}, requests=0),
     Sample("an event of nobody", "rejected.json", 400, {"rejected": 1}, requests=0),

@@ -15,7 +15,7 @@ from rich.text import Text
 from local.aws import SETTINGS_PATH
 from local.front import Exchange
 from local.poller import poll_once
-from local.samples import SHARED_SECRET, sign
+from local.samples import ACCESS_TOKEN, SHARED_SECRET, sign
 from local.system import LocalSystem, Ports, PortTaken, local_system
 from local.voucherify import Call
 
@@ -44,6 +44,9 @@ def introduce(system: LocalSystem, console: Console) -> None:
     voucherify = "the real Voucherify, by way of" if system.is_real else "a stand-in for Voucherify at"
     console.print(Text("The destination is running.", "green bold"))
     console.print(f"  events      POST {system.url}/events, signed with the shared secret {SHARED_SECRET!r}")
+    console.print(
+        f"  libraries   of Segment: host {system.url}, write key {ACCESS_TOKEN!r}; the source app, every call on"
+    )
     console.print(f"  Voucherify  {voucherify} {system.voucherify.url}")
     console.print(f"  AWS         AWS_ENDPOINT_URL={system.aws.url} (moto; settings under {SETTINGS_PATH})")
     console.print("\nTry it from another terminal:\n")

@@ -13,8 +13,9 @@ from handler.app import lambda_handler
 from local.aws import LocalAws, local_aws
 from local.front import Exchange, Front
 from local.real_voucherify import RealVoucherify
-from local.samples import SHARED_SECRET
+from local.samples import ACCESS_TOKEN, SHARED_SECRET
 from local.voucherify import Call, VoucherifyStandIn
+from mapping import CALLS
 
 API_KEY, API_TOKEN = "local-app-id", "local-secret-key"
 
@@ -30,12 +31,14 @@ class LocalSystem:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings that it starts with."""
+        """The settings that it starts with; the source `app` takes every call."""
         return {
             "apiKey": API_KEY,
             "apiToken": API_TOKEN,
             "apiUrl": self.voucherify.url,
             "sharedSecret": SHARED_SECRET,
+            "app/accessToken": ACCESS_TOKEN,
+            **{f"app/{call.disabled_setting}": "false" for call in CALLS.values() if call.is_disabled},
         }
 
 

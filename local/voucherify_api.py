@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from local.voucherify_schemas import (
     CUSTOMER,
@@ -113,6 +114,30 @@ class VoucherifyApi:
             "metadata": event.get("metadata", {}),
         }
 
+    def delete_customer_permanently(self, request: Request, customer_id: str) -> Json:
+        """https://docs.voucherify.io/api-reference/customers/delete-customer-permanently
+
+        `events` stays as it is: it is the record of what was applied.
+        """
+        # The reference has no body here. What becomes of one it does not say: it is refused, so that it shows.
+        if request.body:
+            raise _Refused(400, "There must be no request body")
+        customer = self.customers.pop(self._key_by_id.get(customer_id, customer_id), None)
+        if not customer:
+            raise _no_customer(customer_id)
+        del self._key_by_id[customer["id"]]
+        counted = ("events", "customer_events", "daily_events", "segments", "orders", "order_events")
+        return {
+            "id": _id("del", request.request_id),
+            "created_at": _timestamp(request.at),
+            "related_object_id": customer["id"],
+            "related_object": "customer",
+            "status": "DONE",
+            # The reference does not say what belongs to which count: the stand-in has the customer only.
+            "data_json": {**dict.fromkeys(counted, 0), "customer": 1},
+            "object": "pernament_deletion",  # as it is published
+        }
+
     def _authenticate(self, request: Request) -> None:
         """https://docs.voucherify.io/api-reference/authentication"""
         headers = request.headers
@@ -141,12 +166,7 @@ class VoucherifyApi:
         if not customer_id:
             return self.customers.get(given.get("source_id") or "")
         if customer_id not in self._key_by_id:
-            raise _Refused(
-                404,
-                f"Cannot find customer with id {customer_id}",
-                resource_id=customer_id,
-                resource_type="customer",
-            )
+            raise _no_customer(customer_id)
         return self.customers[self._key_by_id[customer_id]]
 
 
@@ -158,10 +178,20 @@ class _Refused(Exception):
         self.resource = resource
 
 
-# An endpoint gets the named groups of its pattern as keyword arguments.
+def _no_customer(customer_id: str) -> _Refused:
+    details = f"Cannot find customer with id {customer_id}"
+    return _Refused(404, details, resource_id=customer_id, resource_type="customer")
+
+
+# An endpoint gets the named groups of its pattern as keyword arguments, decoded.
 _ENDPOINTS: tuple[tuple[str, re.Pattern[str], Callable[..., Json]], ...] = (
     ("POST", re.compile(r"/v1/customers"), VoucherifyApi.create_customer),
     ("POST", re.compile(r"/v1/events"), VoucherifyApi.track_event),
+    (
+        "POST",
+        re.compile(r"/v1/customers/(?P<customer_id>[^/]+)/permanent-deletion"),
+        VoucherifyApi.delete_customer_permanently,
+    ),
 )
 
 
@@ -171,7 +201,8 @@ def _route(api: VoucherifyApi, request: Request) -> Json:
     for method, pattern, endpoint in _ENDPOINTS:
         if match := pattern.fullmatch(path):
             if method == request.method:
-                return endpoint(api, request, **match.groupdict())
+                # Not before the match: the %2F of an id is no separator.
+                return endpoint(api, request, **{name: unquote(part) for name, part in match.groupdict().items()})
             others.append(method)
     if others:
         raise _Refused(405, f"{request.method} is not supported here, {' and '.join(others)} is")
@@ -228,11 +259,15 @@ def _timestamp(seconds: float) -> str:
     return moment.replace("+00:00", "Z")
 
 
+def _id(kind: str, drawn_from: str) -> str:
+    digest = hashlib.sha256(drawn_from.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{kind}_{digest[:24]}"
+
+
 def _new_customer(source_id: str | None, request_id: str, now: str) -> Json:
     # The id is drawn from the source_id, so that it is the same however threads interleave.
-    digest = hashlib.sha256((source_id or request_id).encode("utf-8", "surrogatepass")).hexdigest()
     return {
-        "id": f"cust_{digest[:24]}",
+        "id": _id("cust", source_id or request_id),
         "source_id": source_id,
         "address": None,
         "summary": {

@@ -5,66 +5,41 @@ This is the package's one door: whoever needs the mapping imports it from here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from mapping.custom_event import custom_event_request
-from mapping.customer import customer_request
-from mapping.defaults import IDENTIFY_MAPPING, TRACK_MAPPING
+from mapping.calls import CALLS, Call
 from mapping.errors import Fault, InvalidEvent, InvalidMapping, MappingError, UnknownType, UnmappableEvent
-from mapping.request import LeftOut, Request, Skip
-from mapping.rules import Rules, compile_rules
+from mapping.event_mapping import TRACK_EVENTS_FILTER, EventMapping
+from mapping.explanation import Explanation
+from mapping.fields import destination_schema
+from mapping.journal import Filled, Journal, LeftOut
+from mapping.request import Operation, Request, Skip
 from mapping.segment import Event, message_id_of, normalise
+from mapping.spelling import nearest
 
 __all__ = [
-    "DEFAULT_IDENTIFY_RULES",
-    "DEFAULT_TRACK_RULES",
-    "IDENTIFY_MAPPING",
-    "TRACK_MAPPING",
+    "CALLS",
+    "TRACK_EVENTS_FILTER",
+    "Call",
     "Event",
     "EventMapping",
+    "Explanation",
     "Fault",
+    "Filled",
     "InvalidEvent",
     "InvalidMapping",
     "LeftOut",
     "MappingError",
+    "Operation",
     "Request",
     "Skip",
     "UnknownType",
     "UnmappableEvent",
-    "compile_identify_mapping",
-    "compile_track_mapping",
+    "destination_schema",
+    "explain",
     "map_event",
     "message_id_of",
+    "nearest",
     "normalise",
 ]
-
-
-def compile_identify_mapping(mapping: object) -> Rules:
-    """The rules of the setting `identifyMapping`. Raises InvalidMapping with every fault."""
-    return compile_rules("identifyMapping", mapping, payload="traits")
-
-
-def compile_track_mapping(mapping: object) -> Rules:
-    """The rules of the setting `trackMapping`. Raises InvalidMapping with every fault."""
-    return compile_rules("trackMapping", mapping, payload="properties")
-
-
-DEFAULT_IDENTIFY_RULES = compile_identify_mapping(IDENTIFY_MAPPING)
-DEFAULT_TRACK_RULES = compile_track_mapping(TRACK_MAPPING)
-
-
-@dataclass(frozen=True, slots=True)
-class EventMapping:
-    """What a shop wants done with its events; the field names follow the settings.
-
-    `track_events_filter` holds the names of the track events that pass; empty, all pass.
-    """
-
-    identify_disabled: bool = False
-    identify_rules: Rules = DEFAULT_IDENTIFY_RULES
-    track_disabled: bool = False
-    track_events_filter: frozenset[str] = frozenset()
-    track_rules: Rules = DEFAULT_TRACK_RULES
 
 
 def map_event(raw: object, mapping: EventMapping) -> Request | Skip:
@@ -72,23 +47,32 @@ def map_event(raw: object, mapping: EventMapping) -> Request | Skip:
 
     Raises InvalidEvent where the event can never become a valid request.
     """
+    return _map(raw, mapping, Journal())
+
+
+def explain(raw: object, mapping: EventMapping) -> Explanation:
+    """What `map_event` makes of an event, with each field's origin, what was left out and what stayed empty."""
+    journal = Journal(is_full=True)
+    outcome: Request | Skip | InvalidEvent
+    try:
+        outcome = _map(raw, mapping, journal)
+    except InvalidEvent as error:
+        outcome = error
+    return Explanation(
+        outcome, tuple(journal.filled), tuple(journal.unused), tuple(journal.empty), tuple(journal.left_out)
+    )
+
+
+def _map(raw: object, mapping: EventMapping, journal: Journal) -> Request | Skip:
     event = normalise(raw)
     if event.opts_out:
         return Skip("opted_out")
-    match event.type:
-        case "identify":
-            if mapping.identify_disabled:
-                return Skip("identify_disabled")
-            return customer_request(event, mapping.identify_rules)
-        case "track":
-            if mapping.track_disabled:
-                return Skip("track_disabled")
-            if not _passes(mapping.track_events_filter, event):
-                return Skip("track_events_filter")
-            return custom_event_request(event, mapping.track_rules)
-    return Skip("type_not_supported")
-
-
-def _passes(track_events_filter: frozenset[str], event: Event) -> bool:
-    name = event.fields.get("event")
-    return not track_events_filter or (isinstance(name, str) and name in track_events_filter)
+    call = CALLS.get(event.type)
+    if call is None:
+        return Skip(f"{event.type}_not_supported")
+    if call.name in mapping.disabled:
+        return Skip(f"{call.name}_disabled")
+    if call.name == "track" and not mapping.track_events_filter.passes(event.fields.get("event")):
+        return Skip("track_events_filter")
+    journal.left_out += event.left_out
+    return call.to_request(event, mapping.rules.get(call.name, ()), journal)

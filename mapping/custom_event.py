@@ -5,53 +5,108 @@ Source: https://docs.voucherify.io/reference/track-custom-event
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from mapping.customer import complete_customer, customer_key
 from mapping.errors import UnmappableEvent
-from mapping.request import LeftOut, Request
+from mapping.journal import Filled, Journal
+from mapping.paths import is_missing
+from mapping.request import Operation, Request
 from mapping.rules import Rules, apply_rules
 from mapping.segment import Event
-from mapping.values import Unfit, to_event_name
+from mapping.values import Unfit, to_event_name, to_text
 
 _OPTIONAL_PARTS = ("metadata", "loyalty", "referral")
 _NEED_A_CODE = ("loyalty", "referral")
 
 
-def custom_event_request(event: Event, rules: Rules) -> Request:
+class _Name(NamedTuple):
+    """How a call names its custom event: by a field of the event, or by a name of its own where that is missing."""
+
+    source: str
+    pattern: str
+    unnamed: str
+
+
+_PAGE = _Name("name", "Viewed {} Page", "Loaded a Page")
+_SCREEN = _Name("name", "Viewed {} Screen", "Loaded a Screen")
+
+
+def track_request(event: Event, rules: Rules, journal: Journal) -> Request:
     """track: `POST /v1/events` with `{event, customer, metadata?, loyalty?, referral?}`.
 
     Raises UnmappableEvent where nothing says whose event it is, or where its name is unfit: under another name it
     could grant another reward.
     """
-    body, left_out = apply_rules(rules, event.fields)
-    customer = complete_customer(body, event, "properties")
+    body = apply_rules(rules, event, journal)
+    return _custom_event(body, _Name("event", "{}", event.type), event, journal)
+
+
+def page_request(event: Event, rules: Rules, journal: Journal) -> Request:
+    """page: as track, named `Viewed <name> Page`, or `Loaded a Page` where it has no name. Raises UnmappableEvent.
+
+    So Segment's own libraries name it: https://github.com/segmentio/facade/blob/master/lib/page.ts
+    """
+    return _view(_PAGE, event, rules, journal)
+
+
+def screen_request(event: Event, rules: Rules, journal: Journal) -> Request:
+    """screen: as track, named `Viewed <name> Screen`, or `Loaded a Screen`. Raises UnmappableEvent.
+
+    https://github.com/segmentio/facade/blob/master/lib/screen.ts
+    """
+    return _view(_SCREEN, event, rules, journal)
+
+
+def _view(name: _Name, event: Event, rules: Rules, journal: Journal) -> Request:
+    body = apply_rules(rules, event, journal)
+    customer = body.get("customer", {})
+    # Segment's libraries repeat the page's name in `properties.name`, from which a track's customer is named:
+    # https://segment.com/docs/connections/spec/page/#properties
+    with suppress(Unfit):  # without a name of its own there is nothing to compare
+        if customer.get("name") == to_text(event.casing.get(event.fields, name.source)):
+            del customer["name"]
+            journal.set_aside("customer.name", "it is the name of what was viewed")
+    return _custom_event(body, name, event, journal)
+
+
+def _custom_event(body: dict[str, Any], name: _Name, event: Event, journal: Journal) -> Request:
+    customer = complete_customer(body, event, journal, "properties")
     for part in _NEED_A_CODE:
         if "code" not in body.get(part, {"code": ""}):
             del body[part]
-            left_out.append(LeftOut("", part, "has no code"))
+            journal.set_aside(part, "has no code")
+            journal.leave_out("", part, "has no code")
     return Request(
+        operation=Operation.TRACK_EVENT,
         method="POST",
         path="/v1/events",
         body={
-            "event": _event_name(body, left_out, event),
+            "event": _event_name(body, name, event, journal),
             "customer": customer,
             **{part: body[part] for part in _OPTIONAL_PARTS if part in body},
         },
         customer=customer_key(customer),
-        idempotent=False,
-        left_out=(*event.left_out, *left_out),
+        left_out=tuple(journal.left_out),
     )
 
 
-def _event_name(body: dict[str, Any], left_out: list[LeftOut], event: Event) -> str:
-    for unfit in left_out:
+def _event_name(body: dict[str, Any], name: _Name, event: Event, journal: Journal) -> str:
+    for unfit in journal.left_out:
         if unfit.destination == "event":
             raise UnmappableEvent("invalid_event_name", unfit.source, unfit.reason)
     if "event" in body:
         mapped: str = body["event"]
         return mapped
-    try:
-        return to_event_name(event.fields.get("event", event.type))
-    except Unfit as unfit:
-        raise UnmappableEvent("invalid_event_name", "event", str(unfit)) from unfit
+    source, given = name.source, event.casing.get(event.fields, name.source)
+    if is_missing(given):
+        source, given, result = "type", event.fields["type"], name.unnamed
+    else:
+        try:
+            result = to_event_name(name.pattern.format(to_text(given)))
+        except Unfit as unfit:
+            raise UnmappableEvent("invalid_event_name", source, str(unfit)) from unfit
+    found_at = event.casing.key(event.fields, source)
+    journal.fill(Filled("event", source, found_at, given, result, is_fallback=True))
+    return result

@@ -1,46 +1,64 @@
-"""The request that creates or updates a customer, and the customer part that custom events share with it.
+"""The requests that create, update and delete a customer, and the customer part that custom events share with them.
 
-Source: https://docs.voucherify.io/reference/create-customer (an existing `source_id` is updated)
+Sources: https://docs.voucherify.io/reference/create-customer (an existing `source_id` is updated) and
+https://docs.voucherify.io/reference/permanently-deletes-customer
 """
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from mapping.errors import UnmappableEvent
-from mapping.paths import is_missing
-from mapping.request import Request
+from mapping.journal import Filled, Journal
+from mapping.request import Operation, Request
 from mapping.rules import Rules, apply_rules
 from mapping.segment import Event
 from mapping.values import Unfit, to_text
 
 
-def customer_request(event: Event, rules: Rules) -> Request:
+def identify_request(event: Event, rules: Rules, journal: Journal) -> Request:
     """identify: `POST /v1/customers`. Raises UnmappableEvent where nothing says whose event it is."""
-    body, left_out = apply_rules(rules, event.fields)
-    customer = complete_customer(body, event, "traits")
+    body = apply_rules(rules, event, journal)
+    return _upsert(complete_customer(body, event, journal, "traits"), journal)
+
+
+def group_request(event: Event, rules: Rules, journal: Journal) -> Request:
+    """group: `POST /v1/customers`. Its traits are the group's and name no customer. Raises UnmappableEvent."""
+    body = apply_rules(rules, event, journal)
+    return _upsert(complete_customer(body, event, journal, None), journal)
+
+
+def deletion_request(event: Event, rules: Rules, journal: Journal) -> Request:
+    """delete: `POST /v1/customers/{source_id}/permanent-deletion`. Raises UnmappableEvent."""
+    source_id = event.any_id
+    if not source_id:
+        raise UnmappableEvent("customer_id_missing", "userId", "and anonymousId are missing: who is to be deleted?")
+    if source_id in (".", ".."):
+        raise UnmappableEvent("invalid_customer_id", "userId", "cannot stand in the path of a URL")
     return Request(
+        operation=Operation.DELETE_CUSTOMER,
         method="POST",
-        path="/v1/customers",
-        body=customer,
-        customer=customer_key(customer),
-        idempotent=True,
-        left_out=(*event.left_out, *left_out),
+        path=f"/v1/customers/{quote(source_id, safe='', errors='replace')}/permanent-deletion",
+        body=None,
+        customer=source_id,
+        left_out=tuple(journal.left_out),
     )
 
 
-def complete_customer(body: dict[str, Any], event: Event, payload: str) -> dict[str, Any]:
-    """The `customer` of `body` with the fallbacks that hold whatever the mapping says: `source_id` and `name`."""
+def complete_customer(body: dict[str, Any], event: Event, journal: Journal, payload: str | None) -> dict[str, Any]:
+    """The `customer` of `body` with the fallbacks that hold whatever the mapping says: `source_id` and `name`.
+
+    `payload` is where the event says who the customer is, if anywhere. Raises UnmappableEvent.
+    """
     customer: dict[str, Any] = body.get("customer", {})
-    source_id = event.user_id or event.anonymous_id
-    if source_id:
-        customer = {"source_id": source_id, **customer}
+    if "source_id" not in customer and event.any_id:
+        customer = {"source_id": event.any_id, **customer}
+        source = "userId" if event.user_id else "anonymousId"
+        journal.fill(Filled("customer.source_id", source, source, event.fields[source], event.any_id, is_fallback=True))
     elif "source_id" not in customer and "id" not in customer:
         raise UnmappableEvent("customer_id_missing", "userId", "and anonymousId are missing: whose event is it?")
-    first_and_last = [_name_part(part, customer, event.fields.get(payload, {})) for part in ("firstName", "lastName")]
-    name = " ".join(filter(None, first_and_last))
-    if name:
-        customer.setdefault("name", name)
+    _complete_name(customer, event, journal, payload)
     return customer
 
 
@@ -50,13 +68,45 @@ def customer_key(customer: dict[str, Any]) -> str:
     return key
 
 
-def _name_part(part: str, customer: dict[str, Any], payload: dict[str, Any]) -> str | None:
-    """One part of the name, mapped or else from the payload; it leaves `customer`, Voucherify has no such field."""
-    mapped: str | None = customer.pop(part, None)
-    value = payload.get(part)
-    if mapped is not None or is_missing(value):
-        return mapped
+def _upsert(customer: dict[str, Any], journal: Journal) -> Request:
+    return Request(
+        operation=Operation.UPSERT_CUSTOMER,
+        method="POST",
+        path="/v1/customers",
+        body=customer,
+        customer=customer_key(customer),
+        left_out=tuple(journal.left_out),
+    )
+
+
+def _complete_name(customer: dict[str, Any], event: Event, journal: Journal, payload: str | None) -> None:
+    """`name` from `firstName` and `lastName`, mapped or else from the payload. Voucherify has no such two fields."""
+    texts: list[str] = []
+    sources: list[str] = []
+    places: list[str] = []
+    for part in ("firstName", "lastName"):
+        if part in customer:
+            text: str | None = customer.pop(part)
+            filled = journal.set_aside(f"customer.{part}", "Voucherify has only a name")
+            source, found_at = (filled.source, filled.found_at) if filled else ("", "")
+        else:
+            text, key = _text_in(event, payload, part)
+            source, found_at = f"{payload}.{part}", f"{payload}.{key}"
+        if text:
+            texts.append(text)
+            sources.append(source)
+            places.append(found_at)
+    if texts and "name" not in customer:
+        customer["name"] = name = " ".join(texts)
+        source, found_at = " and ".join(sources), " and ".join(places)
+        journal.fill(Filled("customer.name", source, found_at, texts, name, is_fallback=True))
+
+
+def _text_in(event: Event, payload: str | None, name: str) -> tuple[str | None, str]:
+    """The text under a name in a payload, and the key that it has there."""
+    fields: dict[str, Any] = event.fields.get(payload, {}) if payload else {}
+    key = event.casing.key(fields, name)
     try:
-        return to_text(value)
+        return to_text(fields.get(key)) or None, key
     except Unfit:
-        return None
+        return None, key

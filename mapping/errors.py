@@ -49,15 +49,27 @@ class UnmappableEvent(InvalidEvent):
     stage: ClassVar[str] = "map"
 
 
+class Problem(NamedTuple):
+    """What is wrong with a text, and where in it: the number of characters before that place."""
+
+    text: str
+    position: int | None = None
+
+
 class Fault(NamedTuple):
-    """One fault of one setting: the setting's name, the key inside it (may be empty), and what would be right."""
+    """One fault of one setting: the setting's name, the key inside it (may be empty), and what would be right.
+
+    `position` is the number of characters of the key before the place that is wrong, where one can be named.
+    """
 
     setting: str
     key: str
     problem: str
+    position: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.setting}[{self.key!r}]: {self.problem}" if self.key else f"{self.setting}: {self.problem}"
+        place = f"{self.setting}[{self.key!r}]" if self.key else self.setting
+        return f"{place}{'' if self.position is None else f', character {self.position + 1}'}: {self.problem}"
 
 
 class InvalidMapping(MappingError):

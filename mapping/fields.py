@@ -69,3 +69,15 @@ def _names(prefix: str, fields: Mapping[str, Any]) -> list[str]:
         if isinstance(field, Mapping):
             names += _names(f"{prefix}{name}.", field)
     return names
+
+
+def destination_schema() -> dict[str, Any]:
+    """A JSON Schema of what a mapping's destination may be: one of the fixed names, or a path below a free object."""
+    free = [name for name in destinations() if field_at(tuple(name.split("."))) is to_object]
+    return {
+        "type": "string",
+        "anyOf": [
+            {"enum": destinations()},
+            {"pattern": rf"^({'|'.join(name.replace('.', '[.]') for name in free)})([.][^.]+)+$"},
+        ],
+    }

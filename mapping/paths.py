@@ -1,4 +1,4 @@
-"""Where a value comes from and where it goes: look-up by path, placing by path, and what missing means.
+"""Where a value goes: destination paths, placing by path, and what missing means.
 
 Missing, written down once: `null`, the empty string and an absent key are missing. `0`, `false`, an empty object,
 an empty array and a blank string are values.
@@ -6,7 +6,6 @@ an empty array and a blank string are values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 Path = tuple[str, ...]
@@ -22,15 +21,6 @@ def split(path: str) -> Path:
 
 def is_missing(value: object) -> bool:
     return value is None or value == ""
-
-
-def look_up(value: Any, path: Sequence[str]) -> Any:
-    """The value at `path`, or None where the path leads nowhere."""
-    for part in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(part)
-    return value
 
 
 def place(target: dict[str, Any], path: Path, value: Any) -> None:

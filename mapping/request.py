@@ -7,38 +7,43 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from enum import StrEnum
+from typing import Any
+
+from mapping.journal import LeftOut
 
 
-class LeftOut(NamedTuple):
-    """A value that could not be made valid, by its places in the event and in the request. Never the value."""
+class Operation(StrEnum):
+    """What a request does in Voucherify."""
 
-    source: str
-    destination: str
-    reason: str
-
-    def __str__(self) -> str:
-        source = f" (from {self.source})" if self.source else ""
-        return f"{self.destination}{source}: {self.reason}"
+    UPSERT_CUSTOMER = "upsert_customer"
+    TRACK_EVENT = "track_event"
+    DELETE_CUSTOMER = "delete_customer"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of Voucherify's API: `method`, `path` and the JSON object `body`.
+    """One call of Voucherify's API: `method`, `path` and the JSON object `body`, which a deletion has not.
 
-    `customer` is the customer's `source_id` or `id`: requests of one customer keep their order. `idempotent` says
-    that sending it twice does no harm.
+    `customer` is the customer's `source_id` or `id`: requests of one customer keep their order.
     """
 
+    operation: Operation
     method: str
     path: str
-    body: dict[str, Any]
+    body: dict[str, Any] | None
     customer: str
-    idempotent: bool
     left_out: tuple[LeftOut, ...] = ()
 
-    def to_json(self) -> bytes:
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether sending it twice does no harm. A custom event may grant something each time."""
+        return self.operation is not Operation.TRACK_EVENT
+
+    def to_json(self) -> bytes | None:
         """The body as it leaves: strict JSON in UTF-8. Half of a surrogate pair, as cut text has it, becomes `?`."""
+        if self.body is None:
+            return None
         text = json.dumps(self.body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
 

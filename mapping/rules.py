@@ -1,22 +1,24 @@
 """A mapping setting to compiled rules, every fault with its place; and rules applied to an event.
 
-A mapping is an object of source path to destination path, both dotted. A source path starts in the event where its
-first part is one of Segment's envelope fields (`traits.email`, `context.ip`, `userId`), else in the payload of the
-call (`email` is `traits.email` of an identify). The choice is made by the name alone, never by what an event holds.
+A mapping is an object of source to destination, or to a list of destinations. `mapping.sources` says what a source may
+be; a destination is a dotted path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mapping.errors import Fault, InvalidMapping
-from mapping.fields import Field, destinations, field_at
-from mapping.paths import Path, is_missing, look_up, place, split
-from mapping.request import LeftOut
-from mapping.segment import ENVELOPE
-from mapping.values import Unfit, kind_of
+from mapping.casing import fold
+from mapping.errors import Fault, InvalidMapping, Problem
+from mapping.fields import FIELDS, Field, destinations, field_at
+from mapping.journal import Filled, Journal
+from mapping.paths import Path, is_missing, place, split
+from mapping.segment import Event
+from mapping.sources import InvalidSource, Source, compile_source
+from mapping.spelling import nearest
+from mapping.values import Unfit, kind_of, to_json_value
 
 _ALLOWED = "event, customer.*, metadata.*, loyalty.* and referral.*"
 
@@ -25,92 +27,130 @@ _ALLOWED = "event, customer.*, metadata.*, loyalty.* and referral.*"
 class Rule:
     """One row of a mapping: where to look, where to put it, and what it must be there."""
 
-    source: str
-    source_path: Path
+    source: Source
     destination: str
-    destination_path: Path
+    path: Path
     field: Field
 
 
 Rules = tuple[Rule, ...]
 
 
-def compile_rules(setting: str, mapping: object, payload: str) -> Rules:
+def compile_rules(setting: str, mapping: object, payload: str, parts: Container[str] = FIELDS) -> Rules:
     """The rules of one mapping setting, in the order written.
 
-    `setting` names it in faults; `payload` is where the call keeps its data: `traits` or `properties`. Raises
-    InvalidMapping with every fault.
+    `setting` names it in faults; `payload` is where the call keeps its data: `traits` or `properties`; `parts` are
+    those of a request's parts that the call sends. Raises InvalidMapping with every fault.
     """
     if not isinstance(mapping, Mapping):
-        raise InvalidMapping(
-            [Fault(setting, "", f"must be a JSON object of source to destination, not {kind_of(mapping)}")]
-        )
+        problem = f"must be a JSON object of source to destination, not {kind_of(mapping)}"
+        raise InvalidMapping([Fault(setting, "", problem)])
     rules: list[Rule] = []
     faults: list[Fault] = []
-    for source, destination in mapping.items():
-        try:
-            rules.append(_compile(source, destination, payload))
-        except ValueError as error:
-            faults.append(Fault(setting, source, str(error)))
+    for text, destination in mapping.items():
+        row = _Row(text, destination, payload, parts)
+        rules += row.rules
+        faults += [Fault(setting, text, problem.text, problem.position) for problem in row.problems]
     if faults:
         raise InvalidMapping(faults)
     return tuple(rules)
 
 
-def _compile(source: str, destination: object, payload: str) -> Rule:
+class _Row:
+    """The rules of one row, one for each destination, and its problems."""
+
+    def __init__(self, text: str, destination: object, payload: str, parts: Container[str]) -> None:
+        self.rules: list[Rule] = []
+        self.problems: list[Problem] = []
+        try:
+            source = compile_source(text, payload)
+        except InvalidSource as invalid:
+            source = None
+            self.problems += invalid.problems
+        names: list[Any] = destination if isinstance(destination, list) and destination else [destination]
+        for name in names:
+            try:
+                path, field = _destination(name, parts)
+            except ValueError as error:
+                self.problems.append(Problem(str(error)))
+            else:
+                if source:
+                    self.rules.append(Rule(source, name, path, field))
+
+
+def _destination(name: Any, parts: Container[str]) -> tuple[Path, Field]:
+    """Where a row puts its value, and what it must be there. Raises ValueError."""
+    if not isinstance(name, str):
+        raise ValueError(f"the destination must be text or a list of texts, not {kind_of(name)}")
     try:
-        source_path = split(source)
-    except ValueError as error:
-        raise ValueError(f"the source {error}") from error
-    if source_path[0] not in ENVELOPE:
-        source_path = (payload, *source_path)
-    if not isinstance(destination, str):
-        raise ValueError(f"the destination must be text, not {kind_of(destination)}")
-    try:
-        destination_path = split(destination)
+        path = split(name)
     except ValueError as error:
         raise ValueError(f"the destination {error}; it may be {_ALLOWED}") from error
-    field = field_at(destination_path)
+    field = field_at(path)
     if field is None:
-        raise ValueError(f"{destination!r} is no field of Voucherify; {_right_spelling(destination)}")
-    return Rule(source, source_path, destination, destination_path, field)
+        hint = nearest(name, destinations()) or f"; it may be {_ALLOWED}"
+        raise ValueError(f"{name!r} is no field of Voucherify{hint}")
+    return path, field if path[0] in parts else _not_sent
 
 
-def _right_spelling(destination: str) -> str:
-    import difflib  # costs 7 ms, and only a fault needs it
-
-    close = difflib.get_close_matches(destination, destinations(), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"it may be {_ALLOWED}"
+def _not_sent(_: object) -> None:
+    raise Unfit("this call sends a customer only")
 
 
-def apply_rules(rules: Iterable[Rule], fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[LeftOut]]:
-    """What the rules make of an event's `fields`: a new body, and what could not be made valid.
+def apply_rules(rules: Rules, event: Event, journal: Journal) -> dict[str, Any]:
+    """What the rules make of an event: a new body. What could not be made valid is left out.
 
     Rules apply in their order: a later value replaces an earlier one at the same place, objects merge.
     """
-    body: dict[str, Any] = {}
-    left_out: list[LeftOut] = []
+    filling = _Filling(event, journal)
     for rule in rules:
-        value = look_up(fields, rule.source_path)
+        try:
+            value = rule.source.read(event)
+        except Unfit as unfit:
+            journal.leave_out(rule.source.text, rule.destination, str(unfit))
+            continue
         if not is_missing(value):
-            _fill(body, rule.field, rule.source, rule.destination_path, value, left_out)
-    return body, left_out
+            found_at = rule.source.found_at(event) if journal.is_full else ""
+            filling.fill(rule.field, rule.source.text, found_at, rule.path, value)
+        elif journal.is_full:
+            journal.empty.append((rule.source.text, rule.destination))
+    return filling.body
 
 
-def _fill(
-    body: dict[str, Any], field: Field | None, source: str, path: Path, value: Any, left_out: list[LeftOut]
-) -> None:
-    try:
-        if field is None:
-            raise Unfit("Voucherify has no such field")
-        if not isinstance(field, Mapping):
-            place(body, path, field(value))
+class _Filling:
+    """A body while it is filled from one event."""
+
+    __slots__ = ("_event", "_journal", "body")
+
+    def __init__(self, event: Event, journal: Journal) -> None:
+        self.body: dict[str, Any] = {}
+        self._event = event
+        self._journal = journal
+
+    def fill(self, field: Field | None, source: str, found_at: str, path: Path, given: Any) -> None:
+        """Put a value at its place, as what it must be there; of an object with known fields each by itself."""
+        try:
+            if field is None:
+                raise Unfit("Voucherify has no such field")
+            if not isinstance(field, Mapping):
+                value = field(given)
+                place(self.body, path, value)
+                if self._journal.is_full:
+                    # A copy, since a later row may merge into what is placed.
+                    self._journal.fill(Filled(".".join(path), source, found_at, given, to_json_value(value)))
+                return
+            if not isinstance(given, dict):
+                raise Unfit(f"{kind_of(given)} is not an object")
+        except ValueError as error:
+            self._journal.leave_out(source, ".".join(path), str(error))
             return
-        if not isinstance(value, dict):
-            raise Unfit(f"{kind_of(value)} is not an object")
-    except ValueError as error:
-        left_out.append(LeftOut(source, ".".join(path), str(error)))
-        return
-    for name, item in value.items():
-        if not is_missing(item):
-            _fill(body, field.get(name), f"{source}.{name}", (*path, name), item, left_out)
+        for key, name in self._names(given, field):
+            self.fill(field.get(name), f"{source}.{key}", f"{found_at}.{key}", (*path, name), given[key])
+
+    def _names(self, given: dict[str, Any], fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """The keys of an object that hold something, each with the field that is meant by it in any casing."""
+        names = {fold(name): name for name in fields}
+        for key, value in given.items():
+            name = names.get(fold(key), key)
+            if not is_missing(value) and self._event.casing.key(given, name) == key:
+                yield key, name

@@ -5,12 +5,13 @@ Source: Segment's spec of the common fields, https://segment.com/docs/connection
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from mapping.casing import Casing, fold
 from mapping.errors import InvalidEvent, UnknownType
+from mapping.journal import LeftOut
 from mapping.paths import is_missing
-from mapping.request import LeftOut
 from mapping.values import Unfit, kind_of, to_text
 
 # https://segment.com/docs/connections/spec/ and, for delete, Segment's privacy call to webhooks:
@@ -41,23 +42,32 @@ ENVELOPE = frozenset(
 )
 
 
-def _fold(name: str) -> str:
-    """`user_id`, `UserID` and `User ID` are one name."""
-    return "".join(filter(str.isalnum, name)).lower()
+_BY_FOLDED_NAME = {fold(name): name for name in ENVELOPE}
 
 
-_BY_FOLDED_NAME = {_fold(name): name for name in ENVELOPE}
+def envelope_name(name: str) -> str | None:
+    """The field of Segment's envelope that is meant by a name in any casing, or None."""
+    return name if name in ENVELOPE else _BY_FOLDED_NAME.get(fold(name))
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A canonical event. `fields` holds the envelope under Segment's own names, without what is missing."""
+    """A canonical event. `fields` holds the envelope under Segment's own names, without what is missing.
+
+    `casing` finds the keys below it in any casing.
+    """
 
     type: str
     user_id: str | None
     anonymous_id: str | None
     fields: dict[str, Any]
     left_out: tuple[LeftOut, ...]
+    casing: Casing = field(default_factory=Casing, compare=False)
+
+    @property
+    def any_id(self) -> str | None:
+        """Whose event it is, as Segment knows: by `userId`, else by `anonymousId`."""
+        return self.user_id or self.anonymous_id
 
     @property
     def opts_out(self) -> bool:
@@ -111,7 +121,7 @@ def _canonical_names(raw: dict[str, Any]) -> dict[str, Any]:
     for key, value in raw.items():
         if is_missing(value):
             continue
-        name = key if key in ENVELOPE else _BY_FOLDED_NAME.get(_fold(key), key)
+        name = envelope_name(key) or key
         if key == name or name not in fields:
             fields[name] = value
     return fields

@@ -6,13 +6,18 @@ Each function returns the valid value or raises Unfit with the reason, which nam
 from __future__ import annotations
 
 import math
-from datetime import date, datetime
+import re
+from datetime import date, datetime, timedelta
 from typing import Any
 
 # Deeper nesting is no shop's metadata, and Python's own recursion stays far away.
 MAX_DEPTH = 64
 
 MAX_EVENT_NAME = 300
+
+# Of more than 4,300 digits Python makes no text, and a sum may have them:
+# https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
+_MAX_BITS = 14_000
 
 
 class Unfit(ValueError):
@@ -71,15 +76,36 @@ def to_event_name(value: object) -> str:
 
 
 def to_date(value: object) -> str:
-    """The date of an ISO 8601 date or date-time, as written there (no change of time zone): `YYYY-MM-DD`."""
-    if not isinstance(value, str):
-        raise Unfit(f"{kind_of(value)} is not an ISO 8601 date")
-    text = value.strip()
+    """A date, `YYYY-MM-DD`: of an ISO 8601 date or date-time as it is written there, with no change of time zone; of a
+    number, or of its digits as text, the day in UTC so many seconds or milliseconds after 1970 began.
+
+    From 10^10 on a number counts milliseconds: in seconds that would be after 2286, or before 1653.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Unfit(f"{kind_of(value)} is no date")
+    text = value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str) or _EPOCH.fullmatch(text):
+        return _day_of(text or value)
     try:
         parsed = date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text).date()
     except ValueError as error:
-        raise Unfit("the text is not an ISO 8601 date") from error
+        raise Unfit("the text is no ISO 8601 date and no epoch time") from error
     return parsed.isoformat()
+
+
+# Nine digits or more; the eight of `18151210` are an ISO 8601 date.
+_EPOCH = re.compile(r"-?\d{9,16}(\.\d+)?")
+
+_FIRST_MILLISECONDS = 1e10
+
+
+def _day_of(epoch: str | float) -> str:
+    try:
+        number = float(epoch)
+        seconds = number if abs(number) < _FIRST_MILLISECONDS else number / 1000
+        return (date(1970, 1, 1) + timedelta(days=math.floor(seconds / 86400))).isoformat()
+    except (OverflowError, ValueError) as error:  # infinite, not a number, or beyond the calendar
+        raise Unfit("the number is no epoch time") from error
 
 
 def to_json_value(value: Any) -> Any:
@@ -105,6 +131,8 @@ def _copy(value: Any, depth: int) -> Any:
             return [_copy(item, depth - 1) for item in value]
         case float() if not math.isfinite(value):
             raise Unfit("a number in it is not finite")
+        case int() if value.bit_length() > _MAX_BITS:
+            raise Unfit("a number in it is too long")
         case None | bool() | int() | float() | str():
             return value
     raise Unfit(f"{kind_of(value)} is not JSON")

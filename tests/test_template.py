@@ -136,12 +136,14 @@ def test_a_function_has_its_own_role_and_a_log_group_that_goes_with_the_stack(na
     assert properties(f"{prefix}LogGroup") == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
 
 
-def test_every_method_on_the_events_path_reaches_the_function_and_no_other_path_does() -> None:
+def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_path_does() -> None:
     (paths,) = (api["Body"]["paths"] for api in of_type("AWS::ApiGatewayV2::Api").values())
 
-    assert {path: list(methods) for path, methods in paths.items()} == {"/events": ["x-amazon-apigateway-any-method"]}
-    (method,) = paths["/events"].values()
-    assert "${DeliverFunction.Arn}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+    assert paths.keys() == {"/events", "/events/{source}", "/v1/{call}"}
+    for methods in paths.values():
+        assert list(methods) == ["x-amazon-apigateway-any-method"]
+        (method,) = methods.values()
+        assert "${DeliverFunction.Arn}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
 
 
 def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() -> None:

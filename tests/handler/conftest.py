@@ -16,7 +16,7 @@ from handler.app import lambda_handler
 from local.aws import LocalAws
 from local.front import LambdaContext, proxy_event
 from local.samples import sign
-from local.system import LocalSystem
+from local.system import API_KEY, API_TOKEN, LocalSystem
 from local.voucherify import VoucherifyStandIn
 
 ACCESS_TOKEN = "access-token-1"
@@ -60,6 +60,15 @@ class Function:
 
     def put(self, **settings: str) -> None:
         self.aws.put_settings(settings)
+
+    def start_anew(self, **settings: str) -> None:
+        """These settings, with the stand-in's keys and address, in the place of all that are there."""
+        self.aws.delete_settings()
+        self.put(apiKey=API_KEY, apiToken=API_TOKEN, apiUrl=self.voucherify.url, **settings)
+
+    def put_source(self, source: str, **settings: str) -> None:
+        """Settings of a source's own, over the common ones."""
+        self.put(**{f"{source}/{name}": value for name, value in settings.items()})
 
     def post(self, payload: object, headers: Mapping[str, str] | None = None, **parts: Any) -> Answer:
         """Post a value as JSON, signed as a whole unless `headers` say otherwise."""

@@ -187,7 +187,7 @@ def test_what_the_settings_switch_off_is_skipped(function: Function) -> None:
     answer = function.post_batch([IDENTIFY, TRACK, {**TRACK, "event": "Order Completed"}, PAGE])
     assert (answer.status, answer.body) == (200, counts(delivered=1, skipped=3))
     request = next(line for line in function.logs if line["message"] == "request")
-    assert request["skip_reasons"] == {"identify_disabled": 1, "track_events_filter": 1, "type_not_supported": 1}
+    assert request["skip_reasons"] == {"identify_disabled": 1, "track_events_filter": 1, "page_disabled": 1}
 
 
 def test_the_shops_own_mapping_is_applied(function: Function) -> None:

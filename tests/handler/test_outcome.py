@@ -15,10 +15,10 @@ from handler.outcome import (
     failure_while_halted,
 )
 from handler.voucherify import Answer, NoAnswer, VoucherifyError
-from mapping import Request
+from mapping import Operation, Request
 
-IDENTIFY = Request("POST", "/v1/customers", {}, "c", idempotent=True)
-TRACK = Request("POST", "/v1/events", {}, "c", idempotent=False)
+IDENTIFY = Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {}, "c")
+TRACK = Request(Operation.TRACK_EVENT, "POST", "/v1/events", {}, "c")
 
 ERROR = VoucherifyError("some_key", "What happened", "more of it", "v-1")
 

@@ -20,10 +20,10 @@ from handler.pace import (
     Pace,
 )
 from handler.voucherify import Answer
-from mapping import Request
+from mapping import Operation, Request
 
 NOW = 1_700_000_000.0
-IDENTIFY = Request("POST", "/v1/customers", {"source_id": "user-1"}, idempotent=True, customer="user-1")
+IDENTIFY = Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "user-1"}, "user-1")
 
 
 class Clock:

@@ -50,7 +50,7 @@ def test_a_record_is_stored_as_the_contract_has_it(queues: Queues, aws: LocalAws
 
     assert message["Body"] == (
         '{"event":{"type":"track","n":1.0,"name":"Zo\\u00eb"},"source":"default","attempts":1,'
-        '"firstFailedAt":"2026-12-02T00:30:08.276Z",'
+        '"firstFailedAt":"2026-12-02T00:30:08.276000Z",'
         '"failure":{"stage":"deliver","code":"voucherify_500","message":"\\u00e9"}}'
     )
     assert {name: value["StringValue"] for name, value in message["MessageAttributes"].items()} == {

@@ -97,7 +97,7 @@ def test_what_voucherify_refuses_is_dead_with_its_last_failure_and_its_attempts(
         "event": TRACK,
         "source": "default",
         "attempts": 3,
-        "firstFailedAt": "2026-12-02T00:30:08.276Z",
+        "firstFailedAt": "2026-12-02T00:30:08.276000Z",
         "failure": {
             "stage": "deliver",
             "code": "voucherify_400",
@@ -144,7 +144,7 @@ def test_without_settings_the_whole_batch_stays_and_nothing_is_called(function: 
     function.aws.delete_settings()
     assert len(worker.run().kept) == 2
     assert (function.sent, dead(), len(retrying())) == ([], [], 2)
-    (line,) = [line for line in function.logs if line["level"] == "ERROR" and line["message"] == "batch kept"]
+    (line,) = [line for line in function.logs if line["level"] == "ERROR" and line["message"] == "events kept"]
     assert line["cause"] == "faulty_settings"
 
     function.aws.put_settings(function.system.settings)

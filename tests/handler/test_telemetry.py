@@ -97,6 +97,7 @@ def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(fu
         {
             "level": "WARNING",
             "message": "event not delivered",
+            "source": "default",
             "outcome": "queued",
             "stage": "deliver",
             "code": "voucherify_503",
@@ -107,6 +108,7 @@ def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(fu
         {
             "level": "WARNING",
             "message": "event not delivered",
+            "source": "default",
             "outcome": "rejected",
             "stage": "map",
             "code": "customer_id_missing",
@@ -117,6 +119,7 @@ def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(fu
         {
             "level": "INFO",
             "message": "request",
+            "source": "default",
             "status": 202,
             "matched": {"sharedSecret": "current"},
             "events": 3,

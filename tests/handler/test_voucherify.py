@@ -11,10 +11,10 @@ from handler import __version__
 from handler.voucherify import MAX_ANSWER_BYTES, NoAnswer, VoucherifyClient, VoucherifyError
 from local.system import API_KEY, API_TOKEN
 from local.voucherify import Fault, VoucherifyStandIn
-from mapping import Request
+from mapping import Operation, Request
 
-IDENTIFY = Request("POST", "/v1/customers", {"source_id": "c-1", "name": "Zoë"}, "c-1", idempotent=True)
-TRACK = Request("POST", "/v1/events", {"event": "e", "customer": {"source_id": "c-1"}}, "c-1", idempotent=False)
+IDENTIFY = Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "c-1", "name": "Zoë"}, "c-1")
+TRACK = Request(Operation.TRACK_EVENT, "POST", "/v1/events", {"event": "e", "customer": {"source_id": "c-1"}}, "c-1")
 
 
 @pytest.fixture
@@ -201,5 +201,5 @@ def test_an_answer_that_breaks_off_keeps_its_status(client: VoucherifyClient, vo
 
 
 def test_nothing_that_utf_8_cannot_say_leaves(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
-    client.send(Request("POST", "/v1/customers", {"source_id": "\ud83e \x00 🦊"}, "c", idempotent=True), 5.0)
+    client.send(Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "\ud83e \x00 🦊"}, "c"), 5.0)
     assert voucherify.calls[0].body == '{"source_id":"? \\u0000 🦊"}'.encode()

@@ -51,7 +51,7 @@ def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sampl
     with VoucherifyStandIn(api_key="real-id", api_token="real-token") as voucherify:
         keys = {"VOUCHERIFY_API_KEY": "real-id", "VOUCHERIFY_API_URL": voucherify.url}
         ended = run("local.run", **keys, VOUCHERIFY_API_TOKEN="real-token")
-        assert "6 of 6 samples came out as they should, against the real Voucherify." in ended.stdout
+        assert "8 of 8 samples came out as they should, against the real Voucherify." in ended.stdout
         assert ended.returncode == 0
         assert voucherify.customers["cust_1"]["email"] == "ada@example.com"
 

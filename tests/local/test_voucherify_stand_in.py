@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import urllib3
 
+from local.real_voucherify import RealVoucherify
 from local.voucherify import Call, Fault, RateLimit, Request, VoucherifyStandIn
 from local.voucherify_api import Answer, VoucherifyApi
 
@@ -44,6 +45,10 @@ class Client:
 
     def event(self, body: object) -> urllib3.BaseHTTPResponse:
         return self.post("/v1/events", body)
+
+    def delete_permanently(self, segment: str) -> urllib3.BaseHTTPResponse:
+        """Without a body and a Content-Type; `segment` is the customer's id as it is in a path."""
+        return self.pool.request("POST", f"/v1/customers/{segment}/permanent-deletion", headers=CREDENTIALS)
 
 
 @pytest.fixture
@@ -174,6 +179,155 @@ class TestEvents:
 
         assert (answer.status, answer.json()["key"]) == (404, "not_found")
         assert voucherify.events == []
+
+
+class TestPermanentDeletion:
+    @pytest.mark.parametrize("known_by", ["source_id", "id"])
+    def test_a_customer_is_gone_and_the_deletion_answered(
+        self, voucherify: VoucherifyStandIn, client: Client, known_by: str
+    ) -> None:
+        ada = client.customer(ADA).json()
+        client.customer({"source_id": "user-2"})
+        answer = client.delete_permanently(ada[known_by])
+
+        deletion = answer.json()
+        assert answer.status == 200
+        assert deletion.pop("id").startswith("del_")
+        assert deletion == {
+            "created_at": "2023-11-14T22:13:20.000Z",
+            "related_object_id": ada["id"],
+            "related_object": "customer",
+            "status": "DONE",
+            "data_json": {
+                "events": 0,
+                "customer_events": 0,
+                "daily_events": 0,
+                "segments": 0,
+                "orders": 0,
+                "order_events": 0,
+                "customer": 1,
+            },
+            "object": "pernament_deletion",
+        }
+        assert list(voucherify.customers) == ["user-2"]
+        assert (voucherify.calls[-1].json, voucherify.calls[-1].applied) == (None, True)
+
+    def test_a_customer_without_a_source_id_is_deleted_by_id(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        assert client.delete_permanently(client.customer({}).json()["id"]).status == 200
+        assert voucherify.customers == {}
+
+    @pytest.mark.parametrize(
+        ("source_id", "segment"),
+        [
+            ("a/b", "a%2Fb"),
+            ("a/b", "a%2fb"),
+            ("é", "%C3%A9"),
+            ("a b", "a%20b"),
+            ("a+b", "a+b"),
+            ("a?b#c", "a%3Fb%23c"),
+            ("100%", "100%25"),
+            ("a%2Fb", "a%252Fb"),
+        ],
+    )
+    def test_the_id_is_decoded_once_and_only_as_one_segment(
+        self, voucherify: VoucherifyStandIn, client: Client, source_id: str, segment: str
+    ) -> None:
+        customer = client.customer({"source_id": source_id}).json()
+        answer = client.delete_permanently(segment)
+
+        assert (answer.status, answer.json()["related_object_id"]) == (200, customer["id"])
+        assert voucherify.customers == {}
+
+    @pytest.mark.parametrize("segment", ["", "a/b"])
+    def test_an_id_is_exactly_one_segment(self, voucherify: VoucherifyStandIn, client: Client, segment: str) -> None:
+        client.customer({"source_id": "a/b"})
+        answer = client.delete_permanently(segment)
+
+        assert answer.status == 404
+        assert answer.json()["details"] == f"There is nothing at /v1/customers/{segment}/permanent-deletion"
+        assert list(voucherify.customers) == ["a/b"]
+
+    def test_a_customer_that_is_not_there_is_not_found(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        answer = client.delete_permanently("user%2F1")
+
+        assert answer.status == 404
+        assert answer.json() == {
+            "code": 404,
+            "key": "not_found",
+            "message": "Resource not found",
+            "details": "Cannot find customer with id user/1",
+            "request_id": "v-000001",
+            "resource_id": "user/1",
+            "resource_type": "customer",
+        }
+        assert not voucherify.calls[0].applied
+
+    def test_a_deleted_customer_is_forgotten_and_begins_anew(
+        self, voucherify: VoucherifyStandIn, client: Client, clock: Clock
+    ) -> None:
+        customer_id = client.customer(ADA).json()["id"]
+        client.event(ORDER)
+        client.delete_permanently("user-1")
+
+        assert client.delete_permanently("user-1").status == 404
+        assert client.delete_permanently(customer_id).status == 404
+        assert client.customer({"id": customer_id}).status == 404
+        assert voucherify.events == [ORDER]
+
+        clock.now += 1.5
+        anew = client.customer({"source_id": "user-1"}).json()
+        assert anew["created_at"] == "2023-11-14T22:13:21.500Z"
+        assert "email" not in anew
+
+    @pytest.mark.parametrize(
+        "header", ["Content-Length: 0", "Content-Type: application/json", "Content-Type: text/plain"]
+    )
+    def test_an_empty_body_is_taken_with_and_without_its_headers(
+        self, voucherify: VoucherifyStandIn, client: Client, header: str
+    ) -> None:
+        client.customer(ADA)
+        lines = ["POST /v1/customers/user-1/permanent-deletion HTTP/1.1", "Host: x", header]
+        lines += [f"{name}: {value}" for name, value in CREDENTIALS.items()]
+        with connect(voucherify) as connection:
+            connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+        assert voucherify.customers == {}
+        assert (voucherify.calls[-1].body, voucherify.calls[-1].json) == (b"", None)
+
+    @pytest.mark.parametrize("body", [{}, None, ADA])
+    def test_a_body_is_an_invalid_payload(self, voucherify: VoucherifyStandIn, client: Client, body: object) -> None:
+        client.customer(ADA)
+        answer = client.post("/v1/customers/user-1/permanent-deletion", body)
+
+        assert (answer.status, answer.json()["details"]) == (400, "There must be no request body")
+        assert list(voucherify.customers) == ["user-1"]
+
+    def test_another_method_is_not_allowed(self, client: Client) -> None:
+        path = "/v1/customers/user-1/permanent-deletion"
+
+        assert client.pool.request("DELETE", path, headers=CREDENTIALS).status == 405
+
+    @pytest.mark.parametrize("content_type", [{}, {"Content-Type": "application/json"}])
+    def test_it_is_passed_on_to_the_real_voucherify_as_it_came(
+        self, voucherify: VoucherifyStandIn, client: Client, content_type: dict[str, str]
+    ) -> None:
+        """The real one is another stand-in here."""
+        client.customer({"source_id": "a/é b"})
+        path = "/v1/customers/a%2F%C3%A9%20b/permanent-deletion"
+        real = RealVoucherify(voucherify.url, "app-id", "app-token")
+        with VoucherifyStandIn(api_key="local-id", api_token="local-token", api=real) as between:
+            pool = Client(between.url).pool
+            deleted, not_found = (pool.request("POST", path, headers=content_type) for _ in range(2))
+
+        assert (deleted.status, deleted.json()["object"]) == (200, "pernament_deletion")
+        assert (not_found.status, not_found.json()["resource_id"]) == (404, "a/é b")
+        assert voucherify.customers == {}
+        for call in voucherify.calls[1:]:
+            assert (call.method, call.path, call.body) == ("POST", path, b"")
+            assert call.headers.get("Content-Type") == content_type.get("Content-Type")
 
 
 class TestRefusals:
@@ -718,6 +872,7 @@ def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStandI
     event_body = models.EventsCreateRequestBody.from_dict(event)
     event_answer = client.event(event_body.model_dump_json(exclude_none=True).encode())
     refusal = client.customer(b"{")
+    deletion_answer = client.delete_permanently("user-1")
 
     assert [call.json for call in voucherify.calls[:2]] == [full_customer, event]
     customer = models.CustomersCreateResponseBody.from_dict(customer_answer.json())
@@ -726,3 +881,7 @@ def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStandI
     tracked = models.EventsCreateResponseBody.from_dict(event_answer.json())
     assert (tracked.type, tracked.customer.id) == ("Order Completed", customer.id)
     assert models.Error.from_dict(refusal.json()).key == "invalid_payload"
+    deletion = models.CustomersPermanentDeletionCreateResponseBody.from_dict(deletion_answer.json())
+    assert deletion.to_dict().keys() == deletion_answer.json().keys()
+    assert deletion.data_json.to_dict() == deletion_answer.json()["data_json"]
+    assert deletion.related_object_id == customer.id

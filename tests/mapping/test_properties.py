@@ -1,15 +1,28 @@
-"""Whatever JSON arrives as an event, the mapping answers with a request, a skip or its own error."""
+"""Whatever JSON arrives as an event, and whatever a mapping says, the mapping keeps its promises."""
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from mapping import EventMapping, InvalidEvent, Request, Skip, compile_track_mapping, map_event, message_id_of
+from mapping import (
+    EventMapping,
+    Fault,
+    InvalidEvent,
+    InvalidMapping,
+    Operation,
+    Request,
+    Skip,
+    explain,
+    map_event,
+    message_id_of,
+)
+from mapping.paths import place
 from tests.contract import assert_published
 
 # What a JSON body can hold, and a little more: numbers beyond a float, text with lone surrogates, keys of any kind.
@@ -19,31 +32,106 @@ JSON = st.recursive(SCALARS, lambda items: st.lists(items, max_size=3) | st.dict
 
 PAYLOAD = st.dictionaries(
     st.sampled_from(["name", "firstName", "lastName", "email", "address", "metadata", "phone", "born", "plan", "a.b"])
+    | st.sampled_from(["first_name", "Email", "Address", "list", "code"])
     | TEXT,
     JSON
-    | st.fixed_dictionaries({}, optional={"city": JSON, "street": JSON, "line_1": JSON, "postalCode": JSON, "": JSON}),
+    | st.lists(st.integers() | st.sampled_from(["a", "b"]), max_size=3)
+    | st.fixed_dictionaries({}, optional={"city": JSON, "street": JSON, "line_1": JSON, "postalCode": JSON, "": JSON})
+    | st.fixed_dictionaries({}, optional={"code": JSON, "x": JSON, "email": JSON, "plan": JSON, "metadata": JSON}),
     max_size=6,
 )
+TYPES = ["identify", "track", "Track", "page", "screen", "group", "delete", "alias", "purchase"]
 EVENTS = st.fixed_dictionaries(
-    {"type": st.sampled_from(["identify", "track", "Track", "page", "purchase"]) | JSON},
+    {"type": st.sampled_from(TYPES) | JSON},
     optional={
         "userId": SCALARS | JSON,
         "user_id": SCALARS,
         "anonymousId": SCALARS,
         "event": SCALARS | st.text(min_size=299, max_size=302),
+        "name": SCALARS | st.sampled_from(["Home"]) | JSON,
+        "groupId": JSON,
         "traits": PAYLOAD | JSON,
         "properties": PAYLOAD | JSON,
         "messageId": JSON,
         "context": JSON,
+        "integrations": st.sampled_from([{"All": False}, {"Voucherify": True}]) | JSON,
     },
 )
+# Those that come through to a request.
+GOOD_EVENTS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["identify", "track", "page", "screen", "group"]),
+        "userId": st.just("u-1"),
+        "event": st.just("Bought"),
+        "name": st.sampled_from(["Home", "a", 5]),
+    },
+    optional={"traits": PAYLOAD, "properties": PAYLOAD, "groupId": JSON, "context": PAYLOAD},
+)
+ALL_CALLS = {"pageDisabled": False, "screenDisabled": False, "groupDisabled": False, "deleteDisabled": False}
+
+SOURCES = st.sampled_from(
+    [
+        *["name", "firstName", "email", "address", "metadata", "phone", "born", "plan", '"a.b"', "list", "code", "x"],
+        *["$", "$.properties", "traits", "properties", "context", "userId", "groupId", "$.traits.plan", "list[0]"],
+        *["list.-1", "metadata.x", "address['city']", "plan.x", "Metadata.Plan"],
+        *[
+            "plan || email",
+            "$.properties.plan || userId",
+            "properties.plan || traits.plan",
+            "(plan)",
+            "@",
+            "*",
+            "list[]",
+        ],
+        *["length(plan)", "sum(list)", "keys(metadata)", "[plan, list]", "{code: plan, city: email}", "list[?@ > `0`]"],
+        *["merge(metadata, address)", "sort(list)", "plan > phone", "'gold'", "`5`", "`true`", '`{"x": {"y": 1}}`'],
+    ]
+)
+DESTINATIONS = st.sampled_from(
+    [
+        *["event", "customer", "customer.id", "customer.source_id", "customer.name", "customer.firstName"],
+        *["customer.lastName", "customer.email", "customer.phone", "customer.birthdate", "customer.address"],
+        *["customer.address.city", "customer.metadata", "customer.metadata.plan", "customer.metadata.plan.x"],
+        *["metadata", "metadata.plan", "metadata.plan.x", "metadata.x", "loyalty", "loyalty.code"],
+        *["referral", "referral.code", "referral.referrer_id"],
+    ]
+)
+# Each destination once.
+ONCE: st.SearchStrategy[dict[str, str]] = st.builds(
+    dict,
+    st.lists(st.tuples(SOURCES, DESTINATIONS), unique_by=(lambda row: row[0], lambda row: row[1]), max_size=8),
+)
+ROWS = st.dictionaries(SOURCES, DESTINATIONS | st.lists(DESTINATIONS, min_size=1, max_size=3), max_size=6)
+
+
+def settings_of(rows: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {name: st.just(value) for name, value in ALL_CALLS.items()},
+        optional={f"{call}Mapping": rows for call in ("identify", "track", "page", "screen", "group")}
+        | {"trackEventsFilter": st.sampled_from([[], ["Bought"], ["B*t"], ["Signed Up"]])},
+    )
+
+
+SETTINGS = settings_of(ROWS)
+DEFAULT = EventMapping.compile({})
+EXPRESSIONS = {
+    "plan || name": ["customer.phone", "customer.metadata.plan"],
+    "sum(list)": "customer.metadata.sum",
+    "length(metadata)": "customer.description",
+    "list[?@ > `1`]": "customer.metadata.large",
+    "{name: name, codes: list[].code}": "customer.metadata",
+    "born || context.born": "customer.birthdate",
+    "email == phone": "customer.metadata.same",
+    "plan > phone": "customer.metadata.more",
+}
 MAPPINGS = st.sampled_from(
     [
-        EventMapping(),
-        EventMapping(track_events_filter=frozenset({"Signed Up"})),
-        EventMapping(
-            track_rules=compile_track_mapping(
-                {
+        DEFAULT,
+        EventMapping.compile(ALL_CALLS),
+        EventMapping.compile({"trackEventsFilter": ["Signed Up"]}),
+        EventMapping.compile(
+            {
+                "trackMapping": {
                     "properties": "metadata",
                     "address": "customer.address",
                     "traits": "customer",
@@ -54,7 +142,17 @@ MAPPINGS = st.sampled_from(
                     "email": "referral.referrer_id",
                     "phone": "loyalty",
                 }
-            )
+            }
+        ),
+        EventMapping.compile(
+            {
+                **ALL_CALLS,
+                "identifyMapping": EXPRESSIONS,
+                "groupMapping": EXPRESSIONS,
+                "trackMapping": EXPRESSIONS | {"join(' ', list)": "event", "code || plan": "loyalty.code"},
+                "pageMapping": EXPRESSIONS | {"merge(metadata, address)": "metadata", "to_number(plan)": "event"},
+                "screenMapping": EXPRESSIONS | {"$.context || 'none'": "metadata.context", "list[0]": "referral.code"},
+            }
         ),
     ]
 )
@@ -68,6 +166,11 @@ def no_constant(literal: str) -> None:
     raise AssertionError(f"{literal} is not strict JSON")
 
 
+def assert_sendable(request: Request) -> None:
+    sent = request.to_json()
+    assert_published(request.path, None if sent is None else json.loads(sent, parse_constant=no_constant))
+
+
 def outcome_of(event: Any, mapping: EventMapping) -> Request | Skip | InvalidEvent:
     try:
         return map_event(event, mapping)
@@ -75,11 +178,17 @@ def outcome_of(event: Any, mapping: EventMapping) -> Request | Skip | InvalidEve
         return error
 
 
+def assert_same(outcome: Request | Skip | InvalidEvent, other: Request | Skip | InvalidEvent) -> None:
+    """By what they hold, where `1`, `1.0` and `True` are three."""
+    assert type(outcome) is type(other)
+    assert repr(outcome) == repr(other)
+
+
 @given(event=EVENTS | JSON, mapping=MAPPINGS)
-@example(event={"type": "identify", "userId": "u", "traits": {"metadata": {"x": float("inf")}}}, mapping=EventMapping())
-@example(event={"type": "identify", "userId": "u", "traits": {"name": float("nan")}}, mapping=EventMapping())
-@example(event={"type": "identify", "userId": "u", "traits": {"metadata": NESTED}}, mapping=EventMapping())
-@example(event={"type": "track", "userId": "\ud800", "event": "\ud800"}, mapping=EventMapping())
+@example(event={"type": "identify", "userId": "u", "traits": {"metadata": {"x": float("inf")}}}, mapping=DEFAULT)
+@example(event={"type": "identify", "userId": "u", "traits": {"name": float("nan")}}, mapping=DEFAULT)
+@example(event={"type": "identify", "userId": "u", "traits": {"metadata": NESTED}}, mapping=DEFAULT)
+@example(event={"type": "track", "userId": "\ud800", "event": "\ud800"}, mapping=DEFAULT)
 def test_any_event_becomes_a_request_a_skip_or_a_typed_error(event: Any, mapping: EventMapping) -> None:
     before = copy.deepcopy(event)
     outcome = outcome_of(event, mapping)
@@ -88,13 +197,20 @@ def test_any_event_becomes_a_request_a_skip_or_a_typed_error(event: Any, mapping
     match outcome:
         case Request():
             assert outcome.customer
-            assert_published(outcome.path, json.loads(outcome.to_json(), parse_constant=no_constant))
+            assert_sendable(outcome)
             assert all(map(str, outcome.left_out))
         case Skip():
             assert outcome.reason
         case InvalidEvent():
             assert outcome.code
             assert str(outcome)
+
+
+@given(event=EVENTS | GOOD_EVENTS, settings=SETTINGS)
+def test_any_mapping_makes_of_any_event_what_voucherify_publishes(event: Any, settings: dict[str, Any]) -> None:
+    outcome = outcome_of(event, EventMapping.compile(settings))
+    if isinstance(outcome, Request):
+        assert_sendable(outcome)
 
 
 @given(event=EVENTS | JSON)
@@ -108,9 +224,235 @@ def test_changing_the_request_does_not_change_the_event(payload: dict[str, Any])
     """Metadata is copied: a batch may hold one object twice, and a retry stores the event as it came."""
     event = {"type": "track", "userId": "u", "event": "e", "properties": payload}
     before = repr(event)
-    rules = compile_track_mapping({"properties": "metadata", "metadata": "customer.metadata"})
-    request = map_event(event, EventMapping(track_rules=rules))
+    mapping = EventMapping.compile(
+        {"trackMapping": {"properties": "metadata", "metadata": "customer.metadata", "(address)": "metadata.address"}}
+    )
+    request = map_event(event, mapping)
     assert isinstance(request, Request)
+    assert request.body
+    for value in request.body.get("metadata", {}).values():
+        if isinstance(value, dict | list):
+            value.clear()
     request.body.get("metadata", {}).clear()
+    request.body["customer"].get("metadata", {}).clear()
     request.body["customer"].clear()
     assert repr(event) == before
+
+
+@given(settings=SETTINGS, payload=PAYLOAD)
+def test_changing_one_request_does_not_change_the_next(settings: dict[str, Any], payload: dict[str, Any]) -> None:
+    """A literal of an expression lives as long as the mapping."""
+    settings["trackMapping"] = {'`{"x": {"y": []}}`': "metadata", **settings.get("trackMapping", {})}
+    mapping = EventMapping.compile(settings)
+    event = {"type": "track", "userId": "u", "event": "Bought", "properties": payload}
+    first = outcome_of(event, mapping)
+    before = repr(first)
+    if isinstance(first, Request) and first.body:
+        first.body["metadata"].clear()
+        assert repr(outcome_of(event, mapping)) == before
+
+
+# ---- explain
+
+
+@given(event=EVENTS | GOOD_EVENTS | JSON, settings=SETTINGS)
+def test_explain_and_map_agree(event: Any, settings: dict[str, Any]) -> None:
+    mapping = EventMapping.compile(settings)
+    before = repr(event)
+    explanation = explain(event, mapping)
+
+    assert repr(event) == before
+    outcome = outcome_of(event, mapping)
+    assert_same(explanation.outcome, outcome)
+    if isinstance(outcome, Request):
+        assert repr(explanation.left_out) == repr(outcome.left_out)
+    assert explanation.to_json().keys() >= {"filled", "unused", "empty", "leftOut"}
+
+
+@given(event=GOOD_EVENTS, settings=settings_of(ONCE))
+def test_what_explain_says_was_filled_is_the_request(event: Any, settings: dict[str, Any]) -> None:
+    """In the order given. Of one destination filled twice the first value may be gone, with what it had replaced."""
+    explanation = explain(event, EventMapping.compile(settings))
+    assume(isinstance(explanation.outcome, Request))
+    assert isinstance(explanation.outcome, Request)
+    replayed: dict[str, Any] = {}
+    for filled in explanation.filled:
+        place(replayed, tuple(filled.destination.split(".")), copy.deepcopy(filled.value))
+
+    body = explanation.outcome.body
+    is_customer = explanation.outcome.operation is Operation.UPSERT_CUSTOMER
+    assert json.dumps(replayed, sort_keys=True) == json.dumps(
+        {"customer": body} if is_customer else body, sort_keys=True
+    )
+
+
+@given(event=EVENTS | GOOD_EVENTS, settings=SETTINGS)
+def test_a_mapping_survives_its_way_through_json(event: Any, settings: dict[str, Any]) -> None:
+    again = EventMapping.compile(json.loads(json.dumps(settings)))
+    assert_same(outcome_of(event, again), outcome_of(event, EventMapping.compile(settings)))
+
+
+# ---- keys in any casing
+
+WORDS = st.lists(st.sampled_from(["first", "name", "line", "1", "größe", "2b"]), min_size=1, max_size=3)
+STYLES = (
+    lambda words: "_".join(words),
+    lambda words: "-".join(words),
+    lambda words: " ".join(words).title(),
+    lambda words: "".join(words).upper(),
+    lambda words: words[0] + "".join(word.capitalize() for word in words[1:]),
+    lambda words: ".".join(words),
+)
+
+
+@st.composite
+def objects_of_one_name(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A name, and an object of keys that are that name in some casing, and of others."""
+    words = draw(WORDS)
+    names = [style(words) for style in STYLES]
+    keys = draw(st.permutations([*names, "other", "Other Name"]))
+    values: st.SearchStrategy[Any] = st.sampled_from([None, "", False, 0, [], {}]) | st.integers() | TEXT
+    object_ = {key: draw(values) for key in keys[: draw(st.integers(0, len(keys)))]}
+    return draw(st.sampled_from(names)), object_
+
+
+def meant_by(name: str, object_: Mapping[str, Any]) -> Any:
+    """The rule, said in another way."""
+    others = [key for key in object_ if key not in ("other", "Other Name", name)]
+    held = [object_[key] for key in (name, *others) if object_.get(key) not in (None, "")]
+    return held[0] if held else None
+
+
+@given(named=objects_of_one_name())
+def test_the_exact_key_wins_and_else_the_first_in_any_casing(named: tuple[str, dict[str, Any]]) -> None:
+    name, object_ = named
+    quoted = json.dumps(name)
+    mapping = EventMapping.compile(
+        {
+            "trackMapping": {
+                quoted: "metadata.root",
+                f"box.{quoted}": "metadata.path",
+                f"(box.{quoted})": "metadata.expression",
+                f"boxes[*].{quoted} | [0]": "metadata.projection",
+                f"context.{quoted}": "metadata.context",
+                f"traits.{quoted}": "metadata.traits",
+            }
+        }
+    )
+    event = {"type": "track", "userId": "u-1", "event": "Bought", "context": object_, "traits": object_}
+    request = map_event({**event, "properties": {**object_, "box": object_, "boxes": [object_]}}, mapping)
+    assert isinstance(request, Request)
+    assert request.body
+    value = meant_by(name, object_)
+    places = ("root", "path", "expression", "projection", "context", "traits")
+    expected = {} if value is None else {"metadata": dict.fromkeys(places, value)}
+    assert repr({key: request.body[key] for key in request.body if key == "metadata"}) == repr(expected)
+
+
+@given(values=st.lists(st.none() | st.just("") | st.integers(), max_size=len(STYLES)), order=st.permutations(STYLES))
+def test_the_same_rule_holds_for_the_fields_of_an_address(values: list[Any], order: list[Any]) -> None:
+    address = {style(["line", "1"]): value for style, value in zip(order, values, strict=False)}
+    mapping = EventMapping.compile({"identifyMapping": {"address": "customer.address"}})
+    request = map_event({"type": "identify", "userId": "u-1", "traits": {"address": address}}, mapping)
+    assert isinstance(request, Request)
+    value = meant_by("line_1", address)
+    expected = {} if value is None else {"address": {"line_1": str(value)}}
+    assert request.body == {"source_id": "u-1", **expected}
+    assert request.left_out == ()
+
+
+# ---- sources
+
+FRAGMENTS = st.sampled_from(
+    [
+        *["a", "plan", "properties", "userId", "length", "sum", "$", "$.", "first-name", "größe", "0", "-1", "5"],
+        *[".", "..", "[", "]", "[]", "[*]", "[?", "[0]", "['", '"', "'", "`", "\\", "(", ")", "{", "}", ":", ",", " "],
+        *["||", "&&", "|", "&", "!", "=", "==", "<", ">=", "@", "*", "`1`", "'x'", '"x"', "\n", "\ud800", "🦊"],
+        *["not_null(", "sort_by(a, &b)", "leng(", "{a: ", "[?a == "],
+    ]
+)
+ANY_TEXT = st.text(max_size=20) | TEXT | st.lists(FRAGMENTS, max_size=12).map("".join)
+
+NAMES = st.sampled_from(
+    ["plan", "email", "list", "metadata", "address", "userId", "context", "traits", "properties", "@", '"a.b"', "x"]
+)
+LITERALS = st.sampled_from(["'a'", "`1`", "`-2.5`", "`true`", "`null`", '`"b"`', "`[1, 2]`", '`{"x": 1}`', "''"])
+FUNCTIONS = {
+    1: ["abs", "avg", "ceil", "floor", "keys", "length", "max", "min", "reverse", "sort", "sum", "to_array"],
+    2: ["contains", "ends_with", "join", "starts_with", "merge", "not_null"],
+}
+
+
+def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    pairs = st.tuples(inner, inner)
+    return st.one_of(
+        st.builds("{}({})".format, st.sampled_from([*FUNCTIONS[1], "to_number", "type", "values"]), inner),
+        st.builds("{0}({1[0]}, {1[1]})".format, st.sampled_from(FUNCTIONS[2]), pairs),
+        st.builds("{}({}, &{})".format, st.sampled_from(["sort_by", "max_by", "min_by"]), inner, inner),
+        st.builds("map(&{}, {})".format, inner, inner),
+        st.builds(
+            "({0[0]} {1} {0[1]})".format, pairs, st.sampled_from(["||", "&&", "|", "==", "!=", "<", "<=", ">", ">="])
+        ),
+        st.builds("{0[0]}[?{0[1]}]".format, pairs),
+        st.builds("[{0[0]}, {0[1]}]".format, pairs),
+        st.builds("{{a: {0[0]}, b: {0[1]}}}".format, pairs),
+        st.builds("{}{}".format, inner, st.sampled_from(["[*]", "[]", "[0]", "[-1]", "[::-1]", "[::0]", ".*", ".x"])),
+        st.builds("!{}".format, inner),
+    )
+
+
+def faults_of(rows: dict[str, str]) -> tuple[Fault, ...]:
+    try:
+        EventMapping.compile({"trackMapping": rows})
+    except InvalidMapping as invalid:
+        return invalid.faults
+    return ()
+
+
+JMESPATHS = st.recursive(NAMES | LITERALS, larger, max_leaves=6)
+
+
+@given(source=ANY_TEXT)
+@example(source="(length)(a)")
+@example(source="`gold`")
+@example(source="a || [" + "9" * 5000 + "]")
+@example(source="||".join("a" * 5000))
+@example(source="`" + "[" * 100_000 + "`")
+def test_any_text_is_a_source_or_has_faults_with_places_in_it(source: str) -> None:
+    for fault in faults_of({source: "metadata.a"}):
+        assert (fault.setting, fault.key) == ("trackMapping", source)
+        assert fault.problem
+        assert fault.position is None or 0 <= fault.position <= len(source)
+        assert str(fault)
+
+
+@given(destination=TEXT | st.lists(st.sampled_from(["customer", "email", ".", "metadata", " ", "event"])).map("".join))
+def test_any_text_is_a_destination_or_has_one_fault(destination: str) -> None:
+    for fault in faults_of({"a": destination}):
+        assert (fault.setting, fault.key, fault.position) == ("trackMapping", "a", None)
+    assert len(faults_of({"a": destination})) <= 1
+
+
+@given(source=ANY_TEXT | JMESPATHS, event=EVENTS | GOOD_EVENTS, destination=DESTINATIONS)
+@example(source="sum(plan)", event={"userId": "u", "properties": {"plan": NESTED}}, destination="event")
+@example(source="$", event={"userId": "u", "properties": {"x": NESTED}}, destination="metadata")
+@example(source="ceil(x)", event={"userId": "u", "properties": {"x": float("inf")}}, destination="metadata.x")
+@example(source="x", event={"userId": "u", "properties": {"x": 10**400}}, destination="customer.birthdate")
+@example(source="x", event={"userId": "u", "properties": {"x": 10**4299}}, destination="customer.phone")
+@example(source="sum(x)", event={"userId": "u", "properties": {"x": [9 * 10**4299] * 2}}, destination="metadata.x")
+def test_whatever_a_source_meets_the_mapping_answers(source: str, event: Any, destination: str) -> None:
+    assume(not faults_of({source: destination}))
+    mapping = EventMapping.compile({"trackMapping": {source: destination}})
+    event = {**event, "type": "track"}
+    before = repr(event)
+    outcome = outcome_of(event, mapping)
+    assert repr(event) == before
+    assert_same(explain(event, mapping).outcome, outcome)
+    if isinstance(outcome, Request):
+        assert_sendable(outcome)
+
+
+@given(source=JMESPATHS)
+def test_what_jmespath_takes_is_a_source(source: str) -> None:
+    """JMESPATHS are valid, else the test before this one would say little."""
+    assert faults_of({source: "metadata.a"}) == ()

@@ -1,63 +1,303 @@
-"""Faults of a mapping setting: every one at once, each with its key and what would be right."""
+"""Faults of a mapping setting: every one at once, each with its key, its place and what would be right."""
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
-from mapping import Fault, InvalidMapping, compile_identify_mapping, compile_track_mapping
+from mapping import CALLS, EventMapping, Fault, InvalidMapping, Request, destination_schema, map_event
 
 ALLOWED = "it may be event, customer.*, metadata.*, loyalty.* and referral.*"
+EMPTY_PART = "the source has an empty part between its dots"
+QUOTE_IT = (
+    'no JMESPath: a name with other characters than letters, digits and _ stands in double quotes, as "first-name"'
+)
+TOO_EARLY = "no JMESPath: it ends too early"
+LITERAL = "a literal in backticks is JSON; text stands in single quotes"
 
 
-def faults_of(mapping: object) -> list[Fault]:
+def faults_of_settings(settings: dict[str, object]) -> list[Fault]:
     with pytest.raises(InvalidMapping) as raised:
-        compile_track_mapping(mapping)
+        EventMapping.compile(settings)
     return list(raised.value.faults)
 
 
-@pytest.mark.parametrize(
-    ("source", "destination", "problem"),
-    [
-        ("properties.a", "customer.adress.city", "did you mean 'customer.address.city'?"),
-        ("properties.a", "customer.emial", "did you mean 'customer.email'?"),
-        ("properties.a", "customers.name", "did you mean 'customer.name'?"),
-        ("properties.a", "customer.name.first", "did you mean 'customer.name'?"),
-        ("properties.a", "loyalty.cod", "did you mean 'loyalty.code'?"),
-        ("properties.a", "zzz", ALLOWED),
-        ("properties.a", "", "the destination is empty; " + ALLOWED),
-        ("properties.a", "customer..name", "the destination has an empty part between its dots; " + ALLOWED),
-        ("properties.a", "customer.metadata.", "the destination has an empty part between its dots; " + ALLOWED),
-        ("properties.a", None, "the destination must be text, not null"),
-        ("properties.a", 5, "the destination must be text, not a number"),
-        ("properties.a", {"x": 1}, "the destination must be text, not an object"),
-        ("", "customer.name", "the source is empty"),
-        ("properties..a", "customer.name", "the source has an empty part between its dots"),
-        (".a", "customer.name", "the source has an empty part between its dots"),
-    ],
-)
-def test_a_faulty_row_is_named_with_what_would_be_right(source: str, destination: object, problem: str) -> None:
-    (fault,) = faults_of({source: destination})
-    assert (fault.setting, fault.key) == ("trackMapping", source)
-    assert fault.problem.endswith(problem)
+def faults_of(mapping: object) -> list[Fault]:
+    return faults_of_settings({"trackMapping": mapping})
 
 
-def test_every_fault_is_named_at_once_and_good_rows_are_not() -> None:
-    faults = faults_of({"a": "nowhere", "b": "customer.email", "c": "customer.emial"})
-    assert [fault.key for fault in faults] == ["a", "c"]
-
-
-@pytest.mark.parametrize(
-    ("mapping", "kind"), [([], "an array"), ("x", "text"), (None, "null"), (1, "a number"), (True, "a boolean")]
-)
-def test_a_mapping_is_an_object(mapping: object, kind: str) -> None:
-    (fault,) = faults_of(mapping)
-    assert str(fault) == f"trackMapping: must be a JSON object of source to destination, not {kind}"
-
-
-def test_the_error_says_it_all_in_its_text() -> None:
-    with pytest.raises(InvalidMapping) as raised:
-        compile_identify_mapping({"a": 1, "b": 2})
-    assert str(raised.value) == (
-        "identifyMapping['a']: the destination must be text, not a number; "
-        "identifyMapping['b']: the destination must be text, not a number"
+class TestDestinations:
+    @pytest.mark.parametrize(
+        ("destination", "right"),
+        [
+            ("customer.adress.city", "customer.address.city"),
+            ("customer.address.zip_code", "customer.address.postal_code"),
+            ("customer.address.postalCode", "customer.address.postal_code"),
+            ("customer.address.line1", "customer.address.line_1"),
+            ("customer.emial", "customer.email"),
+            ("customer.Email", "customer.email"),
+            ("customer.firstname", "customer.firstName"),
+            ("customer.first_name", "customer.firstName"),
+            ("customer.sourceId", "customer.source_id"),
+            ("customer.birthday", "customer.birthdate"),
+            ("customer.meta", "customer.metadata"),
+            ("customer.name.first", "customer.name"),
+            ("customers.name", "customer.name"),
+            ("Metadata", "metadata"),
+            ("events", "event"),
+            ("loyalty.cod", "loyalty.code"),
+            ("loyalty.code.value", "loyalty.code"),
+            ("referral.referrerId", "referral.referrer_id"),
+        ],
     )
+    def test_a_misspelt_one_is_named_with_the_nearest_right_spelling(self, destination: str, right: str) -> None:
+        (fault,) = faults_of({"properties.a": destination})
+        problem = f"{destination!r} is no field of Voucherify; did you mean {right!r}?"
+        assert fault == Fault("trackMapping", "properties.a", problem, None)
+
+    @pytest.mark.parametrize(
+        ("destination", "problem"),
+        [
+            ("zzz", f"'zzz' is no field of Voucherify; {ALLOWED}"),
+            ("", f"the destination is empty; {ALLOWED}"),
+            ("  ", f"the destination is empty; {ALLOWED}"),
+            ("customer..name", f"the destination has an empty part between its dots; {ALLOWED}"),
+            ("customer.metadata.", f"the destination has an empty part between its dots; {ALLOWED}"),
+            (".event", f"the destination has an empty part between its dots; {ALLOWED}"),
+            ("metadata. .a", f"the destination has an empty part between its dots; {ALLOWED}"),
+            (None, "the destination must be text or a list of texts, not null"),
+            (5, "the destination must be text or a list of texts, not a number"),
+            (True, "the destination must be text or a list of texts, not a boolean"),
+            ({"x": 1}, "the destination must be text or a list of texts, not an object"),
+            ([], "the destination must be text or a list of texts, not an array"),
+            ([["event"]], "the destination must be text or a list of texts, not an array"),
+            ([None], "the destination must be text or a list of texts, not null"),
+        ],
+    )
+    def test_one_that_cannot_be_is_named_with_what_it_may_be(self, destination: object, problem: str) -> None:
+        assert faults_of({"properties.a": destination}) == [Fault("trackMapping", "properties.a", problem, None)]
+
+    def test_each_of_a_list_is_looked_at(self) -> None:
+        faults = faults_of({"a": ["customer.email", "customer.emial", 5, "metadata.a", ""]})
+        assert [(fault.key, fault.problem) for fault in faults] == [
+            ("a", "'customer.emial' is no field of Voucherify; did you mean 'customer.email'?"),
+            ("a", "the destination must be text or a list of texts, not a number"),
+            ("a", f"the destination is empty; {ALLOWED}"),
+        ]
+
+    def test_the_schema_takes_what_the_mapping_takes(self) -> None:
+        names, below = destination_schema()["anyOf"]
+        assert {"event", "customer", "customer.address.line_1", "metadata", "referral.referrer_id"} <= set(
+            names["enum"]
+        )
+        for name in [*names["enum"], "metadata.a", "metadata.a b.0", "customer.metadata.plan.name"]:
+            assert name in names["enum"] or re.search(below["pattern"], name)
+            EventMapping.compile({"trackMapping": {"a": name}})
+        for name in ["", "customer.emial", "metadata.", "metadata..a", "customer.name.first", "xmetadata.a", "event.a"]:
+            assert name not in names["enum"]
+            assert not re.search(below["pattern"], name)
+            faults_of({"a": name})
+
+
+class TestSources:
+    @pytest.mark.parametrize(
+        ("source", "position", "problem"),
+        [
+            ("", None, "the source is empty"),
+            (" ", None, "the source is empty"),
+            (".", 0, EMPTY_PART),
+            (".a", 0, EMPTY_PART),
+            ("properties.", 10, EMPTY_PART),
+            ("properties..a", 10, EMPTY_PART),
+            ("properties. .a", 11, EMPTY_PART),
+            ("a.b..c || d", 3, EMPTY_PART),
+            ("$.", 1, EMPTY_PART),
+            ("$..a", 1, EMPTY_PART),
+            ("$.a.", 3, EMPTY_PART),
+            ('properties."\\x"', 11, "the text in double quotes is not JSON"),
+            ('"\\x"', 0, "the text in double quotes is not JSON"),
+        ],
+    )
+    def test_a_path_that_is_none_is_named_with_its_place(self, source: str, position: int | None, problem: str) -> None:
+        assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
+
+    @pytest.mark.parametrize(
+        ("source", "position", "problem"),
+        [
+            ("first-name || email", 5, QUOTE_IT),
+            ("email || first-name", 14, QUOTE_IT),
+            ("email || größe", 11, QUOTE_IT),
+            ("a || b#c", 6, QUOTE_IT),
+            ("a = 'b'", 2, "no JMESPath: two values are compared by =="),
+            ("a[?b = 'c']", 5, "no JMESPath: two values are compared by =="),
+            ("a =", 2, "no JMESPath: two values are compared by =="),
+            ("$.a || $.b", 7, "no JMESPath: $ stands at the beginning only"),
+            ("sum($.products[*].price)", 4, "no JMESPath: $ stands at the beginning only"),
+            ("'open", 0, "no JMESPath: Unclosed ' delimiter"),
+            ("a || 'open", 5, "no JMESPath: Unclosed ' delimiter"),
+            ('a || "open', 5, 'no JMESPath: Unclosed " delimiter'),
+            ("a || `1", 5, "no JMESPath: Unclosed ` delimiter"),
+            ("$.a || 'open", 7, "no JMESPath: Unclosed ' delimiter"),
+            ("a || `gold`", 5, LITERAL),
+            ("`gold`", 0, LITERAL),
+            ("``", 0, LITERAL),
+            ("`{a: 1}`", 0, LITERAL),
+            ("`True`", 0, LITERAL),
+            ("'`it`' || `'it'`", 10, LITERAL),
+            ("$.a || `gold`", 7, LITERAL),
+            ("sum(products[*].price", 21, TOO_EARLY),
+            ("products[", 9, TOO_EARLY),
+            ("products[?price", 15, TOO_EARLY),
+            ("a ||", 4, TOO_EARLY),
+            ("a &&", 4, TOO_EARLY),
+            ("$[", 2, TOO_EARLY),
+            ("{a: b", 5, TOO_EARLY),
+            ("products[0", 10, TOO_EARLY),
+            ("products.0.sku || sku", 9, "no JMESPath: unexpected 0"),
+            ("sum(products))", 13, "no JMESPath: unexpected ')'"),
+            ("|| a", 0, "no JMESPath: unexpected '||'"),
+            ("{a b}", 3, "no JMESPath: unexpected 'b'"),
+            ("a[b]", 2, "no JMESPath: unexpected 'b'"),
+            ("length(a)(b)", 8, "no JMESPath: unexpected ')'"),
+            ("]", 0, "no JMESPath: unexpected ']'"),
+            ("$[0", 3, TOO_EARLY),
+            ("((((" * 1000, 0, "no JMESPath: it is nested too deeply"),
+            ("||".join("a" * 5000), 0, "no JMESPath: it is nested too deeply"),
+            (f"a[*] | [{'9' * 5000}]", 0, "no JMESPath: a number in it is too long"),
+        ],
+    )
+    def test_what_is_no_expression_is_named_with_its_place(self, source: str, position: int, problem: str) -> None:
+        assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
+
+    @pytest.mark.parametrize(
+        ("source", "position", "problem"),
+        [
+            ("leng(products)", 0, "JMESPath has no function leng(); did you mean 'length'?"),
+            ("Sum(products)", 0, "JMESPath has no function Sum(); did you mean 'sum'?"),
+            ("a || total(products)", 5, "JMESPath has no function total()"),
+            ("$.a || leng(b)", 7, "JMESPath has no function leng(); did you mean 'length'?"),
+            ("(leng)(a)", 5, "JMESPath has no function leng(); did you mean 'length'?"),
+            ("sum()", 0, "sum() takes 1 argument, not 0"),
+            ("sum(a, b)", 0, "sum() takes 1 argument, not 2"),
+            ("join(a)", 0, "join() takes 2 arguments, not 1"),
+            ("not_null()", 0, "not_null() takes 1 or more arguments, not 0"),
+        ],
+    )
+    def test_a_function_that_is_none_is_named_with_its_place(self, source: str, position: int, problem: str) -> None:
+        assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
+
+    @pytest.mark.parametrize(
+        ("source", "positions"),
+        [
+            ("leng(a) || cont(b)", [0, 11]),
+            ("leng(cont(a))", [0, 5]),
+            ("a[?leng(b) == `1`].cont(c)", [3, 19]),
+            ("{a: leng(a), b: [sum(b), cont (c)]}", [4, 25]),
+            ("sort_by(a, &leng(b)) | [?cont(c)] | [0]", [12, 25]),
+            ("!leng(a) && (cont(b) > maxx(c))", [1, 13, 23]),
+            ("`gold` || `silver`", [0, 10]),
+        ],
+    )
+    def test_several_faults_of_one_expression_stand_in_its_order(self, source: str, positions: list[int]) -> None:
+        assert [fault.position for fault in faults_of({source: "metadata.a"})] == positions
+
+    def test_a_source_and_its_destinations_are_faulty_at_once(self) -> None:
+        assert faults_of({"leng(a)": ["metadata.a", "metdata.b"]}) == [
+            Fault("trackMapping", "leng(a)", "JMESPath has no function leng(); did you mean 'length'?", 0),
+            Fault("trackMapping", "leng(a)", "'metdata.b' is no field of Voucherify; did you mean 'metadata'?", None),
+        ]
+
+    def test_the_place_counts_from_one_in_the_text(self) -> None:
+        (fault,) = faults_of({"a || $.b": "metadata.a"})
+        assert fault.position == 5
+        assert str(fault) == "trackMapping['a || $.b'], character 6: no JMESPath: $ stands at the beginning only"
+
+
+class TestMappings:
+    def test_every_fault_is_named_at_once_and_good_rows_are_not(self) -> None:
+        faults = faults_of({"a": "nowhere", "b": "customer.email", "c": "customer.emial"})
+        assert [fault.key for fault in faults] == ["a", "c"]
+
+    @pytest.mark.parametrize(
+        ("mapping", "kind"), [([], "an array"), ("x", "text"), (None, "null"), (1, "a number"), (True, "a boolean")]
+    )
+    @pytest.mark.parametrize("call", ["identify", "track", "page", "screen", "group"])
+    def test_a_mapping_is_an_object(self, call: str, mapping: object, kind: str) -> None:
+        (fault,) = faults_of_settings({f"{call}Mapping": mapping})
+        assert str(fault) == f"{call}Mapping: must be a JSON object of source to destination, not {kind}"
+
+    def test_the_error_says_it_all_in_its_text(self) -> None:
+        with pytest.raises(InvalidMapping) as raised:
+            EventMapping.compile({"identifyMapping": {"a": 1, "b ||": "customer.email"}})
+        assert str(raised.value) == (
+            "identifyMapping['a']: the destination must be text or a list of texts, not a number; "
+            "identifyMapping['b ||'], character 5: no JMESPath: it ends too early"
+        )
+
+    def test_a_deletion_has_no_mapping(self) -> None:
+        assert CALLS["delete"].default_mapping is None
+        EventMapping.compile({"deleteMapping": None})
+
+
+class TestSwitchesAndFilter:
+    @pytest.mark.parametrize("call", CALLS)
+    @pytest.mark.parametrize(("value", "kind"), [("true", "text"), (1, "a number"), (None, "null"), ([], "an array")])
+    def test_a_switch_is_true_or_false(self, call: str, value: object, kind: str) -> None:
+        (fault,) = faults_of_settings({f"{call}Disabled": value})
+        assert fault == Fault(f"{call}Disabled", "", f"must be true or false, not {kind}", None)
+        assert str(fault) == f"{call}Disabled: must be true or false, not {kind}"
+
+    def test_there_are_six_switches_and_four_are_off_by_default(self) -> None:
+        assert {call.disabled_setting: call.is_disabled for call in CALLS.values()} == {
+            "identifyDisabled": False,
+            "trackDisabled": False,
+            "pageDisabled": True,
+            "screenDisabled": True,
+            "groupDisabled": True,
+            "deleteDisabled": True,
+        }
+        assert EventMapping.compile({}).disabled == {"page", "screen", "group", "delete"}
+
+    @pytest.mark.parametrize(
+        "value", ["Order Completed", None, {"a": 1}, 5, True, [5], ["Order Completed", ""], [None]]
+    )
+    def test_a_filter_is_a_list_of_names(self, value: object) -> None:
+        (fault,) = faults_of_settings({"trackEventsFilter": value})
+        assert (fault.setting, fault.key, fault.position) == ("trackEventsFilter", "", None)
+        assert fault.problem.startswith("must be an array of event names")
+
+
+def test_the_faults_of_all_settings_are_named_at_once() -> None:
+    faults = faults_of_settings(
+        {
+            "identifyDisabled": "no",
+            "identifyMapping": {"email": "customer.emial", "name": "customer.name", "leng(a)": "customer.phone"},
+            "trackMapping": [],
+            "pageDisabled": 0,
+            "pageMapping": {"": "metadata"},
+            "groupMapping": {"a": []},
+            "deleteDisabled": None,
+            "trackEventsFilter": "Order Completed",
+        }
+    )
+    assert [(fault.setting, fault.key, fault.position) for fault in faults] == [
+        ("identifyDisabled", "", None),
+        ("identifyMapping", "email", None),
+        ("identifyMapping", "leng(a)", 0),
+        ("trackMapping", "", None),
+        ("pageDisabled", "", None),
+        ("pageMapping", "", None),
+        ("groupMapping", "a", None),
+        ("deleteDisabled", "", None),
+        ("trackEventsFilter", "", None),
+    ]
+
+
+def test_settings_of_others_are_none_of_the_mappings() -> None:
+    mapping = EventMapping.compile({"apiUrl": 5, "trackMappings": []})
+    request = map_event({"type": "track", "userId": "u-1", "event": "Bought"}, mapping)
+    body: Any = {"event": "Bought", "customer": {"source_id": "u-1"}}
+    assert isinstance(request, Request)
+    assert request.body == body

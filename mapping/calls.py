@@ -1,0 +1,61 @@
+"""Segment's calls and what each becomes: one table. `alias` is not in it, since Voucherify has no such operation.
+
+https://segment.com/docs/connections/spec/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mapping.custom_event import page_request, screen_request, track_request
+from mapping.customer import deletion_request, group_request, identify_request
+from mapping.defaults import FROM_PROPERTIES, FROM_TRAITS, OF_A_GROUP, DefaultMapping
+from mapping.fields import FIELDS
+from mapping.journal import Journal
+from mapping.request import Request
+from mapping.rules import Rules, compile_rules
+from mapping.segment import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a call becomes a request.
+
+    `payload` is where it keeps its data, `default_mapping` what its mapping is where none is set (without one it is not
+    mapped at all); `parts` are the parts of a body that it sends. `is_disabled` is the default of its setting.
+    """
+
+    name: str
+    to_request: Callable[[Event, Rules, Journal], Request]
+    payload: str = ""
+    default_mapping: DefaultMapping | None = None
+    parts: frozenset[str] = frozenset(FIELDS)
+    is_disabled: bool = False
+
+    @property
+    def disabled_setting(self) -> str:
+        return f"{self.name}Disabled"
+
+    @property
+    def mapping_setting(self) -> str:
+        return f"{self.name}Mapping"
+
+    def compile(self, mapping: object) -> Rules:
+        """The rules of the call's mapping setting. Raises InvalidMapping with every fault."""
+        return compile_rules(self.mapping_setting, mapping, self.payload, self.parts)
+
+
+_CUSTOMER_ONLY = frozenset({"customer"})
+
+CALLS: Mapping[str, Call] = {
+    call.name: call
+    for call in (
+        Call("identify", identify_request, "traits", FROM_TRAITS, _CUSTOMER_ONLY),
+        Call("track", track_request, "properties", FROM_PROPERTIES),
+        Call("page", page_request, "properties", FROM_PROPERTIES, is_disabled=True),
+        Call("screen", screen_request, "properties", FROM_PROPERTIES, is_disabled=True),
+        Call("group", group_request, "traits", OF_A_GROUP, _CUSTOMER_ONLY, is_disabled=True),
+        Call("delete", deletion_request, is_disabled=True),
+    )
+}

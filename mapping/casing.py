@@ -1,0 +1,51 @@
+"""Keys in any casing. Segment's libraries and sources write `firstName`, `first_name`, `FirstName` or `first-name`.
+
+The rule, written down once: two names are the same where their letters and digits are, whatever their case. The exact
+key wins. Where it is missing (absent, `null` or empty) the first of the others that holds something does, in the
+order of the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from mapping.paths import is_missing
+
+
+@lru_cache(maxsize=8192)
+def fold(name: str) -> str:
+    """`user_id`, `UserID` and `User ID` are one name. One without letters and digits is like no other."""
+    return "".join(filter(str.isalnum, name)).casefold() or name
+
+
+class Casing:
+    """Finds keys in the objects of one event, whose keys it folds once each."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self) -> None:
+        # By identity; the object is kept beside its keys, so that no other can come to have its identity.
+        self._keys: dict[int, tuple[Mapping[str, Any], dict[str, str]]] = {}
+
+    def get(self, object_: Mapping[str, Any], name: str) -> Any:
+        """The value under `name`, or None."""
+        value = object_.get(name)
+        return object_.get(self.key(object_, name)) if is_missing(value) else value
+
+    def key(self, object_: Mapping[str, Any], name: str) -> str:
+        """The key that is meant by `name`; `name` itself where there is none."""
+        if not is_missing(object_.get(name)):
+            return name
+        _, keys = self._keys.get(id(object_)) or self._keys.setdefault(id(object_), (object_, _folded(object_)))
+        return keys.get(fold(name), name)
+
+
+def _folded(object_: Mapping[str, Any]) -> dict[str, str]:
+    """The keys that hold something by what they fold to, the first of each."""
+    keys: dict[str, str] = {}
+    for key, value in object_.items():
+        if not is_missing(value):
+            keys.setdefault(fold(key), key)
+    return keys

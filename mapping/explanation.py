@@ -1,0 +1,57 @@
+"""What was done with one event, as data: for whoever writes a mapping, and for whoever asks why a field is empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mapping.errors import InvalidEvent
+from mapping.journal import Filled, LeftOut
+from mapping.request import Request, Skip
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One event's way through the mapping. Other than a log, it holds the event's values.
+
+    `outcome` is what `map_event` returns or raises. `filled` are the fields of the request in the order in which they
+    were filled; `unused` were filled and then not sent, each with the reason; `empty` are the rows, by source and
+    destination, whose source held nothing; `left_out` could not be made valid.
+    """
+
+    outcome: Request | Skip | InvalidEvent
+    filled: tuple[Filled, ...]
+    unused: tuple[tuple[Filled, str], ...]
+    empty: tuple[tuple[str, str], ...]
+    left_out: tuple[LeftOut, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object: `request`, `skip` or `error`, then `filled`, `unused`, `empty` and `leftOut`."""
+        return {
+            **_outcome(self.outcome),
+            "filled": [_filled(filled) for filled in self.filled],
+            "unused": [{**_filled(filled), "reason": reason} for filled, reason in self.unused],
+            "empty": [{"source": source, "destination": destination} for source, destination in self.empty],
+            "leftOut": [left_out._asdict() for left_out in self.left_out],
+        }
+
+
+def _outcome(outcome: Request | Skip | InvalidEvent) -> dict[str, Any]:
+    match outcome:
+        case Request():
+            return {"request": {"method": outcome.method, "path": outcome.path, "body": outcome.body}}
+        case Skip():
+            return {"skip": outcome.reason}
+    return {"error": {"stage": outcome.stage, "code": outcome.code, "path": outcome.path, "problem": outcome.problem}}
+
+
+def _filled(filled: Filled) -> dict[str, Any]:
+    return {
+        "destination": filled.destination,
+        "source": filled.source,
+        "foundAt": filled.found_at,
+        "given": filled.given,
+        "value": filled.value,
+        "isConverted": filled.is_converted,
+        "isFallback": filled.is_fallback,
+    }
