@@ -124,12 +124,8 @@ class ExpressionSource:
         try:
             return _Interpreter(event, self.payload).visit(self.expression, event.fields)
         except JMESPathTypeError as error:
-            # Of an element of an array it is Python's name of the type.
-            actual = TYPES_MAP.get(error.actual_type, error.actual_type)
-            if actual == "null":  # a function of what the event does not have
-                return None
             expected = " or ".join(error.expected_types)
-            raise Unfit(f"{error.function_name}() takes {expected}, not {actual}") from error
+            raise Unfit(f"{error.function_name}() takes {expected}, not {_actual_type(error)}") from error
         except Exception as error:  # whatever it does with what an event holds, this one value is left out
             raise Unfit(f"the expression cannot be computed: {type(error).__name__}") from error
 
@@ -153,6 +149,19 @@ class _Interpreter(TreeInterpreter):
                 return value.get(known)
             value = value.get(self._payload)
         return self._event.casing.get(value, name) if isinstance(value, dict) else None
+
+    def visit_function_expression(self, node: _TreeNode, value: Any) -> Any:
+        try:
+            return super().visit_function_expression(node, value)
+        except JMESPathTypeError as error:
+            if _actual_type(error) == "null":  # a function of what the event does not have
+                return None
+            raise
+
+
+def _actual_type(error: JMESPathTypeError) -> str:
+    """JMESPath's name of the type; of an element of an array the library says Python's."""
+    return TYPES_MAP.get(error.actual_type, error.actual_type)
 
 
 def _path(text: str, start: int) -> Path | None:

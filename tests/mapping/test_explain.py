@@ -285,6 +285,16 @@ def test_wholes_and_entries_that_merge_are_all_filled_and_what_they_replace_is_n
     ]
 
 
+def test_two_objects_that_merge_at_one_place_are_both_filled() -> None:
+    explanation = explained(
+        {"type": "identify", "userId": "u-1", "traits": {"a": {"x": 1}, "b": {"y": 2}}},
+        {"identifyMapping": {"a": "customer.metadata", "b": "customer.metadata"}},
+    )
+    assert explanation["request"]["body"]["metadata"] == {"x": 1, "y": 2}
+    assert [filled["source"] for filled in explanation["filled"]] == ["a", "b", "userId"]
+    assert explanation["unused"] == []
+
+
 def test_a_value_is_shown_as_it_was_placed_before_another_merged_into_it() -> None:
     explanation = explained(
         {"type": "identify", "userId": "u-1", "traits": {"all": {"a": 1}, "b": 2}},

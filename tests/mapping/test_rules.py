@@ -189,19 +189,29 @@ class TestSources:
         assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
 
     @pytest.mark.parametrize(
-        ("source", "positions"),
+        ("source", "places"),
         [
-            ("leng(a) || cont(b)", [0, 11]),
-            ("leng(cont(a))", [0, 5]),
-            ("a[?leng(b) == `1`].cont(c)", [3, 19]),
-            ("{a: leng(a), b: [sum(b), cont (c)]}", [4, 25]),
-            ("sort_by(a, &leng(b)) | [?cont(c)] | [0]", [12, 25]),
-            ("!leng(a) && (cont(b) > maxx(c))", [1, 13, 23]),
-            ("`gold` || `silver`", [0, 10]),
+            ("leng(a) || cont(b)", [("leng", 0), ("cont", 11)]),
+            ("leng(cont(a))", [("leng", 0), ("cont", 5)]),
+            ("a[?leng(b) == `1`].cont(c)", [("leng", 3), ("cont", 19)]),
+            ("[?leng(a)].[cont(b)]", [("leng", 2), ("cont", 12)]),
+            ("{a: leng(a), b: [sum(b), cont (c)]}", [("leng", 4), ("cont", 25)]),
+            ("sort_by(a, &leng(b)) | [?cont(c)] | [0]", [("leng", 12), ("cont", 25)]),
+            ("!leng(a) && (cont(b) > (maxx)(c))", [("leng", 1), ("cont", 13), ("maxx", 28)]),
+            ("a[1:2].leng(b).*.cont(c)", [("leng", 7), ("cont", 17)]),
         ],
     )
-    def test_several_faults_of_one_expression_stand_in_its_order(self, source: str, positions: list[int]) -> None:
-        assert [fault.position for fault in faults_of({source: "metadata.a"})] == positions
+    def test_several_faults_of_one_expression_stand_in_its_order(
+        self, source: str, places: list[tuple[str, int]]
+    ) -> None:
+        faults = faults_of({source: "metadata.a"})
+        assert [fault.position for fault in faults] == [position for _, position in places]
+        for fault, (name, _) in zip(faults, places, strict=True):
+            assert fault.problem.startswith(f"JMESPath has no function {name}()")
+
+    def test_several_literals_that_are_no_json_are_named_at_once(self) -> None:
+        faults = faults_of({"`gold` || '`silver`' || `bronze`": "metadata.a"})
+        assert [(fault.problem, fault.position) for fault in faults] == [(LITERAL, 0), (LITERAL, 24)]
 
     def test_a_source_and_its_destinations_are_faulty_at_once(self) -> None:
         assert faults_of({"leng(a)": ["metadata.a", "metdata.b"]}) == [
