@@ -14,10 +14,18 @@ from typing import Any
 from mapping.paths import is_missing
 
 
-@lru_cache(maxsize=8192)
 def fold(name: str) -> str:
     """`user_id`, `UserID` and `User ID` are one name. One without letters and digits is like no other."""
+    return _fold_once(name) if len(name) <= _LONGEST_KEPT else _fold(name)
+
+
+def _fold(name: str) -> str:
     return "".join(filter(str.isalnum, name)).casefold() or name
+
+
+# Events repeat their names; longer ones are nobody's, and would only fill the memory.
+_LONGEST_KEPT = 64
+_fold_once = lru_cache(maxsize=8192)(_fold)
 
 
 class Casing:
@@ -32,14 +40,17 @@ class Casing:
     def get(self, object_: Mapping[str, Any], name: str) -> Any:
         """The value under `name`, or None."""
         value = object_.get(name)
-        return object_.get(self.key(object_, name)) if is_missing(value) else value
+        return object_.get(self._other_key(object_, name)) if value is None or value == "" else value
 
     def key(self, object_: Mapping[str, Any], name: str) -> str:
         """The key that is meant by `name`; `name` itself where there is none."""
-        if not is_missing(object_.get(name)):
-            return name
-        _, keys = self._keys.get(id(object_)) or self._keys.setdefault(id(object_), (object_, _folded(object_)))
-        return keys.get(fold(name), name)
+        return self._other_key(object_, name) if is_missing(object_.get(name)) else name
+
+    def _other_key(self, object_: Mapping[str, Any], name: str) -> str:
+        known = self._keys.get(id(object_))
+        if known is None:
+            known = self._keys[id(object_)] = (object_, _folded(object_))
+        return known[1].get(fold(name), name)
 
 
 def _folded(object_: Mapping[str, Any]) -> dict[str, str]:

@@ -52,10 +52,11 @@ def complete_customer(body: dict[str, Any], event: Event, journal: Journal, payl
     `payload` is where the event says who the customer is, if anywhere. Raises UnmappableEvent.
     """
     customer: dict[str, Any] = body.get("customer", {})
-    if "source_id" not in customer and event.any_id:
-        customer = {"source_id": event.any_id, **customer}
+    source_id = event.any_id
+    if source_id and "source_id" not in customer:
+        customer = {"source_id": source_id, **customer}
         source = "userId" if event.user_id else "anonymousId"
-        journal.fill(Filled("customer.source_id", source, source, event.fields[source], event.any_id, is_fallback=True))
+        journal.fill(Filled("customer.source_id", source, source, event.fields[source], source_id, is_fallback=True))
     elif "source_id" not in customer and "id" not in customer:
         raise UnmappableEvent("customer_id_missing", "userId", "and anonymousId are missing: whose event is it?")
     _complete_name(customer, event, journal, payload)

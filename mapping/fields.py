@@ -39,8 +39,8 @@ FIELDS: Mapping[str, Field] = {
         "metadata": to_object,
     },
     "metadata": to_object,
-    "loyalty": {"code": to_text},
-    "referral": {"code": to_text, "referrer_id": to_text},
+    "loyalty": {"code": to_id},
+    "referral": {"code": to_id, "referrer_id": to_id},
 }
 
 

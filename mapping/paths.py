@@ -29,13 +29,12 @@ def place(target: dict[str, Any], path: Path, value: Any) -> None:
     Raises ValueError where something other than an object is in the way. `target` must own its objects: `value` is
     taken as it is and may be written to by a later placing.
     """
-    *parents, name = path
-    for parent in parents:
-        target = target.setdefault(parent, {})
+    for name in path[:-1]:
+        target = target.setdefault(name, {})
         if not isinstance(target, dict):
-            raise ValueError(f"{parent} is not an object")
-    existing = target.get(name)
-    if isinstance(existing, dict) and isinstance(value, dict):
+            raise ValueError(f"{name} is not an object")
+    name = path[-1]
+    if isinstance(value, dict) and isinstance(existing := target.get(name), dict):
         existing.update(value)
     else:
         target[name] = value

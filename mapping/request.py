@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from mapping.journal import LeftOut
 
@@ -21,8 +21,7 @@ class Operation(StrEnum):
     DELETE_CUSTOMER = "delete_customer"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One call of Voucherify's API: `method`, `path` and the JSON object `body`, which a deletion has not.
 
     `customer` is the customer's `source_id` or `id`: requests of one customer keep their order.

@@ -6,9 +6,9 @@ be; a destination is a dotted path.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Container, Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from mapping.casing import fold
 from mapping.errors import Fault, InvalidMapping, Problem
@@ -16,15 +16,14 @@ from mapping.fields import FIELDS, Field, destinations, field_at
 from mapping.journal import Filled, Journal
 from mapping.paths import Path, is_missing, place, split
 from mapping.segment import Event
-from mapping.sources import InvalidSource, Source, compile_source
+from mapping.sources import InvalidSource, PathSource, Source, compile_source
 from mapping.spelling import nearest
-from mapping.values import Unfit, kind_of, to_json_value
+from mapping.values import Unfit, kind_of, to_json_value, to_text
 
 _ALLOWED = "event, customer.*, metadata.*, loyalty.* and referral.*"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One row of a mapping: where to look, where to put it, and what it must be there."""
 
     source: Source
@@ -33,7 +32,14 @@ class Rule:
     field: Field
 
 
-Rules = tuple[Rule, ...]
+class Group(NamedTuple):
+    """Rules, one after the other, whose sources are keys of the one object at `parent`, if they are keys of one."""
+
+    parent: PathSource | None
+    rules: tuple[Rule, ...]
+
+
+Rules = tuple[Group, ...]
 
 
 def compile_rules(setting: str, mapping: object, payload: str, parts: Container[str] = FIELDS) -> Rules:
@@ -53,7 +59,7 @@ def compile_rules(setting: str, mapping: object, payload: str, parts: Container[
         faults += [Fault(setting, text, problem.text, problem.position) for problem in row.problems]
     if faults:
         raise InvalidMapping(faults)
-    return tuple(rules)
+    return tuple(Group(parent, tuple(group)) for parent, group in groupby(rules, lambda rule: rule.source.parent))
 
 
 class _Row:
@@ -63,7 +69,7 @@ class _Row:
         self.rules: list[Rule] = []
         self.problems: list[Problem] = []
         try:
-            source = compile_source(text, payload)
+            source = compile_source(text.strip(), payload)
         except InvalidSource as invalid:
             source = None
             self.problems += invalid.problems
@@ -103,17 +109,12 @@ def apply_rules(rules: Rules, event: Event, journal: Journal) -> dict[str, Any]:
     Rules apply in their order: a later value replaces an earlier one at the same place, objects merge.
     """
     filling = _Filling(event, journal)
-    for rule in rules:
-        try:
-            value = rule.source.read(event)
-        except Unfit as unfit:
-            journal.leave_out(rule.source.text, rule.destination, str(unfit))
-            continue
-        if not is_missing(value):
-            found_at = rule.source.found_at(event) if journal.is_full else ""
-            filling.fill(rule.field, rule.source.text, found_at, rule.path, value)
-        elif journal.is_full:
-            journal.empty.append((rule.source.text, rule.destination))
+    for group in rules:
+        parent = group.parent.read(event) if group.parent else None
+        if isinstance(parent, dict):
+            filling.apply_to_object(group.rules, parent)
+        else:
+            filling.apply(group.rules)
     return filling.body
 
 
@@ -127,12 +128,44 @@ class _Filling:
         self._event = event
         self._journal = journal
 
+    def apply(self, rules: Iterable[Rule]) -> None:
+        """Fill what the rules' sources give."""
+        for rule in rules:
+            try:
+                given = rule.source.read(self._event)
+            except Unfit as unfit:
+                self._journal.leave_out(rule.source.text, rule.destination, str(unfit))
+            else:
+                self._fill(rule, given)
+
+    def apply_to_object(self, rules: Iterable[Rule], parent: dict[str, Any]) -> None:
+        """Fill what rules give whose sources are keys of one object, which spares the way to it."""
+        casing, is_brief = self._event.casing, not self._journal.is_full
+        for rule in rules:
+            source, _, path, field = rule
+            given = parent.get(source.name)
+            if given is None or given == "":
+                given = casing.get(parent, source.name)
+            if field is to_text and type(given) is str and given and is_brief:
+                place(self.body, path, given)  # most of what there is: text that stays as it is
+            else:
+                self._fill(rule, given)
+
+    def _fill(self, rule: Rule, given: Any) -> None:
+        is_full = self._journal.is_full
+        if given is None or given == "":
+            if is_full:
+                self._journal.empty.append((rule.source.text, rule.destination))
+            return
+        found_at = rule.source.found_at(self._event) if is_full else ""
+        self.fill(rule.field, rule.source.text, found_at, rule.path, given)
+
     def fill(self, field: Field | None, source: str, found_at: str, path: Path, given: Any) -> None:
         """Put a value at its place, as what it must be there; of an object with known fields each by itself."""
         try:
             if field is None:
                 raise Unfit("Voucherify has no such field")
-            if not isinstance(field, Mapping):
+            if callable(field):
                 value = field(given)
                 place(self.body, path, value)
                 if self._journal.is_full:

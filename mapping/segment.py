@@ -5,13 +5,11 @@ Source: Segment's spec of the common fields, https://segment.com/docs/connection
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mapping.casing import Casing, fold
 from mapping.errors import InvalidEvent, UnknownType
 from mapping.journal import LeftOut
-from mapping.paths import is_missing
 from mapping.values import Unfit, kind_of, to_text
 
 # https://segment.com/docs/connections/spec/ and, for delete, Segment's privacy call to webhooks:
@@ -50,8 +48,7 @@ def envelope_name(name: str) -> str | None:
     return name if name in ENVELOPE else _BY_FOLDED_NAME.get(fold(name))
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A canonical event. `fields` holds the envelope under Segment's own names, without what is missing.
 
     `casing` finds the keys below it in any casing.
@@ -62,7 +59,7 @@ class Event:
     anonymous_id: str | None
     fields: dict[str, Any]
     left_out: tuple[LeftOut, ...]
-    casing: Casing = field(default_factory=Casing, compare=False)
+    casing: Casing
 
     @property
     def any_id(self) -> str | None:
@@ -102,6 +99,7 @@ def normalise(raw: object) -> Event:
         anonymous_id=_id_of(fields, "anonymousId"),
         fields=fields,
         left_out=left_out,
+        casing=Casing(),
     )
 
 
@@ -119,11 +117,12 @@ def _canonical_names(raw: dict[str, Any]) -> dict[str, Any]:
     """The fields that are not missing; of two casings of a name the exact one wins, else the first."""
     fields: dict[str, Any] = {}
     for key, value in raw.items():
-        if is_missing(value):
+        if value is None or value == "":
             continue
-        name = envelope_name(key) or key
-        if key == name or name not in fields:
-            fields[name] = value
+        if key in ENVELOPE:
+            fields[key] = value
+        else:
+            fields.setdefault(_BY_FOLDED_NAME.get(fold(key), key), value)
     return fields
 
 
@@ -145,6 +144,6 @@ def _id_of(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _trimmed_text(value: object) -> str | None:
-    if is_missing(value):
+    if value is None or value == "":
         return None
     return to_text(value).strip() or None

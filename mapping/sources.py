@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -64,6 +64,14 @@ class Source(Protocol):
     @property
     def text(self) -> str: ...
 
+    @property
+    def parent(self) -> PathSource | None:
+        """Where the object is of which a path's last name is a key; None of anything else."""
+
+    @property
+    def name(self) -> str:
+        """That last name."""
+
     def read(self, event: Event) -> Any:
         """The value in an event, or None. Raises Unfit where the event holds what the source cannot work with."""
 
@@ -90,6 +98,14 @@ class PathSource:
 
     text: str
     path: Path
+    name: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.path[-1] if self.path else "")
+
+    @property
+    def parent(self) -> PathSource | None:
+        return PathSource("", self.path[:-1]) if self.path else None
 
     def read(self, event: Event) -> Any:
         value: Any = event.fields
@@ -119,6 +135,11 @@ class ExpressionSource:
     text: str
     expression: _TreeNode
     payload: str
+    name: str = field(init=False, default="")
+
+    @property
+    def parent(self) -> None:
+        return None
 
     def read(self, event: Event) -> Any:
         try:

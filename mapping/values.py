@@ -87,10 +87,9 @@ def to_date(value: object) -> str:
     if not isinstance(value, str) or _EPOCH.fullmatch(text):
         return _day_of(text or value)
     try:
-        parsed = date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text).date()
+        return datetime.fromisoformat(text).date().isoformat()
     except ValueError as error:
         raise Unfit("the text is no ISO 8601 date and no epoch time") from error
-    return parsed.isoformat()
 
 
 # Nine digits or more; the eight of `18151210` are an ISO 8601 date.
@@ -124,15 +123,16 @@ def to_object(value: object) -> dict[str, Any]:
 def _copy(value: Any, depth: int) -> Any:
     if depth == 0:
         raise Unfit(f"nested deeper than {MAX_DEPTH} levels")
-    match value:
-        case dict():
-            return {str(key): _copy(item, depth - 1) for key, item in value.items()}
-        case list():
-            return [_copy(item, depth - 1) for item in value]
-        case float() if not math.isfinite(value):
-            raise Unfit("a number in it is not finite")
-        case int() if value.bit_length() > _MAX_BITS:
-            raise Unfit("a number in it is too long")
-        case None | bool() | int() | float() | str():
-            return value
-    raise Unfit(f"{kind_of(value)} is not JSON")
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _copy(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item, depth - 1) for item in value]
+    if not isinstance(value, int | float):
+        raise Unfit(f"{kind_of(value)} is not JSON")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Unfit("a number in it is not finite")
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise Unfit("a number in it is too long")
+    return value
