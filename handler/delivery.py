@@ -15,7 +15,6 @@ from handler.deletions import Deletions, DeletionsUnknown
 from handler.outcome import (
     CREDENTIALS_REFUSED,
     DELETIONS_UNKNOWN,
-    EVENT_TOO_LARGE,
     IN_PROGRESS,
     OUT_OF_TIME,
     AmbiguousTrack,
@@ -40,11 +39,11 @@ CLAIM_MARGIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A raw event to be delivered, and since when it was stored, if it was. What no message can hold is not tried."""
+    """A raw event to be delivered, since when it was stored, if it was, and why it is refused unseen, if it is."""
 
     event: Any
     stored_at: datetime | None = None
-    is_too_large: bool = False
+    refusal: Failure | None = None
 
 
 class Fate(StrEnum):
@@ -166,8 +165,8 @@ class Delivery:
     def _plan(self, place: int, arrival: Arrival) -> _Planned | Result:
         """The request that an event becomes, or its result where it becomes none."""
         event = arrival.event
-        if arrival.is_too_large:
-            return Result(event, Fate.REJECTED, EVENT_TOO_LARGE)
+        if arrival.refusal:
+            return Result(event, Fate.REJECTED, arrival.refusal)
         try:
             mapped = map_event(event, self._policy.mapping)
         except InvalidEvent as error:

@@ -16,17 +16,14 @@ from handler.authentication import Secrets, authenticate, check_token, given_tok
 from handler.body import Body, decode
 from handler.delivery import Arrival, Result
 from handler.errors import BodyTooLarge, FaultySettings, NotFound, RequestRefused, Unavailable, UnknownSource
-from handler.outcome import EVENT_TOO_LARGE
+from handler.outcome import DELETE_NOT_TAKEN, EVENT_TOO_LARGE, Failure
 from handler.queues import MAX_EVENT_BYTES, FailureRecord, is_storable
 from handler.reply import reply_to, reply_to_refused, reply_to_unavailable, tracking_reply
 from handler.routes import Route, TrackingApi, Webhook, check_method, route_at
 from handler.sandbox import Sandbox
 from handler.settings import Settings
-from handler.telemetry import facts_of
-from handler.tracking_api import decode_call, write_key_of
-
-# A request's source where no settings say which it is: a stranger's words are no name of a metric.
-UNKNOWN = "unknown"
+from handler.telemetry import UNKNOWN_SOURCE, facts_of
+from handler.tracking_api import decode_call, is_deletion, write_key_of
 
 # Kept back of the budget for storing what could not be delivered and for the reply (a quarter of a short one), with a
 # part for each event that may still have to be stored; and kept back of the function's own time-out, for a store that
@@ -65,6 +62,10 @@ class Visit:
             return authenticate(self.request.headers, self.body, secrets)
         return {"accessToken": check_token(self.write_key, secrets.access_tokens)}
 
+    def refusal_of(self, event: Any) -> Failure | None:
+        """A write key may lie in an app for all to read: whoever has it deletes nobody."""
+        return DELETE_NOT_TAKEN if isinstance(self.route, TrackingApi) and is_deletion(event) else None
+
     def decode(self) -> Body:
         """The events. Raises MalformedBody."""
         return decode(self.body) if isinstance(self.route, Webhook) else decode_call(self.body, self.route.call)
@@ -93,7 +94,7 @@ class Intake:
             store_until = min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS)
             return started + store_until - time.monotonic()
 
-        source, route = UNKNOWN, None
+        source, route = UNKNOWN_SOURCE, None
         try:
             request = read_request(event)
             route = route_at(request.path)
@@ -133,7 +134,10 @@ class Intake:
         matched = visit.authenticate(settings.secrets)
         body = visit.decode()
         too_large = _too_large(body, len(visit.body))
-        arrivals = [Arrival(event, is_too_large=place in too_large) for place, event in enumerate(body.events)]
+        arrivals = [
+            Arrival(event, refusal=EVENT_TOO_LARGE if place in too_large else visit.refusal_of(event))
+            for place, event in enumerate(body.events)
+        ]
         results = self._sandbox.delivery(settings, patient=False).deliver(arrivals, time_left)
         self._store(results, settings, store_time_left)
         self._telemetry.results(results, settings.source)

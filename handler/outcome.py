@@ -103,6 +103,10 @@ EVENT_TOO_LARGE = Failure(
     "decode", "event_too_large", "the event is larger than an SQS message, or nested too deeply", permanent=True
 )
 
+DELETE_NOT_TAKEN = Failure(
+    "decode", "delete_not_taken", "Segment's Tracking API has no delete: send it to /events", permanent=True
+)
+
 OUT_OF_TIME = Failure("deliver", "out_of_time", "the time to answer in was used up before the event's turn")
 
 

@@ -176,10 +176,9 @@ def _read(record: Mapping[str, Any], now: float) -> Message:
     )
 
 
-def _order(message: Message) -> tuple[str, float]:
+def _order(message: Message) -> tuple[datetime, float]:
     """The oldest first: SQS keeps no order, and stores a request's events side by side, in the same millisecond."""
-    # As text, which any two can be compared as: a record that somebody else has written may have a time without a zone.
-    return message.record.first_failed_at.isoformat(timespec="microseconds"), -message.age_seconds
+    return message.record.first_failed_at, -message.age_seconds
 
 
 def _seconds_until_next_try(message: Message, failure: Failure, pace: Pace) -> int:

@@ -77,7 +77,8 @@ class Sources:
         self._telemetry = telemetry
         self._lock = threading.RLock()
         self._read_at = -math.inf
-        self._parameters: Mapping[str, Parameters] = {}
+        self._common: Parameters = {}
+        self._own: Mapping[str, Parameters] = {}
         self._in_force: dict[str, Settings] = {}
         # The faults under the parameters of the last read; None where there are none.
         self._checked: dict[str, FaultySettings | None] = {}
@@ -86,8 +87,9 @@ class Sources:
         """Raises UnknownSource, or SettingsUnavailable or FaultySettings where there are no good settings yet."""
         with self._lock:
             is_faulty = source not in self._in_force and self._checked.get(source) is not None
-            is_unknown = source not in self._parameters
-            self._refresh_after(0 if is_faulty else UNKNOWN_SOURCE_SECONDS if is_unknown else self._ttl_seconds)
+            is_unknown = source not in self._own
+            longest = UNKNOWN_SOURCE_SECONDS if is_unknown else self._ttl_seconds
+            self._refresh_after(0 if is_faulty else min(longest, self._ttl_seconds))
             return self._settings(source)
 
     def reload(self, source: str) -> Settings:
@@ -116,7 +118,7 @@ class Sources:
     def _with_access_token(self, token: bytes) -> Settings | None:
         """Where several sources have it, the default one goes first, then their names in order."""
         found = None
-        for source in sorted(self._parameters, key=lambda source: (source != DEFAULT_SOURCE, source)):
+        for source in sorted(self._own, key=lambda source: (source != DEFAULT_SOURCE, source)):
             with suppress(FaultySettings):
                 settings = self._settings(source)
                 # Every one is compared, so that the time says nothing.
@@ -129,17 +131,19 @@ class Sources:
         if now - self._read_at < seconds:
             return
         try:
-            self._parameters = self._read()
+            parameters = self._read()
         except SettingsUnavailable as error:
             self._telemetry.settings_unusable(error, "all")
-            if not self._parameters:
+            if not self._own:
                 raise
         else:
+            self._common = parameters[DEFAULT_SOURCE]
+            self._own = {source: own for source, own in parameters.items() if _is_source(source, parameters)}
             self._checked.clear()
         self._read_at = now
 
     def _settings(self, source: str) -> Settings:
-        if source not in self._parameters:
+        if source not in self._own:
             self._in_force.pop(source, None)
             raise UnknownSource(source)
         if source not in self._checked:
@@ -151,7 +155,7 @@ class Sources:
 
     def _check(self, source: str) -> FaultySettings | None:
         try:
-            settings = _checked(source, self._parameters)
+            settings = _checked(source, self._own[source], self._common)
         except FaultySettings as error:
             self._telemetry.settings_unusable(error, source)
             return error
@@ -161,9 +165,13 @@ class Sources:
         return None
 
 
-def _checked(source: str, parameters: Mapping[str, Parameters]) -> Settings:
+def _is_source(source: str, parameters: Mapping[str, Parameters]) -> bool:
+    """Whether it is one: where others have keys, what is common to them all without any is none by itself."""
+    return source != DEFAULT_SOURCE or len(parameters) == 1 or bool(parameters[source].keys() & set(_KEYS))
+
+
+def _checked(source: str, own: Parameters, common: Parameters) -> Settings:
     """The settings of a source, its own over those of the whole deployment. Raises FaultySettings."""
-    own, common = parameters[source], parameters[DEFAULT_SOURCE]
     inherited = {
         name: parameter
         for name, parameter in common.items()

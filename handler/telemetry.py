@@ -19,6 +19,9 @@ from handler.errors import FaultySettings, Unavailable, UnknownSource
 from handler.queues import FailureRecord
 from mapping import message_id_of
 
+# The source, for metrics, where no settings say which it is: a stranger's words are no name of a metric.
+UNKNOWN_SOURCE = "unknown"
+
 # A batch repeats its faults: the most frequent ones say what to mend.
 _MOST_LEFT_OUT = 20
 
@@ -141,6 +144,8 @@ class Telemetry:
     def unavailable(self, error: Unavailable | UnknownSource, source: str) -> None:
         """The worker cannot deliver a source's events, and keeps them."""
         self._logger.error("events kept", extra={"cause": error.cause, "source": source, "problem": str(error)})
+        if isinstance(error, UnknownSource):  # of the others there has been a word where the settings were read
+            self._count("SettingsUnusable", 1, source=UNKNOWN_SOURCE)
 
     def unknown_settings(self, names: Iterable[str], source: str) -> None:
         self._logger.warning("parameters that are no settings", extra={"source": source, "names": list(names)})

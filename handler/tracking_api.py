@@ -9,6 +9,7 @@ from typing import Any
 
 from handler.body import Body, read_json
 from handler.errors import MalformedBody
+from mapping import InvalidEvent, normalise
 
 WRITE_KEY = "writeKey"
 
@@ -35,6 +36,14 @@ def write_key_of(body: bytes) -> str:
     """The write key in the body, empty where there is none. Raises MalformedBody."""
     write_key = _payload(body).get(WRITE_KEY)
     return write_key if isinstance(write_key, str) else ""
+
+
+def is_deletion(event: Any) -> bool:
+    """Whether an event is Segment's `delete`, which its Tracking API does not have."""
+    try:
+        return normalise(event).type == "delete"
+    except InvalidEvent:
+        return False
 
 
 def _payload(body: bytes) -> dict[str, Any]:

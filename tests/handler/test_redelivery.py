@@ -225,6 +225,21 @@ def test_a_customers_events_are_delivered_in_the_order_in_which_they_were_stored
     assert [event["event"] for event in function.voucherify.events] == [f"Event {number}" for number in range(6)]
 
 
+def test_of_what_one_request_stored_the_order_holds_too(function: Function, worker: Worker) -> None:
+    """They are as old as each other for SQS, which tells milliseconds."""
+    names = [f"Event {number}" for number in range(6)]
+    function.voucherify.next(*[Fault(503)] * 6)
+    events = [{**TRACK, "messageId": f"t-{name}", "event": name} for name in names]
+    assert function.post_batch(events).body["queued"] == 6
+    received = worker.receive()
+    assert received
+    for record in received["Records"]:
+        record["attributes"]["SentTimestamp"] = received["Records"][0]["attributes"]["SentTimestamp"]
+    received["Records"].reverse()
+    worker.invoke(received, 60.0)
+    assert [event["event"] for event in function.voucherify.events] == names
+
+
 def test_what_is_not_reached_before_the_time_out_stays(function: Function, worker: Worker) -> None:
     put(function, IDENTIFY, TRACK)
     assert len(worker.run(seconds=0.1).kept) == 2

@@ -205,3 +205,13 @@ def test_a_token_that_may_be_a_faulty_sources_is_not_refused_for_good() -> None:
     ssm = Ssm(shop={"trackMapping": "{"})
     with pytest.raises(FaultySettings):
         ssm.sources.of_access_token(b"shop's, perhaps")
+
+
+def test_common_settings_without_keys_are_no_source_beside_others_that_have_them() -> None:
+    ssm = Ssm(shop={"apiKey": "shop's", "apiToken": "t", "accessToken": "shop's"})
+    assert ssm.held
+    ssm.held["default"] = {"sharedSecret": "common"}
+    assert ssm.sources.settings("shop").secrets.shared_secrets == ("common",)
+    assert ssm.sources.of_access_token(b"nobody's") is None
+    with pytest.raises(UnknownSource):
+        ssm.api_key()
