@@ -73,6 +73,16 @@ def test_the_settings_table_names_every_setting_with_its_type_and_default() -> N
             assert default == "required"
 
 
+def test_every_preset_is_listed_and_the_first_one_shown() -> None:
+    presets = {path.name: json.loads(path.read_text("utf-8")) for path in (ROOT / "events/presets").glob("*.json")}
+    listed = [re.fullmatch(r"\[(.*)\]\(events/presets/(.*)\)", row[0]) for row in rows("| preset | what it sends |")]
+    assert {match[2]: match[1] for match in listed if match} == {
+        name: preset["title"] for name, preset in presets.items()
+    }
+    assert listed[0]
+    assert presets[listed[0][2]]["settings"]["trackMapping"] in json_blocks(README)
+
+
 def test_the_guide_to_the_mapping_has_every_call_with_its_setting_and_default() -> None:
     table = {row[0]: row for row in rows("| call | becomes | named | switched off by | default |", MAPPING)}
     assert table.keys() == {*CALLS, "alias"}
