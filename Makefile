@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 INSTALLED := .venv/installed
+CHECKOV := .venv/checkov
+CHECKOV_INSTALLED := $(CHECKOV)/installed
 # Tools run as modules, so that a checkout may be moved.
 SAM := $(VENV) -m samcli
 STAGE ?= default
@@ -16,13 +18,13 @@ MAKEFLAGS += --no-print-directory
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-setup: $(INSTALLED) ## put everything that development needs into .venv (PYTHON=python3.12 to choose one)
+setup: $(INSTALLED) $(CHECKOV_INSTALLED) ## put everything that development needs into .venv (PYTHON=python3.12 to choose one)
 
 run: $(INSTALLED) ## send the sample events through the whole system on this machine
 	@$(VENV) -m local.run
 
-serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080)
-	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT))
+serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080; HOST=0.0.0.0 for containers)
+	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
 
 soak: $(INSTALLED) ## load and faults for minutes, then the books (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
 	@$(VENV) -m local.soak $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
@@ -31,7 +33,7 @@ test: lint ## everything that CI checks
 	@echo '── tests'
 	@$(VENV) -m pytest
 
-lint: $(INSTALLED) ## formatting, lint, types and the template
+lint: $(INSTALLED) $(CHECKOV_INSTALLED) ## formatting, lint, types and the template
 	@echo '── formatting'
 	@$(VENV) -m ruff format --check .
 	@echo '── lint'
@@ -40,6 +42,8 @@ lint: $(INSTALLED) ## formatting, lint, types and the template
 	@$(VENV) -m mypy
 	@echo '── template' # sam wants a region, though it asks nothing of it
 	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint
+	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml --framework cloudformation --skip-download \
+		--quiet --compact 2>&1) || { echo "$$found"; exit 1; }
 
 format: $(INSTALLED) ## format the code and mend what the linter can mend
 	@$(VENV) -m ruff check --fix-only .
@@ -55,10 +59,11 @@ schema: $(INSTALLED) ## write settings.schema.json anew from the table of settin
 	@$(VENV) -m scripts.settings_schema
 
 lock: $(INSTALLED) ## write requirements*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest versions)
-	@$(LOCK) --group dev --output-file requirements-dev.txt
-	@$(LOCK) --constraints requirements-dev.txt --output-file requirements.txt
+	@$(LOCK) pyproject.toml --group dev --output-file requirements-dev.txt
+	@$(LOCK) pyproject.toml --constraints requirements-dev.txt --output-file requirements.txt
+	@$(LOCK) --group checkov --output-file requirements-checkov.txt
 
-LOCK = $(VENV) -m uv pip compile pyproject.toml $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK = $(VENV) -m uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
 
 clean: ## remove everything that make made
@@ -73,6 +78,14 @@ $(INSTALLED): requirements-dev.txt
 	@echo "Setting up .venv with $$($(PYTHON) --version); the first time takes a minute or two."
 	@$(PYTHON) -m venv --clear .venv
 	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@
+
+# It goes with the rest of .venv, and is made anew after it.
+$(CHECKOV_INSTALLED): requirements-checkov.txt $(INSTALLED)
+	@echo 'Setting up checkov, which checks the template; the first time takes half a minute.'
+	@$(VENV) -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements-checkov.txt
 	@touch $@
 
 # A .venv whose interpreter is gone (upgraded, removed, another machine's) is built anew.

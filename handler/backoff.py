@@ -6,14 +6,19 @@ costs no attempt. Full jitter: https://aws.amazon.com/blogs/architecture/exponen
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from random import SystemRandom
 
 # The longest wait of each step, in seconds; the last one holds until the event is too old.
 STEPS = (15, 60, 5 * 60, 15 * 60, 60 * 60)
 
 
-def backoff_seconds(age_seconds: float, draw: Callable[[float, float], float] = random.uniform) -> int:
+# The system's own, which is not part of a snapshot: every sandbox that SnapStart makes of one would draw the same.
+# https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
+RANDOM = SystemRandom()
+
+
+def backoff_seconds(age_seconds: float, draw: Callable[[float, float], float] = RANDOM.uniform) -> int:
     """The wait of an event that was stored `age_seconds` ago and has failed again."""
     passed = 0
     for longest in STEPS:

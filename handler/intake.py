@@ -16,14 +16,14 @@ from handler.authentication import Secrets, authenticate, check_token, given_tok
 from handler.body import Body, decode
 from handler.delivery import Arrival, Result
 from handler.errors import BodyTooLarge, FaultySettings, NotFound, RequestRefused, Unavailable, UnknownSource
-from handler.outcome import DELETE_NOT_TAKEN, EVENT_TOO_LARGE, Failure
+from handler.outcome import DELETE_NOT_TAKEN, EVENT_TOO_LARGE
 from handler.queues import MAX_EVENT_BYTES, FailureRecord, is_storable
 from handler.reply import reply_to, reply_to_refused, reply_to_unavailable, tracking_reply
 from handler.routes import Route, TrackingApi, Webhook, check_method, route_at
 from handler.sandbox import Sandbox
 from handler.settings import Settings
 from handler.telemetry import UNKNOWN_SOURCE, facts_of
-from handler.tracking_api import decode_call, is_deletion, write_key_of
+from handler.tracking_api import decode_call, disarmed, write_key_of
 
 # Kept back of the budget for storing what could not be delivered and for the reply (a quarter of a short one), with a
 # part for each event that may still have to be stored; and kept back of the function's own time-out, for a store that
@@ -62,9 +62,11 @@ class Visit:
             return authenticate(self.request.headers, self.body, secrets)
         return {"accessToken": check_token(self.write_key, secrets.access_tokens)}
 
-    def refusal_of(self, event: Any) -> Failure | None:
+    def arrival_of(self, event: Any) -> Arrival:
         """A write key may lie in an app for all to read: whoever has it deletes nobody."""
-        return DELETE_NOT_TAKEN if isinstance(self.route, TrackingApi) and is_deletion(event) else None
+        if isinstance(self.route, TrackingApi) and (deletion := disarmed(event)) is not None:
+            return Arrival(deletion, refusal=DELETE_NOT_TAKEN)
+        return Arrival(event)
 
     def decode(self) -> Body:
         """The events. Raises MalformedBody."""
@@ -135,7 +137,7 @@ class Intake:
         body = visit.decode()
         too_large = _too_large(body, len(visit.body))
         arrivals = [
-            Arrival(event, refusal=EVENT_TOO_LARGE if place in too_large else visit.refusal_of(event))
+            Arrival(event, refusal=EVENT_TOO_LARGE) if place in too_large else visit.arrival_of(event)
             for place, event in enumerate(body.events)
         ]
         results = self._sandbox.delivery(settings, patient=False).deliver(arrivals, time_left)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from handler.backoff import backoff_seconds
+from handler.backoff import RANDOM, backoff_seconds
 from handler.delivery import Arrival
 from handler.environment import Environment
 from handler.errors import Unavailable, UnknownSource, UnreadableRecord
@@ -155,7 +154,7 @@ class Redelivery:
         suspects = [message for message in messages if message.receives >= SUSPECT_RECEIVES]
         if len(suspects) > 1:
             self._sandbox.queues.postpone(
-                {suspect.receipt: random.randint(SCATTER_SECONDS, 2 * SCATTER_SECONDS) for suspect in suspects}
+                {suspect.receipt: RANDOM.randint(SCATTER_SECONDS, 2 * SCATTER_SECONDS) for suspect in suspects}
             )
 
 

@@ -76,7 +76,9 @@ class Telemetry:
                 metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
         for result in results:
             if result.seconds is not None:
-                metrics.add_metric(name="VoucherifyLatency", unit=MetricUnit.Milliseconds, value=result.seconds * 1000)
+                metrics.add_metric(
+                    name="VoucherifyLatency", unit=MetricUnit.Milliseconds, value=round(result.seconds * 1000, 1)
+                )
         for age in ages_seconds:
             metrics.add_metric(name="RetryAge", unit=MetricUnit.Seconds, value=age)
         if metrics.metric_set:  # Powertools flushes by itself at 100 values

@@ -38,12 +38,17 @@ def write_key_of(body: bytes) -> str:
     return write_key if isinstance(write_key, str) else ""
 
 
-def is_deletion(event: Any) -> bool:
-    """Whether an event is Segment's `delete`, which its Tracking API does not have."""
+def disarmed(event: Any) -> dict[str, Any] | None:
+    """What is left of a `delete`, which the Tracking API does not have: no type, so that nothing carries it out.
+
+    None for any other event.
+    """
     try:
-        return normalise(event).type == "delete"
+        fields = normalise(event).fields
     except InvalidEvent:
-        return False
+        return None
+    is_deletion = fields["type"].strip().lower() == "delete"
+    return {name: value for name, value in fields.items() if name != "type"} if is_deletion else None
 
 
 def _payload(body: bytes) -> dict[str, Any]:

@@ -97,17 +97,17 @@ class LocalAws:
 
 
 @contextmanager
-def local_aws(port: int = 0) -> Iterator[LocalAws]:
-    """Start moto on 127.0.0.1 and put its address and the function's variables into `os.environ`.
+def local_aws(port: int = 0, host: str = "127.0.0.1") -> Iterator[LocalAws]:
+    """Start moto and put its address and the function's variables into `os.environ`.
 
     A taken port raises OSError.
     """
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
     server.start()
     before = dict(os.environ)
     try:
-        host, bound_port = server.get_host_and_port()
-        url = f"http://{host}:{bound_port}"
+        _, bound_port = server.get_host_and_port()
+        url = f"http://127.0.0.1:{bound_port}"
         os.environ.update({**_CREDENTIALS, "AWS_ENDPOINT_URL": url})
         ssm, sqs, dynamodb = boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb")
         environment = {

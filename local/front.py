@@ -81,11 +81,12 @@ class Front:
         handler: Callable[[dict[str, Any], Any], dict[str, Any]],
         port: int = 0,
         on_exchange: Callable[[Exchange], object] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self._handler = handler
         self._on_exchange = on_exchange
         self._sandbox = threading.Lock()
-        self._server = HttpServer(port, self._respond)
+        self._server = HttpServer(port, self._respond, host=host)
         self.url = f"http://127.0.0.1:{self._server.port}"
 
     def close(self) -> None:

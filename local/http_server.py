@@ -75,14 +75,18 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     request_queue_size = 128
 
     def __init__(
-        self, port: int, respond: Callable[[HttpRequest], Reply], numbers: Iterator[int] | None = None
+        self,
+        port: int,
+        respond: Callable[[HttpRequest], Reply],
+        numbers: Iterator[int] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.respond = respond
         self._numbers = numbers or count(1)
         self._connections: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._closing = False
-        super().__init__(("127.0.0.1", port), _Connection)
+        super().__init__((host, port), _Connection)
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 

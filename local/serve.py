@@ -74,16 +74,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--port", type=int, default=8080, help="of the HTTP front; AWS and Voucherify take the next two"
     )
-    port = parser.parse_args(arguments).port
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="to listen at; 0.0.0.0 lets containers in, and whoever reaches this machine"
+    )
+    host, port = (options := parser.parse_args(arguments)).host, options.port
     os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")  # what is delivered is shown anyway
     os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
     console = Console()
     try:
         with local_system(
-            Ports(front=port, aws=port + 1, voucherify=port + 2),
+            Ports(front=port, aws=port + 1, voucherify=port + 2, host=host),
             on_exchange=lambda exchange: show_exchange(exchange, console),
             on_call=lambda call: show_call(call, console),
         ) as system:
+            if host != "127.0.0.1":
+                # By the name that README.md has a container find this machine by.
+                system.aws.put_settings({"apiUrl": f"http://localhost:{port + 2}"})
             introduce(system, console)
             while True:  # what is stored in the retry queue is delivered as it becomes visible
                 if not poll_once(system.aws):

@@ -44,11 +44,12 @@ class LocalSystem:
 
 @dataclass(frozen=True)
 class Ports:
-    """On 127.0.0.1; 0 takes any port that is free."""
+    """Where everything listens; 0 takes any port that is free. A container reaches nothing that is on loopback only."""
 
     front: int = 0
     aws: int = 0
     voucherify: int = 0
+    host: str = "127.0.0.1"
 
 
 class PortTaken(Exception):
@@ -72,10 +73,10 @@ def local_system(
     real = RealVoucherify.from_environment(os.environ)
     with (
         VoucherifyStandIn(
-            api_key=API_KEY, api_token=API_TOKEN, port=ports.voucherify, on_call=on_call, api=real
+            api_key=API_KEY, api_token=API_TOKEN, port=ports.voucherify, on_call=on_call, api=real, host=ports.host
         ) as voucherify,
-        local_aws(ports.aws) as aws,
-        Front(lambda_handler, ports.front, on_exchange) as front,
+        local_aws(ports.aws, ports.host) as aws,
+        Front(lambda_handler, ports.front, on_exchange, ports.host) as front,
     ):
         system = LocalSystem(front.url, aws, voucherify, is_real=real is not None)
         aws.put_settings(system.settings)

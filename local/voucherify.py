@@ -88,6 +88,7 @@ class VoucherifyStandIn:
         api_key: str,
         api_token: str,
         port: int = 0,
+        host: str = "127.0.0.1",
         clock: Callable[[], float] = time.time,
         limit: RateLimit | None = None,
         on_call: Callable[[Call], object] | None = None,
@@ -97,6 +98,7 @@ class VoucherifyStandIn:
         self.rule: Rule | None = None
         self.on_call = on_call
         self._port = port
+        self._host = host
         self._clock = clock
         self._new_api: Callable[[], Api] = lambda: api or VoucherifyApi(api_key, api_token, limit)
         self._server: HttpServer | None = None
@@ -111,7 +113,7 @@ class VoucherifyStandIn:
 
     def start(self) -> Self:
         """Listen; after a stop, on the port it had."""
-        self._server = HttpServer(self._port, self._respond, self._connection_numbers)
+        self._server = HttpServer(self._port, self._respond, self._connection_numbers, self._host)
         self._port = self._server.port
         return self
 

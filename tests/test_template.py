@@ -1,4 +1,6 @@
-"""template.yaml, as SAM transforms it for CloudFormation, and samconfig.toml: what no linter can know of them."""
+"""What no linter can know of template.yaml and samconfig.toml. Versions and watching have files of their own."""
+
+from __future__ import annotations
 
 import importlib
 import inspect
@@ -6,61 +8,94 @@ import json
 import random
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
 
 from handler.backoff import backoff_seconds
 from handler.environment import Environment
 from handler.redelivery import RESERVE_SECONDS
+from tests.stack import (
+    ALTERNATIVE,
+    BOTH,
+    COMBINATIONS,
+    DEFAULT,
+    DEFAULTS,
+    EACH_FUNCTION,
+    FUNCTIONS,
+    KEY,
+    PARAMETERS,
+    PSEUDO,
+    ROOT,
+    SOURCE,
+    STAGE,
+    SWITCHES,
+    Stack,
+    arn,
+    as_list,
+    named_in,
+    ref,
+    transformed,
+    transformed_for,
+)
 
-ROOT = Path(__file__).parents[1]
+SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
 
-
-class NoManagedPolicies:
-    def load(self) -> dict[str, str]:
-        return {}
-
-
-def transformed() -> Any:
-    """What SAM makes of the template once the code is uploaded. It wants a region, though it asks nothing of it."""
-    template = yaml_parse((ROOT / "template.yaml").read_text())
-    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-        return transform(template, {}, NoManagedPolicies())
-
-
-TEMPLATE = transformed()
-SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
-PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
-
-
-def of_type(kind: str) -> dict[str, Any]:
-    return {name: found["Properties"] for name, found in TEMPLATE["Resources"].items() if found["Type"] == kind}
-
-
-def properties(name: str) -> Any:
-    return TEMPLATE["Resources"][name]["Properties"]
-
-
-def arn(name: str) -> Any:
-    return {"Fn::GetAtt": [name, "Arn"]}
-
-
-FUNCTIONS = of_type("AWS::Lambda::Function")
 FOURTEEN_DAYS = 14 * 24 * 60 * 60
 MEBIBYTE = 1024 * 1024
 
-NOT_DEPLOYED = {"Ref": "AWS::NoValue"}
+# ---- the transform
 
 
-def deployed_variables(function: Any) -> dict[str, Any]:
-    variables = function["Environment"]["Variables"]
-    return {name: value for name, value in variables.items() if value != NOT_DEPLOYED}
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_of_the_parameters_sam_itself_looks_at_none_but_the_deployment(switch: str) -> None:
+    """So that what it makes of both deployments is what it makes of all combinations."""
+    default, other = SWITCHES[switch]
+
+    changed = transformed(SOURCE, {**DEFAULTS, switch: other})
+
+    assert default == DEFAULTS[switch]
+    assert (changed == transformed_for("AllAtOnce")) is (switch != "Deployment")
+
+
+def test_under_every_combination_nothing_refers_to_what_is_not_there() -> None:
+    for combination in COMBINATIONS:
+        stack = Stack(**combination)
+        there = {*stack.resources, *PSEUDO, "AWS::NoValue"}
+        named = set(named_in([stack.resources, stack.outputs]))
+        waited_for = {name for resource in stack.resources.values() for name in as_list(resource.get("DependsOn", []))}
+        assert named | waited_for <= there, combination
+
+
+@BOTH
+def test_what_is_deployed_is_lint_clean(stack: Stack) -> None:
+    """`make lint` sees the default only, and before the conditions are decided."""
+    template = {"Resources": stack.resources, "Outputs": stack.outputs}
+
+    found = lint(json.dumps(template), config=ManualArgs(regions=["eu-west-1"]))
+
+    assert [f"{match.rule.id} {match.message} {match.path}" for match in found] == []
+
+
+@BOTH
+def test_nothing_outlives_the_stack(stack: Stack) -> None:
+    with_content = {"AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::Lambda::Version"}
+
+    for name, resource in stack.resources.items():
+        default = "not said" if resource["Type"] in with_content else "Delete"
+        policies = {resource.get(policy, default) for policy in ("DeletionPolicy", "UpdateReplacePolicy")}
+        assert policies == {"Delete"}, name
+
+
+def test_whatever_checkov_is_to_skip_says_why() -> None:
+    for name, resource in SOURCE["Resources"].items():
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+            assert skip["comment"].endswith("."), (name, skip["id"])
+
+
+# ---- the functions
 
 
 def test_events_are_taken_by_one_function_and_delivered_again_by_another() -> None:
@@ -70,9 +105,9 @@ def test_events_are_taken_by_one_function_and_delivered_again_by_another() -> No
     }
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_a_function_gets_every_variable_it_knows_and_no_other(function: Any) -> None:
-    assert set(deployed_variables(function)) == {
+@EACH_FUNCTION
+def test_a_function_gets_every_variable_it_knows_and_no_other(name: str) -> None:
+    assert set(FUNCTIONS[name]["Environment"]["Variables"]) == {
         "SETTINGS_PATH",
         "RETRY_QUEUE_URL",
         "DEAD_LETTER_QUEUE_URL",
@@ -87,63 +122,68 @@ def test_a_function_gets_every_variable_it_knows_and_no_other(function: Any) -> 
     }
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_env_json_sets_only_variables_that_sam_local_passes_on(function: Any) -> None:
+def test_env_json_sets_only_variables_that_sam_local_passes_on() -> None:
     """`sam local invoke --env-vars` drops every variable that the template does not name."""
-    local = json.loads((ROOT / "env.json").read_text())["Parameters"]
+    local = json.loads((ROOT / "env.json").read_text("utf-8"))["Parameters"]
 
-    assert set(local) <= set(function["Environment"]["Variables"])
+    assert set(local) <= set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_a_default_deployment_has_the_defaults_of_the_code(function: Any) -> None:
-    stack = {name: parameter["Default"] for name, parameter in PARAMETERS.items()}
-    stack["AWS::StackName"] = SAMCONFIG["default"]["deploy"]["parameters"]["stack_name"]
+@EACH_FUNCTION
+def test_a_default_deployment_has_the_defaults_of_the_code(name: str) -> None:
     queues = {"RETRY_QUEUE_URL": "RetryQueue", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue"}
 
     deployed = {
-        name: str(stack.get(value["Ref"], value["Ref"]) if isinstance(value, dict) else value)
-        for name, value in deployed_variables(function).items()
+        variable: str(PSEUDO.get(value["Ref"], value["Ref"]) if isinstance(value, dict) else value)
+        for variable, value in FUNCTIONS[name]["Environment"]["Variables"].items()
     }
 
+    assert PSEUDO["AWS::StackName"] == SAMCONFIG["default"]["deploy"]["parameters"]["stack_name"]
     assert Environment.read(deployed) == Environment.read({**queues, "DEDUPLICATION_TABLE": "DeduplicationTable"})
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_a_handler_is_a_function_of_an_event_and_a_context(function: Any) -> None:
-    module, name = function["Handler"].rsplit(".", 1)
+@EACH_FUNCTION
+def test_a_handler_is_a_function_of_an_event_and_a_context(name: str) -> None:
+    module, handler = FUNCTIONS[name]["Handler"].rsplit(".", 1)
 
-    handler = getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(module), handler)
 
-    inspect.signature(handler).bind({}, object())
-
-
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_a_function_runs_on_the_python_that_the_build_is_for(function: Any) -> None:
-    assert function["Runtime"] == "python" + (ROOT / ".python-version").read_text().strip()
+    inspect.signature(found).bind({}, object())
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_its_own_role_and_a_log_group_that_goes_with_the_stack(name: str) -> None:
-    function, prefix = FUNCTIONS[name], name.removesuffix("Function")
+@EACH_FUNCTION
+def test_a_function_runs_on_the_python_that_the_build_is_for(name: str) -> None:
+    assert FUNCTIONS[name]["Runtime"] == "python" + (ROOT / ".python-version").read_text("utf-8").strip()
 
-    assert function["Role"] == arn(f"{prefix}Role")
-    assert function["LoggingConfig"] == {
-        "LogGroup": {"Ref": f"{prefix}LogGroup"},
+
+@EACH_FUNCTION
+def test_a_function_has_its_own_role_and_log_group_and_is_traced(name: str) -> None:
+    prefix = name.removesuffix("Function")
+
+    assert FUNCTIONS[name]["Role"] == arn(f"{prefix}Role")
+    assert FUNCTIONS[name]["LoggingConfig"] == {
+        "LogGroup": ref(f"{prefix}LogGroup"),
         "LogFormat": "JSON",
-        "ApplicationLogLevel": {"Ref": "LogLevel"},
+        "ApplicationLogLevel": "INFO",
     }
-    assert properties(f"{prefix}LogGroup") == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
+    assert FUNCTIONS[name]["TracingConfig"] == {"Mode": "Active"}
 
 
-def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_path_does() -> None:
-    (paths,) = (api["Body"]["paths"] for api in of_type("AWS::ApiGatewayV2::Api").values())
+@EACH_FUNCTION
+def test_the_switches_of_a_function_do_what_they_say(name: str) -> None:
+    switched = ALTERNATIVE.properties(name)
 
-    assert paths.keys() == {"/events", "/events/{source}", "/v1/{call}"}
-    for methods in paths.values():
-        assert list(methods) == ["x-amazon-apigateway-any-method"]
-        (method,) = methods.values()
-        assert "${DeliverFunction.Arn}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+    assert (FUNCTIONS[name]["Architectures"], switched["Architectures"]) == (["arm64"], ["x86_64"])
+    assert FUNCTIONS[name]["SnapStart"] == {"ApplyOn": "None"}
+    assert switched["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert switched["TracingConfig"] == {"Mode": "PassThrough"}
+    assert "ReservedConcurrentExecutions" not in FUNCTIONS[name]
+    assert switched.get("ReservedConcurrentExecutions") == ("50" if name == "DeliverFunction" else None)
+
+
+@EACH_FUNCTION
+def test_no_function_is_there_before_its_permissions(name: str) -> None:
+    assert DEFAULT.resources[name]["DependsOn"] == "DeliveryPolicy"
 
 
 def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() -> None:
@@ -154,18 +194,63 @@ def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() ->
     assert longest < segment_waits_for < FUNCTIONS["DeliverFunction"]["Timeout"]
 
 
+# ---- the API and the worker's queue
+
+
+def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_path_does() -> None:
+    (paths,) = (api["Body"]["paths"] for api in DEFAULT.of_type("AWS::ApiGatewayV2::Api").values())
+
+    assert paths.keys() == {"/events", "/events/{source}", "/v1/{call}"}
+    for methods in paths.values():
+        assert list(methods) == ["x-amazon-apigateway-any-method"]
+        (method,) = methods.values()
+        assert "${DeliverFunctionAliaslive}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+
+
+def test_the_api_is_throttled() -> None:
+    assert STAGE["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
+
+
+def test_the_access_log_says_nothing_of_the_sender_and_of_what_was_sent() -> None:
+    log = STAGE["AccessLogSettings"]
+
+    line = json.loads(log["Format"])
+
+    assert log["DestinationArn"] == arn("ApiLogGroup")
+    assert set(line.values()) == {
+        "$context.requestId",
+        "$context.httpMethod",
+        "$context.routeKey",
+        "$context.status",
+        "$context.error.message",
+        "$context.responseLatency",
+        "$context.responseLength",
+        "$context.integrationStatus",
+        "$context.integrationErrorMessage",
+        "$context.integrationLatency",
+    }
+
+
+def test_every_log_group_belongs_to_the_stack_and_forgets() -> None:
+    groups = Stack(LogRetentionDays="7").of_type("AWS::Logs::LogGroup")
+
+    assert set(groups) == {"DeliverLogGroup", "RedeliverLogGroup", "ApiLogGroup"}
+    assert {group["RetentionInDays"] for group in groups.values()} == {"7"}
+    assert groups["ApiLogGroup"]["LogGroupName"].startswith("/aws/vendedlogs/")
+
+
 def test_the_worker_reads_the_retry_queue_in_capped_numbers_and_answers_for_each_message() -> None:
-    (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
+    (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
 
     assert source == {
         "EventSourceArn": arn("RetryQueue"),
-        "FunctionName": {"Ref": "RedeliverFunction"},
+        "FunctionName": ref("RedeliverFunctionAliaslive"),
         "BatchSize": 100,
         "MaximumBatchingWindowInSeconds": 1,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        "ScalingConfig": {"MaximumConcurrency": {"Ref": "RetryConcurrency"}},
+        "ScalingConfig": {"MaximumConcurrency": "2"},
     }
-    assert (PARAMETERS["RetryConcurrency"]["Default"], PARAMETERS["RetryConcurrency"]["MinValue"]) == (2, 2)
+    assert PARAMETERS["RetryConcurrency"]["MinValue"] == 2
 
 
 def test_the_worker_has_the_time_to_wait_for_the_next_window_of_calls() -> None:
@@ -175,14 +260,16 @@ def test_the_worker_has_the_time_to_wait_for_the_next_window_of_calls() -> None:
 
 
 def test_a_message_stays_hidden_for_six_times_as_long_as_the_worker_may_run() -> None:
-    (source,) = of_type("AWS::Lambda::EventSourceMapping").values()
+    (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
     time_out = FUNCTIONS["RedeliverFunction"]["Timeout"]
 
-    assert properties("RetryQueue")["VisibilityTimeout"] >= 6 * time_out + source["MaximumBatchingWindowInSeconds"]
+    hidden = DEFAULT.properties("RetryQueue")["VisibilityTimeout"]
+
+    assert hidden >= 6 * time_out + source["MaximumBatchingWindowInSeconds"]
 
 
 def test_a_message_that_crashes_the_worker_is_dead_with_a_week_left_to_look_at_it() -> None:
-    queue = properties("RetryQueue")
+    queue = DEFAULT.properties("RetryQueue")
     a_week = FOURTEEN_DAYS / 2
 
     assert queue["RedrivePolicy"]["deadLetterTargetArn"] == arn("DeadLetterQueue")
@@ -192,10 +279,10 @@ def test_a_message_that_crashes_the_worker_is_dead_with_a_week_left_to_look_at_i
 @pytest.mark.parametrize("seed", range(20))
 def test_a_message_that_only_fails_is_never_taken_for_one_that_crashes_the_worker(seed: int) -> None:
     draw = random.Random(seed).uniform
-    most, longest = properties("RetryQueue")["RedrivePolicy"]["maxReceiveCount"], PARAMETERS["RetryHours"]["MaxValue"]
+    most = DEFAULT.properties("RetryQueue")["RedrivePolicy"]["maxReceiveCount"]
 
     receives, age = 1, 0
-    while age <= longest * 60 * 60:
+    while age <= PARAMETERS["RetryHours"]["MaxValue"] * 60 * 60:
         receives, age = receives + 1, age + backoff_seconds(age, draw)
 
     assert receives < 0.8 * most
@@ -203,7 +290,7 @@ def test_a_message_that_only_fails_is_never_taken_for_one_that_crashes_the_worke
 
 @pytest.mark.parametrize("queue", ["RetryQueue", "DeadLetterQueue"])
 def test_a_queue_is_encrypted_and_keeps_whatever_sqs_can_take_for_14_days(queue: str) -> None:
-    kept = properties(queue)
+    kept = DEFAULT.properties(queue)
 
     assert kept["SqsManagedSseEnabled"] is True
     assert kept["MessageRetentionPeriod"] == FOURTEEN_DAYS
@@ -215,7 +302,7 @@ def test_no_event_is_retried_for_longer_than_its_queue_keeps_it() -> None:
 
 
 def test_the_table_is_encrypted_keyed_by_id_and_forgets_by_expiration() -> None:
-    table = properties("DeduplicationTable")
+    table = DEFAULT.properties("DeduplicationTable")
 
     assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
     assert table["AttributeDefinitions"] == [{"AttributeName": "id", "AttributeType": "S"}]
@@ -223,102 +310,135 @@ def test_the_table_is_encrypted_keyed_by_id_and_forgets_by_expiration() -> None:
     assert table["SSESpecification"] == {"SSEEnabled": True}
 
 
-SETTINGS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${SettingsPath}"
+# ---- roles
 
-BOTH_MAY: dict[str, Any] = {
-    "ssm:GetParametersByPath": [{"Fn::Sub": SETTINGS}, {"Fn::Sub": f"{SETTINGS}/*"}],
+SETTINGS = "arn:aws:ssm:eu-west-1:123456789012:parameter/voucherify-destination"
+
+BOTH_MAY: dict[str, list[Any]] = {
+    "ssm:GetParametersByPath": [SETTINGS, f"{SETTINGS}/*"],
     "dynamodb:GetItem": [arn("DeduplicationTable")],
     "dynamodb:PutItem": [arn("DeduplicationTable")],
     "dynamodb:UpdateItem": [arn("DeduplicationTable")],
     "dynamodb:DeleteItem": [arn("DeduplicationTable")],
 }
+MAY: dict[str, dict[str, list[Any]]] = {
+    "DeliverRole": {
+        **BOTH_MAY,
+        "logs:CreateLogStream": [arn("DeliverLogGroup")],
+        "logs:PutLogEvents": [arn("DeliverLogGroup")],
+        "sqs:SendMessage": [arn("RetryQueue"), arn("DeadLetterQueue")],
+    },
+    "RedeliverRole": {
+        **BOTH_MAY,
+        "logs:CreateLogStream": [arn("RedeliverLogGroup")],
+        "logs:PutLogEvents": [arn("RedeliverLogGroup")],
+        "sqs:ReceiveMessage": [arn("RetryQueue")],
+        "sqs:DeleteMessage": [arn("RetryQueue")],
+        "sqs:GetQueueAttributes": [arn("RetryQueue")],
+        "sqs:ChangeMessageVisibility": [arn("RetryQueue")],
+        "sqs:SendMessage": [arn("DeadLetterQueue")],
+    },
+}
+MAY_TRACE: dict[str, list[Any]] = {"xray:PutTraceSegments": ["*"], "xray:PutTelemetryRecords": ["*"]}
+ALIASES = [
+    target for name in FUNCTIONS for target in (arn(name), {"Fn::Sub": f"${{{name}.Arn}}:*"})
+]  # the function's own ARN, and with the alias
 
 
-def statements(role: str) -> list[Any]:
+def statements(stack: Stack, role: str) -> list[Any]:
     """Those of a role's own policies and of those attached to it."""
-    own = properties(role)["Policies"]
-    attached = [policy for policy in of_type("AWS::IAM::Policy").values() if {"Ref": role} in policy["Roles"]]
+    own = stack.properties(role)["Policies"]
+    attached = [policy for policy in stack.of_type("AWS::IAM::Policy").values() if ref(role) in policy["Roles"]]
     return [statement for policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
 
 
-@pytest.mark.parametrize(
-    ("role", "may"),
-    [
-        (
-            "DeliverRole",
-            {
-                "logs:CreateLogStream": [arn("DeliverLogGroup")],
-                "logs:PutLogEvents": [arn("DeliverLogGroup")],
-                "sqs:SendMessage": [arn("RetryQueue"), arn("DeadLetterQueue")],
-            },
-        ),
-        (
-            "RedeliverRole",
-            {
-                "logs:CreateLogStream": [arn("RedeliverLogGroup")],
-                "logs:PutLogEvents": [arn("RedeliverLogGroup")],
-                "sqs:ReceiveMessage": [arn("RetryQueue")],
-                "sqs:DeleteMessage": [arn("RetryQueue")],
-                "sqs:GetQueueAttributes": [arn("RetryQueue")],
-                "sqs:ChangeMessageVisibility": [arn("RetryQueue")],
-                "sqs:SendMessage": [arn("DeadLetterQueue")],
-            },
-        ),
-    ],
-)
-def test_a_function_may_do_only_what_it_does(role: str, may: dict[str, Any]) -> None:
-    unconditional = [statement for statement in statements(role) if "Fn::If" not in statement]
-
-    allowed = [
+def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
+    """The resources of each action that a role may take."""
+    assert set(stack.properties(role)) == {"AssumeRolePolicyDocument", "Policies"}, "unnamed, no managed policy"
+    assert all(statement["Effect"] == "Allow" for statement in statements(stack, role))
+    pairs = [
         (action, as_list(statement["Resource"]))
-        for statement in unconditional
+        for statement in statements(stack, role)
         for action in as_list(statement["Action"])
     ]
-
-    assert set(properties(role)) == {"AssumeRolePolicyDocument", "Policies"}
-    assert all(statement["Effect"] == "Allow" for statement in unconditional)
-    assert sorted(allowed, key=str) == sorted({**BOTH_MAY, **may}.items(), key=str)
+    assert len(pairs) == len(dict(pairs)), "no action twice"
+    return dict(pairs)
 
 
-@pytest.mark.parametrize("role", of_type("AWS::IAM::Role"))
+@pytest.mark.parametrize("role", MAY)
+def test_a_function_may_do_only_what_it_does(role: str) -> None:
+    assert allowed(Stack(), role) == {**MAY[role], **MAY_TRACE}
+    assert allowed(Stack(Tracing="PassThrough"), role) == MAY[role]
+
+
+@pytest.mark.parametrize("role", MAY)
 def test_a_function_may_decrypt_only_where_a_key_is_given_and_only_with_that_key(role: str) -> None:
-    (conditional,) = [statement["Fn::If"] for statement in statements(role) if "Fn::If" in statement]
+    stack = Stack(SettingsKmsKeyArn=KEY)
 
-    condition, statement, otherwise = conditional
-    assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "SettingsKmsKeyArn"}, ""]}]}
-    assert (statement["Action"], statement["Resource"]) == ("kms:Decrypt", {"Ref": "SettingsKmsKeyArn"})
-    assert otherwise == {"Ref": "AWS::NoValue"}
+    (decrypts,) = [statement for statement in statements(stack, role) if statement["Action"] == "kms:Decrypt"]
+
+    assert allowed(stack, role) == {**MAY[role], **MAY_TRACE, "kms:Decrypt": [KEY]}
+    assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"}}
 
 
-@pytest.mark.parametrize("role", of_type("AWS::IAM::Role"))
-def test_only_lambda_may_take_a_role(role: str) -> None:
-    (statement,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
-
-    assert statement == {
-        "Effect": "Allow",
-        "Principal": {"Service": "lambda.amazonaws.com"},
-        "Action": "sts:AssumeRole",
+def test_codedeploy_may_move_the_two_aliases_and_look_at_alarms() -> None:
+    assert allowed(ALTERNATIVE, "DeploymentRole") == {
+        "lambda:GetAlias": ALIASES,
+        "lambda:UpdateAlias": ALIASES,
+        "lambda:GetProvisionedConcurrencyConfig": ALIASES,
+        "cloudwatch:DescribeAlarms": ["arn:aws:cloudwatch:eu-west-1:123456789012:alarm:*"],
     }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_no_function_is_there_before_its_permissions(name: str) -> None:
-    assert TEMPLATE["Resources"][name]["DependsOn"] == "DeliveryPolicy"
+@BOTH
+def test_only_the_service_that_needs_it_may_take_a_role(stack: Stack) -> None:
+    services = {**dict.fromkeys(MAY, "lambda.amazonaws.com"), "DeploymentRole": "codedeploy.amazonaws.com"}
+
+    for name, role in stack.of_type("AWS::IAM::Role").items():
+        assert role["AssumeRolePolicyDocument"]["Statement"] == [
+            {"Effect": "Allow", "Principal": {"Service": services[name]}, "Action": "sts:AssumeRole"}
+        ]
 
 
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+# ---- outputs and parameters
+
+
+def test_the_outputs_are_what_a_person_goes_on_with() -> None:
+    assert set(DEFAULT.outputs) == {
+        "EventsUrl",
+        "TrackingApiUrl",
+        "RedriveCommand",
+        "RetryQueueUrl",
+        "DeadLetterQueueUrl",
+        "DeduplicationTableName",
+        "DashboardUrl",
+        "DeliverLogGroupName",
+        "RedeliverLogGroupName",
+        "ApiLogGroupName",
+        "NextStep",
+    }
+    assert all(output["Description"].endswith(".") for output in DEFAULT.outputs.values())
+
+
+def accepts(name: str, value: str) -> bool:
+    """As CloudFormation checks a value before it deploys."""
+    kind = PARAMETERS[name]
+    if value not in map(str, kind.get("AllowedValues", [value])):
+        return False
+    if kind["Type"] == "Number":
+        return bool(kind.get("MinValue", 0) <= int(value) <= kind.get("MaxValue", float("inf")))
+    fits = re.fullmatch(kind.get("AllowedPattern", ".*"), value)
+    return fits is not None and len(value) <= kind.get("MaxLength", 4096)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_a_parameter_is_described_and_has_a_default_that_it_accepts(name: str) -> None:
-    parameter = PARAMETERS[name]
-    default = parameter["Default"]
+def test_a_parameter_is_described_limited_and_has_a_default_that_it_accepts(name: str) -> None:
+    kind = PARAMETERS[name]
 
-    assert parameter["Description"].endswith(".")
-    assert default in parameter.get("AllowedValues", [default])
-    assert parameter.get("MinValue", default) <= default <= parameter.get("MaxValue", default)
-    assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(default))
+    assert kind["Description"].endswith(".")
+    assert accepts(name, DEFAULTS[name])
+    assert "AllowedValues" in kind or "AllowedPattern" in kind or {"MinValue", "MaxValue"} <= set(kind)
+    assert ("AllowedPattern" in kind) is ("ConstraintDescription" in kind)
 
 
 @pytest.mark.parametrize(
@@ -328,34 +448,52 @@ def test_a_parameter_is_described_and_has_a_default_that_it_accepts(name: str) -
         ("SettingsPath", "voucherify", False),
         ("SettingsPath", "/voucherify/", False),
         ("SettingsPath", "/voucherify/*", False),
-        ("SettingsKmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/0e5f2c1a-1111-2222-3333-444455556666", True),
+        ("SettingsPath", "/" + "v" * 128, False),
+        ("SettingsKmsKeyArn", KEY, True),
         ("SettingsKmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/settings", False),
         ("SettingsKmsKeyArn", "*", False),
+        ("AlarmEmail", "alarms@example.com", True),
+        ("AlarmEmail", "alarms", False),
+        ("AlarmEmail", "a@example.com, b@example.com", False),
+        ("NothingReceivedHours", "168", True),
+        ("NothingReceivedHours", "169", False),
+        ("Deployment", "Canary10Percent30Minutes", False),
     ],
 )
-def test_a_parameter_accepts_what_its_policy_can_be_written_for(name: str, value: str, accepted: bool) -> None:
-    assert bool(re.fullmatch(PARAMETERS[name]["AllowedPattern"], value)) is accepted
+def test_a_parameter_accepts_what_can_be_deployed(name: str, value: str, accepted: bool) -> None:
+    assert accepts(name, value) is accepted
 
 
-@pytest.mark.parametrize("stage", [stage for stage in SAMCONFIG if stage != "version"])
+def test_every_parameter_is_in_one_group_and_has_a_label() -> None:
+    interface = SOURCE["Metadata"]["AWS::CloudFormation::Interface"]
+
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+
+    assert grouped == list(PARAMETERS), "in the order of the template"
+    assert list(interface["ParameterLabels"]) == list(PARAMETERS)
+
+
+# ---- samconfig.toml
+
+STAGES = {stage: sections["deploy"]["parameters"] for stage, sections in SAMCONFIG.items() if stage != "version"}
+
+
+def overrides(stage: str) -> dict[str, str]:
+    return dict(override.split("=", 1) for override in STAGES[stage].get("parameter_overrides", []))
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_sets_parameters_that_exist_and_asks_for_no_more_than_an_unnamed_role(stage: str) -> None:
-    deploy = SAMCONFIG[stage]["deploy"]["parameters"]
-    overrides = dict(override.split("=", 1) for override in deploy.get("parameter_overrides", []))
-
-    assert set(overrides) <= set(PARAMETERS)
-    assert deploy["capabilities"] == "CAPABILITY_IAM"
+    assert set(overrides(stage)) <= set(PARAMETERS)
+    assert all(accepts(name, value) for name, value in overrides(stage).items())
+    assert STAGES[stage]["capabilities"] == "CAPABILITY_IAM"
     assert SAMCONFIG[stage]["build"]["parameters"] == {"build_in_source": True}
 
 
 def test_no_two_stages_share_a_stack_or_settings() -> None:
-    stages = [SAMCONFIG[stage]["deploy"]["parameters"] for stage in SAMCONFIG if stage != "version"]
-
-    stacks = {stage["stack_name"] for stage in stages}
-    settings = {
-        next(
-            (override for override in stage.get("parameter_overrides", []) if override.startswith("SettingsPath=")), ""
-        )
-        for stage in stages
-    }
-
-    assert len(stacks) == len(settings) == len(stages)
+    assert list(STAGES) == ["default", "prod"]
+    for part in (
+        {stage["stack_name"] for stage in STAGES.values()},
+        {overrides(stage).get("SettingsPath") for stage in STAGES},
+    ):
+        assert len(part) == len(STAGES)

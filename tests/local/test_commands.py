@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from local.aws import SETTINGS_PATH
 from local.samples import SAMPLES
 from local.voucherify import VoucherifyStandIn
+from tests.handler.conftest import aws_client_at
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,9 +64,9 @@ def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sampl
 
 
 @contextmanager
-def serving(port: int) -> Iterator[subprocess.Popen[str]]:
+def serving(port: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "local.serve", "--port", str(port)],
+        [sys.executable, "-u", "-m", "local.serve", "--port", str(port), *arguments],
         cwd=ROOT,
         env={**ENVIRONMENT, "COLUMNS": "200"},
         stdout=subprocess.PIPE,
@@ -107,6 +109,15 @@ def test_serve_prints_a_curl_that_works_shows_the_request_and_stops_at_ctrl_c() 
         assert "POST /events  200" in rest
         assert "Stopped." in rest
         assert server.wait(timeout=30) == 0
+
+
+def test_served_for_containers_voucherify_is_where_a_container_finds_it() -> None:
+    port = free_ports()
+    with serving(port, "--host", "localhost") as server:
+        assert server.stdout
+        assert any(line.startswith("curl ") for line in server.stdout)
+        ssm = aws_client_at("ssm", port + 1)
+        assert ssm.get_parameter(Name=f"{SETTINGS_PATH}/apiUrl")["Parameter"]["Value"] == f"http://localhost:{port + 2}"
 
 
 def test_serve_says_which_port_is_taken_and_what_to_do() -> None:
