@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# One for all: boto3's session, which makes every client, is not thread-safe.
+# One for all: the session that makes every client is not thread-safe.
 # https://boto3.amazonaws.com/v1/documentation/api/latest/guide/clients.html#multithreading-or-multiprocessing-with-clients
 _making = threading.RLock()
 

@@ -6,11 +6,11 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import boto3
 from aws_lambda_powertools.logging import Logger
 from botocore.config import Config
+from botocore.session import get_session
 
 from handler.deduplication import Deduplication
 from handler.deletions import Deletions
@@ -56,12 +56,11 @@ class Sandbox:
         self.telemetry = Telemetry(
             Logger(service=environment.service_name), environment.metrics_namespace, environment.service_name
         )
-        ssm: Lazy[SSMClient] = Lazy(lambda: boto3.client("ssm", config=self._config(read_seconds=1.0, tries=2)))
-        sqs: Lazy[SQSClient] = Lazy(lambda: boto3.client("sqs", config=self._config(read_seconds=1.0, tries=2)))
+        self._session = Lazy(get_session)
+        ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", read_seconds=1.0, tries=2))
+        sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", read_seconds=1.0, tries=2))
         # It stands before and after each track's call, and an event is delivered without it too.
-        self._dynamodb: Lazy[DynamoDBClient] = Lazy(
-            lambda: boto3.client("dynamodb", config=self._config(read_seconds=0.8, tries=1))
-        )
+        self._dynamodb: Lazy[DynamoDBClient] = Lazy(lambda: self._client("dynamodb", read_seconds=0.8, tries=1))
         self.sources = Sources(
             read=lambda: read_parameters(ssm(), environment.settings_path),
             ttl_seconds=environment.settings_ttl_seconds,
@@ -103,11 +102,15 @@ class Sandbox:
             return None, None
         return Deduplication(self._dynamodb, table, source), Deletions(self._dynamodb, table, source)
 
-    def _config(self, read_seconds: float, tries: int) -> Config:
-        """Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us."""
-        return Config(
+    def _client(self, service: str, read_seconds: float, tries: int) -> Any:
+        """What `boto3.client` makes; boto3 itself brings S3's transfers along, which a cold start would pay for.
+
+        Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us.
+        """
+        config = Config(
             connect_timeout=0.5,
             read_timeout=read_seconds,
             retries={"mode": "standard", "total_max_attempts": tries},
             max_pool_connections=self._pool.size,
         )
+        return self._session().create_client(service, config=config)

@@ -1,0 +1,54 @@
+"""Puts byte code beside what the functions import, so that no cold start compiles it.
+
+    python -B scripts/precompile.py DIRECTORY PYTHON_VERSION
+
+Lambda's code is read-only: what is not compiled here is compiled anew by every sandbox. The byte code is taken as it
+is, never compared with its source, since the times of files change on the way to Lambda.
+https://docs.python.org/3/reference/import.html#cached-bytecode-invalidation
+"""
+
+import importlib
+import pkgutil
+import py_compile
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# What handler imports with its first need only.
+IMPORTED_LATE = (
+    "aws_lambda_powertools.utilities.idempotency",
+    "aws_lambda_powertools.utilities.idempotency.exceptions",
+)
+
+
+def main(directory: str, python_version: str) -> None:
+    own = ".".join(map(str, sys.version_info[:2]))
+    if own != python_version:
+        print(f"No byte code: this is Python {own}, Lambda's is {python_version}. Cold starts will take longer.")
+        return
+    root = Path(directory).resolve()
+    for source in sources(root):
+        py_compile.compile(
+            str(source),
+            dfile=f"/var/task/{source.relative_to(root)}",  # where it lies on Lambda, whatever the build's directory
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def sources(directory: Path) -> Iterator[Path]:
+    """The files in `directory` that the functions import."""
+    sys.path.insert(0, str(directory))
+    for package in map(importlib.import_module, ("handler", "mapping")):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    for name in IMPORTED_LATE:
+        importlib.import_module(name)
+    for imported in list(sys.modules.values()):
+        source = Path(getattr(imported, "__file__", None) or "/")
+        if source.is_relative_to(directory):
+            yield source
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
