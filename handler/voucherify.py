@@ -98,7 +98,9 @@ class VoucherifyClient:
 
     def _send(self, request: Request, deadline: float) -> Answer:
         response = self._open(request, max(deadline - time.monotonic(), 0.001))
-        return Answer(response.status, response.headers, self._error_in(_read(response, deadline)))
+        body = _read(response, deadline)
+        is_success = 200 <= response.status < 300
+        return Answer(response.status, response.headers, None if is_success else self._error_in(body))
 
     def _open(self, request: Request, timeout_seconds: float) -> urllib3.BaseHTTPResponse:
         body = request.to_json()
