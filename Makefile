@@ -78,6 +78,8 @@ $(INSTALLED): requirements-dev.txt
 	@echo "Setting up .venv with $$($(PYTHON) --version); the first time takes a minute or two."
 	@$(PYTHON) -m venv --clear .venv
 	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
+	@# The command voucherify-destination, from this checkout.
+	@$(VENV) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # It goes with the rest of .venv, and is made anew after it.

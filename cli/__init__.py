@@ -1,0 +1,1 @@
+"""The command line for whoever runs the destination. Nothing of it is deployed."""

@@ -1,0 +1,56 @@
+"""The command line as a person calls it: typer's runner, against moto's server and the stand-in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.target import Target
+from local.system import LocalSystem
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command on the local system of the tests, whose ports are free ones; `stdin` is what a person types."""
+
+    known = {"EventsUrl": f"{system.url}/events", "TrackingApiUrl": system.url, **_names(system)}
+    target = Target("local", Target.local(port=0).session, system.aws.url, known)
+    monkeypatch.setattr(Target, "local", lambda port: target)
+
+    def run(*arguments: str, stdin: str | None = None) -> Ended:
+        result = CliRunner().invoke(app, ["--local", *arguments], input=stdin, catch_exceptions=False)
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+def _names(system: LocalSystem) -> dict[str, str]:
+    variables = system.aws.environment
+    return {
+        "SettingsPath": variables["SETTINGS_PATH"],
+        "RetryQueueUrl": variables["RETRY_QUEUE_URL"],
+        "DeadLetterQueueUrl": variables["DEAD_LETTER_QUEUE_URL"],
+        "DeduplicationTableName": variables["DEDUPLICATION_TABLE"],
+    }
