@@ -54,7 +54,7 @@ Json = dict[str, Any]
 Worker = Callable[[Json], Json]
 
 # As in template.yaml.
-BATCH_SIZE = 100
+BATCH_SIZE = 96
 GATHERING_SECONDS = 1.0
 
 # Of which the worker keeps a third back: too short for an answer that comes after SLOW_SECONDS.

@@ -55,8 +55,10 @@ def complete_customer(body: dict[str, Any], event: Event, journal: Journal, payl
     source_id = event.any_id
     if source_id and "source_id" not in customer:
         customer = {"source_id": source_id, **customer}
-        source = "userId" if event.user_id else "anonymousId"
-        journal.fill(Filled("customer.source_id", source, source, event.fields[source], source_id, is_fallback=True))
+        if journal.is_full:
+            source = "userId" if event.user_id else "anonymousId"
+            given = event.fields[source]
+            journal.fill(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
     elif "source_id" not in customer and "id" not in customer:
         raise UnmappableEvent("customer_id_missing", "userId", "and anonymousId are missing: whose event is it?")
     _complete_name(customer, event, journal, payload)
@@ -86,8 +88,8 @@ def _complete_name(customer: dict[str, Any], event: Event, journal: Journal, pay
     sources: list[str] = []
     places: list[str] = []
     for part in ("firstName", "lastName"):
-        if part in customer:
-            text: str | None = customer.pop(part)
+        text: str | None = customer.pop(part, None)
+        if text is not None:
             filled = journal.set_aside(f"customer.{part}", "Voucherify has only a name")
             source, found_at = (filled.source, filled.found_at) if filled else ("", "")
         else:
@@ -99,8 +101,9 @@ def _complete_name(customer: dict[str, Any], event: Event, journal: Journal, pay
             places.append(found_at)
     if texts and "name" not in customer:
         customer["name"] = name = " ".join(texts)
-        source, found_at = " and ".join(sources), " and ".join(places)
-        journal.fill(Filled("customer.name", source, found_at, texts, name, is_fallback=True))
+        if journal.is_full:
+            source, found_at = " and ".join(sources), " and ".join(places)
+            journal.fill(Filled("customer.name", source, found_at, texts, name, is_fallback=True))
 
 
 def _text_in(event: Event, payload: str | None, name: str) -> tuple[str | None, str]:

@@ -70,6 +70,8 @@ class Journal:
 
     def set_aside(self, destination: str, reason: str) -> Filled | None:
         """What was filled at a place, or below it, is not sent after all; returns the last of it."""
+        if not self.is_full:
+            return None
         set_aside = [filled for filled in self.filled if f"{filled.destination}.".startswith(f"{destination}.")]
         for filled in set_aside:
             self._set_aside(filled, reason)

@@ -23,18 +23,27 @@ def is_missing(value: object) -> bool:
     return value is None or value == ""
 
 
+def object_at(target: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The object at `path` in `target`, made where it is not there, with those on the way.
+
+    Raises ValueError where something other than an object is in the way.
+    """
+    for name in path:
+        target = target.setdefault(name, {})
+        if not isinstance(target, dict):
+            raise ValueError(f"{name} is not an object")
+    return target
+
+
 def place(target: dict[str, Any], path: Path, value: Any) -> None:
     """Put `value` at `path` in `target`, making the objects on the way; an object merges into one that is there.
 
     Raises ValueError where something other than an object is in the way. `target` must own its objects: `value` is
     taken as it is and may be written to by a later placing.
     """
-    for name in path[:-1]:
-        target = target.setdefault(name, {})
-        if not isinstance(target, dict):
-            raise ValueError(f"{name} is not an object")
-    name = path[-1]
-    if isinstance(value, dict) and isinstance(existing := target.get(name), dict):
+    target, name = object_at(target, path[:-1]), path[-1]
+    existing = target.get(name)
+    if isinstance(existing, dict) and isinstance(value, dict):
         existing.update(value)
     else:
         target[name] = value

@@ -14,7 +14,7 @@ from mapping.casing import fold
 from mapping.errors import Fault, InvalidMapping, Problem
 from mapping.fields import FIELDS, Field, destinations, field_at
 from mapping.journal import Filled, Journal
-from mapping.paths import Path, is_missing, place, split
+from mapping.paths import Path, is_missing, object_at, place, split
 from mapping.segment import Event
 from mapping.sources import InvalidSource, PathSource, Source, compile_source
 from mapping.spelling import nearest
@@ -32,11 +32,21 @@ class Rule(NamedTuple):
     field: Field
 
 
+class Row(NamedTuple):
+    """A rule as an object's keys are read by it: the key, whether it fills text, the place of that, and the rule."""
+
+    key: str
+    is_text: bool
+    parents: Path
+    name: str
+    rule: Rule
+
+
 class Group(NamedTuple):
     """Rules, one after the other, whose sources are keys of the one object at `parent`, if they are keys of one."""
 
     parent: PathSource | None
-    rules: tuple[Rule, ...]
+    rows: tuple[Row, ...]
 
 
 Rules = tuple[Group, ...]
@@ -59,7 +69,16 @@ def compile_rules(setting: str, mapping: object, payload: str, parts: Container[
         faults += [Fault(setting, text, problem.text, problem.position) for problem in row.problems]
     if faults:
         raise InvalidMapping(faults)
-    return tuple(Group(parent, tuple(group)) for parent, group in groupby(rules, lambda rule: rule.source.parent))
+    return tuple(
+        Group(parent, tuple(_rows(group))) for parent, group in groupby(rules, lambda rule: rule.source.parent)
+    )
+
+
+def _rows(rules: Iterable[Rule]) -> Iterator[Row]:
+    parents: dict[Path, Path] = {}  # one and the same tuple for each place, to be told by its identity
+    for rule in rules:
+        path = rule.path[:-1]
+        yield Row(rule.source.name, rule.field is to_text, parents.setdefault(path, path), rule.path[-1], rule)
 
 
 class _Row:
@@ -112,9 +131,9 @@ def apply_rules(rules: Rules, event: Event, journal: Journal) -> dict[str, Any]:
     for group in rules:
         parent = group.parent.read(event) if group.parent else None
         if isinstance(parent, dict):
-            filling.apply_to_object(group.rules, parent)
+            filling.apply_to_object(group.rows, parent)
         else:
-            filling.apply(group.rules)
+            filling.apply(row.rule for row in group.rows)
     return filling.body
 
 
@@ -138,16 +157,19 @@ class _Filling:
             else:
                 self._fill(rule, given)
 
-    def apply_to_object(self, rules: Iterable[Rule], parent: dict[str, Any]) -> None:
+    def apply_to_object(self, rows: Iterable[Row], parent: dict[str, Any]) -> None:
         """Fill what rules give whose sources are keys of one object, which spares the way to it."""
         casing, is_brief = self._event.casing, not self._journal.is_full
-        for rule in rules:
-            source, _, path, field = rule
-            given = parent.get(source.name)
+        target, place_of_target = self.body, None
+        for key, is_text, parents, name, rule in rows:
+            given = parent.get(key)
             if given is None or given == "":
-                given = casing.get(parent, source.name)
-            if field is to_text and type(given) is str and given and is_brief:
-                place(self.body, path, given)  # most of what there is: text that stays as it is
+                given = casing.get(parent, key)
+            if is_text and is_brief and type(given) is str and given:
+                # Most of what there is: text that stays as it is, often beside the one before it.
+                if parents is not place_of_target:
+                    target, place_of_target = object_at(self.body, parents), parents
+                target[name] = given
             else:
                 self._fill(rule, given)
 

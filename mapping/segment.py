@@ -88,17 +88,17 @@ def normalise(raw: object) -> Event:
     if not isinstance(raw, dict):
         raise InvalidEvent("invalid_event", "", f"an event is an object, not {kind_of(raw)}")
     fields = _canonical_names(raw)
-    left_out = tuple(
+    left_out = [
         LeftOut(payload, payload, f"{kind_of(fields.pop(payload))} is not an object")
         for payload in PAYLOADS
         if payload in fields and not isinstance(fields[payload], dict)
-    )
+    ]
     return Event(
         type=_type_of(fields),
         user_id=_id_of(fields, "userId"),
         anonymous_id=_id_of(fields, "anonymousId"),
         fields=fields,
-        left_out=left_out,
+        left_out=tuple(left_out),
         casing=Casing(),
     )
 

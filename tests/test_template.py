@@ -245,7 +245,7 @@ def test_the_worker_reads_the_retry_queue_in_capped_numbers_and_answers_for_each
     assert source == {
         "EventSourceArn": arn("RetryQueue"),
         "FunctionName": ref("RedeliverFunctionAliaslive"),
-        "BatchSize": 100,
+        "BatchSize": 96,
         "MaximumBatchingWindowInSeconds": 1,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "ScalingConfig": {"MaximumConcurrency": "2"},
