@@ -13,7 +13,7 @@ LAMBDA_PYTHON := $(shell cat .python-version)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak test lint format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak bench test lint format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -28,6 +28,9 @@ serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 
 
 soak: $(INSTALLED) ## load and faults for minutes, then the books (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
 	@$(VENV) -m local.soak $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
+
+bench: $(INSTALLED) ## what each part costs beside its floor, into docs/performance.md (QUICK=1 for a first look)
+	@$(VENV) -m local.bench $(if $(QUICK),--quick)
 
 test: lint ## everything that CI checks
 	@echo '── tests'

@@ -40,21 +40,21 @@ class Casing:
     def get(self, object_: Mapping[str, Any], name: str) -> Any:
         """The value under `name`, or None."""
         value = object_.get(name)
-        return object_.get(self._other_key(object_, name)) if value is None or value == "" else value
+        return object_.get(self.key(object_, name)) if value is None or value == "" else value
 
     def key(self, object_: Mapping[str, Any], name: str) -> str:
         """The key that is meant by `name`; `name` itself where there is none."""
-        return self._other_key(object_, name) if is_missing(object_.get(name)) else name
+        return self.keys(object_).get(fold(name), name) if is_missing(object_.get(name)) else name
 
-    def _other_key(self, object_: Mapping[str, Any], name: str) -> str:
+    def keys(self, object_: Mapping[str, Any]) -> Mapping[str, str]:
+        """The keys that hold something by what they fold to, the first of each."""
         known = self._keys.get(id(object_))
         if known is None:
             known = self._keys[id(object_)] = (object_, _folded(object_))
-        return known[1].get(fold(name), name)
+        return known[1]
 
 
 def _folded(object_: Mapping[str, Any]) -> dict[str, str]:
-    """The keys that hold something by what they fold to, the first of each."""
     keys: dict[str, str] = {}
     for key, value in object_.items():
         if not is_missing(value):

@@ -33,9 +33,12 @@ class Rule(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A rule as an object's keys are read by it: the key, whether it fills text, the place of that, and the rule."""
+    """A rule as an object's keys are read by it: the key, as it is and in any casing, whether it fills text, the place
+    of that, and the rule.
+    """
 
     key: str
+    folded: str
     is_text: bool
     parents: Path
     name: str
@@ -78,7 +81,8 @@ def _rows(rules: Iterable[Rule]) -> Iterator[Row]:
     parents: dict[Path, Path] = {}  # one and the same tuple for each place, to be told by its identity
     for rule in rules:
         path = rule.path[:-1]
-        yield Row(rule.source.name, rule.field is to_text, parents.setdefault(path, path), rule.path[-1], rule)
+        name = rule.source.name
+        yield Row(name, fold(name), rule.field is to_text, parents.setdefault(path, path), rule.path[-1], rule)
 
 
 class _Row:
@@ -132,7 +136,7 @@ def apply_rules(rules: Rules, event: Event, journal: Journal) -> dict[str, Any]:
         parent = group.parent.read(event) if group.parent else None
         if isinstance(parent, dict):
             filling.apply_to_object(group.rows, parent)
-        else:
+        elif parent is not None or group.parent is None or journal.is_full:
             filling.apply(row.rule for row in group.rows)
     return filling.body
 
@@ -159,12 +163,15 @@ class _Filling:
 
     def apply_to_object(self, rows: Iterable[Row], parent: dict[str, Any]) -> None:
         """Fill what rules give whose sources are keys of one object, which spares the way to it."""
-        casing, is_brief = self._event.casing, not self._journal.is_full
+        is_brief = not self._journal.is_full
+        others: Mapping[str, str] | None = None
         target, place_of_target = self.body, None
-        for key, is_text, parents, name, rule in rows:
+        for key, folded, is_text, parents, name, rule in rows:
             given = parent.get(key)
             if given is None or given == "":
-                given = casing.get(parent, key)
+                if others is None:
+                    others = self._event.casing.keys(parent)
+                given = parent.get(others.get(folded, key))
             if is_text and is_brief and type(given) is str and given:
                 # Most of what there is: text that stays as it is, often beside the one before it.
                 if parents is not place_of_target:
