@@ -96,7 +96,7 @@ class Intake:
             store_until = min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS)
             return started + store_until - time.monotonic()
 
-        source, route = UNKNOWN_SOURCE, None
+        source, route, results = UNKNOWN_SOURCE, None, list[Result]()
         try:
             request = read_request(event)
             route = route_at(request.path)
@@ -104,7 +104,7 @@ class Intake:
             visit = Visit(route, request, request.body())
             settings = self._settings_of(visit)
             source = settings.source
-            reply, facts = self._answer(visit, settings, time_left, store_time_left)
+            reply, facts, results = self._answer(visit, settings, time_left, store_time_left)
         except RequestRefused as error:
             reply, facts = reply_to_refused(error), {"cause": error.cause, "problem": error.message}
         except Unavailable as error:
@@ -112,7 +112,7 @@ class Intake:
             reply, facts = reply_to_unavailable(), {"cause": error.cause, "problem": str(error)}
         if isinstance(route, TrackingApi):
             reply = tracking_reply(reply, facts.get("cause", ""))
-        self._telemetry.request(reply, time.monotonic() - started, source, facts)
+        self._telemetry.request(reply, time.monotonic() - started, source, facts, results)
         return reply
 
     def _settings_of(self, visit: Visit) -> Settings:
@@ -132,7 +132,7 @@ class Intake:
 
     def _answer(
         self, visit: Visit, settings: Settings, time_left: TimeLeft, store_time_left: Callable[[], float]
-    ) -> tuple[Reply, dict[str, Any]]:
+    ) -> tuple[Reply, dict[str, Any], list[Result]]:
         matched = visit.authenticate(settings.secrets)
         body = visit.decode()
         too_large = _too_large(body, len(visit.body))
@@ -142,8 +142,7 @@ class Intake:
         ]
         results = self._sandbox.delivery(settings, patient=False).deliver(arrivals, time_left)
         self._store(results, settings, store_time_left)
-        self._telemetry.results(results, settings.source)
-        return reply_to(results, is_batch=body.is_batch), {"matched": matched, **facts_of(results)}
+        return reply_to(results, is_batch=body.is_batch), {"matched": matched, **facts_of(results)}, results
 
     def _store(self, results: Sequence[Result], settings: Settings, time_left: Callable[[], float]) -> None:
         """Store what was not delivered. Raises NotStored."""

@@ -107,10 +107,12 @@ class Redelivery:
         """The messages that are to be tried again, already hidden until then, and those that can never succeed."""
         try:
             settings = self._sandbox.sources.settings(source)
-        except (Unavailable, UnknownSource) as error:
+        except UnknownSource as error:
+            self._telemetry.unknown_source(error)
+            return self._kept_untried(messages)
+        except Unavailable as error:
             self._telemetry.unavailable(error, source)
-            self._sandbox.queues.postpone({m.receipt: backoff_seconds(m.age_seconds) for m in messages})
-            return list(messages), []
+            return self._kept_untried(messages)
         arrivals = [Arrival(message.record.event, message.record.first_failed_at) for message in messages]
         results = self._sandbox.delivery(settings, patient=True).deliver(arrivals, time_left)
         pace = self._sandbox.project(settings).pace
@@ -126,9 +128,12 @@ class Redelivery:
                     kept.append(message)
                     hidden[message.receipt] = _seconds_until_next_try(message, failure, pace)
         self._sandbox.queues.postpone(hidden)
-        self._telemetry.redelivered(results, source)
-        self._telemetry.results(results, source, [message.age_seconds for message in messages])
+        self._telemetry.redelivered(results, source, [message.age_seconds for message in messages])
         return kept, refused
+
+    def _kept_untried(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+        self._sandbox.queues.postpone({message.receipt: backoff_seconds(message.age_seconds) for message in messages})
+        return list(messages), []
 
     def _told_apart(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
         """The messages to give up, unreadable or too old, and those to deliver, the oldest first."""

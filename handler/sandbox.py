@@ -53,9 +53,7 @@ class Sandbox:
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self.environment = environment
         self._pool = Pool(environment.voucherify_concurrency)
-        self.telemetry = Telemetry(
-            Logger(service=environment.service_name), environment.metrics_namespace, environment.service_name
-        )
+        self.telemetry = Telemetry(Logger(service=environment.service_name), environment.metrics_namespace)
         self._session = Lazy(get_session)
         ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", read_seconds=1.0, tries=2))
         sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", read_seconds=1.0, tries=2))

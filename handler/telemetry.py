@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from handler.api_gateway import Reply
 from handler.delivery import Fate, Result
+from handler.embedded_metrics import MOST_VALUES, embedded
 from handler.errors import FaultySettings, Unavailable, UnknownSource
 from handler.queues import FailureRecord
 from mapping import message_id_of
@@ -27,94 +26,53 @@ _MOST_LEFT_OUT = 20
 
 
 class Telemetry:
-    """Writes lines to a Powertools logger and metrics in CloudWatch's embedded format, all of them JSON on stdout.
+    """Writes lines of JSON to a Powertools logger. What is counted is counted by the line that says it."""
 
-    https://docs.powertools.aws.dev/lambda/python/latest/core/metrics/
-    """
-
-    def __init__(self, logger: Logger, namespace: str, service: str) -> None:
+    def __init__(self, logger: Logger, namespace: str) -> None:
         self._logger = logger
-        self._new_metrics = partial(EphemeralMetrics, namespace=namespace, service=service)
+        self._namespace = namespace
 
     def begin(self, request_id: str) -> None:
         """Every line from here on is this request's."""
         self._logger.append_keys(request_id=request_id)
 
-    def request(self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any]) -> None:
+    def request(
+        self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any], results: Sequence[Result]
+    ) -> None:
         """The one line of a request. `facts` without a value are left out."""
         level = self._logger.error if reply.status == 503 else self._logger.info
-        level(
-            "request",
-            extra={
-                "source": source,
-                "status": reply.status,
-                "duration_ms": round(duration_seconds * 1000),
-                **_present(facts),
-            },
-        )
-        if cause := facts.get("cause"):
-            self._count("Refused", 1, source=source, cause=cause)
+        line = {
+            "source": source,
+            "status": reply.status,
+            "duration_ms": round(duration_seconds * 1000),
+            **_present(facts),
+        }
+        if "cause" in facts:
+            level("request", extra={**line, **self._metrics("cause", Refused=1)})
+            return
+        latencies = _latencies(results)
+        counts = {"Received": len(results), **_counts(results)}
+        level("request", extra={**line, **self._metrics(**counts, VoucherifyLatency=latencies[:MOST_VALUES])})
+        self._more_latencies(source, latencies)
 
     def batch(self, messages: int, kept: int) -> None:
         """The one line of the worker's batch."""
         self._logger.info("batch", extra={"messages": messages, "kept": kept})
 
-    def redelivered(self, results: Sequence[Result], source: str) -> None:
-        """The line of one source's events in the worker's batch."""
-        self._logger.info("redelivered", extra={"source": source, **_present(facts_of(results))})
-
-    def results(self, results: Sequence[Result], source: str, ages_seconds: Sequence[float] = ()) -> None:
-        """What became of events, and how old they were where they had waited; how long Voucherify took."""
-        if not results:
-            return
-        metrics = self._metrics(source=source)
-        counts = {fate.name.title(): sum(result.fate is fate for result in results) for fate in Fate}
-        counts["Unguarded"] = sum(result.unguarded for result in results)
-        counts["Received"] = 0 if ages_seconds else len(results)
-        for name, count in counts.items():
-            if count:
-                metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
-        for result in results:
-            if result.seconds is not None:
-                metrics.add_metric(
-                    name="VoucherifyLatency", unit=MetricUnit.Milliseconds, value=round(result.seconds * 1000, 1)
-                )
-        for age in ages_seconds:
-            metrics.add_metric(name="RetryAge", unit=MetricUnit.Seconds, value=age)
-        if metrics.metric_set:  # Powertools flushes by itself at 100 values
-            metrics.flush_metrics()
-        for code, count in Counter(result.failure.code for result in results if result.failure).items():
-            self._count("NotDelivered", count, source=source, code=code)
-
-    def given_up(self, record: FailureRecord, age_seconds: float) -> None:
-        """The line of an event that the worker gives up untried: it is too old, or no event of ours."""
-        self._logger.error(
-            "event given up",
-            extra={
-                "source": record.source,
-                "stage": record.failure.stage,
-                "code": record.failure.code,
-                "message_id": message_id_of(record.event),
-                "attempts": record.attempts,
-                "age_seconds": round(age_seconds),
-            },
+    def redelivered(self, results: Sequence[Result], source: str, ages_seconds: Sequence[float]) -> None:
+        """The line of one source's events in the worker's batch, with how old they were."""
+        latencies = _latencies(results)
+        metrics = self._metrics(
+            **_counts(results), VoucherifyLatency=latencies[:MOST_VALUES], RetryAge=ages_seconds[:MOST_VALUES]
         )
+        self._logger.info("redelivered", extra={"source": source, **_present(facts_of(results)), **metrics})
+        self._more_latencies(source, latencies)
 
-    def buried(self, records: Iterable[FailureRecord]) -> None:
-        """The worker has given these events up."""
-        for (source, code), count in Counter((record.source, record.failure.code) for record in records).items():
-            self._count("Dead", count, source=source, code=code)
-
-    def _count(self, name: str, count: int, **dimensions: str) -> None:
-        metrics = self._metrics(**dimensions)
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
-        metrics.flush_metrics()
-
-    def _metrics(self, **dimensions: str) -> EphemeralMetrics:
-        metrics = self._new_metrics()
-        for dimension, value in dimensions.items():
-            metrics.add_dimension(dimension, value)
-        return metrics
+    def _more_latencies(self, source: str, latencies: Sequence[float]) -> None:
+        """Those that the line before has no room for."""
+        for start in range(MOST_VALUES, len(latencies), MOST_VALUES):
+            metrics = self._metrics(VoucherifyLatency=latencies[start : start + MOST_VALUES])
+            self._logger.info("more latencies", extra={"source": source, **metrics})
 
     def not_delivered(self, result: Result, source: str, **facts: Any) -> None:
         """The line of an event that is queued or rejected."""
@@ -132,25 +90,81 @@ class Telemetry:
                 "reason": failure.reason,
                 "message_id": result.message_id,
                 **facts,
+                **self._metrics("code", NotDelivered=1),
             },
         )
+
+    def given_up(self, record: FailureRecord, age_seconds: float) -> None:
+        """The line of an event that the worker gives up untried: it is too old, or no event of ours."""
+        self._logger.error(
+            "event given up",
+            extra={
+                "source": record.source,
+                "stage": record.failure.stage,
+                "code": record.failure.code,
+                "message_id": message_id_of(record.event),
+                "attempts": record.attempts,
+                "age_seconds": round(age_seconds),
+            },
+        )
+
+    def buried(self, records: Iterable[FailureRecord]) -> None:
+        """The worker has moved these events to the dead-letter queue."""
+        for (source, code), count in Counter((record.source, record.failure.code) for record in records).items():
+            self._logger.error(
+                "events dead", extra={"source": source, "code": code, **self._metrics("code", Dead=count)}
+            )
 
     def settings_unusable(self, error: Unavailable, source: str) -> None:
         faults = [str(fault) for fault in error.faults] if isinstance(error, FaultySettings) else []
         self._logger.error(
             "settings cannot be used",
-            extra={"cause": error.cause, "source": source, "problem": "" if faults else str(error), "faults": faults},
+            extra={
+                "cause": error.cause,
+                "source": source,
+                "problem": "" if faults else str(error),
+                "faults": faults,
+                **self._metrics(SettingsUnusable=1),
+            },
         )
-        self._count("SettingsUnusable", 1, source=source)
 
-    def unavailable(self, error: Unavailable | UnknownSource, source: str) -> None:
-        """The worker cannot deliver a source's events, and keeps them."""
+    def unavailable(self, error: Unavailable, source: str) -> None:
+        """The worker cannot deliver a source's events, and keeps them. Why has been said where settings were read."""
         self._logger.error("events kept", extra={"cause": error.cause, "source": source, "problem": str(error)})
-        if isinstance(error, UnknownSource):  # of the others there has been a word where the settings were read
-            self._count("SettingsUnusable", 1, source=UNKNOWN_SOURCE)
+
+    def unknown_source(self, error: UnknownSource) -> None:
+        """The worker keeps the events of a source that has no settings any more."""
+        self._logger.error(
+            "events kept",
+            extra={
+                "cause": error.cause,
+                "source": UNKNOWN_SOURCE,
+                "problem": f"there are no settings for the source {error}",
+                **self._metrics(SettingsUnusable=1),
+            },
+        )
 
     def unknown_settings(self, names: Iterable[str], source: str) -> None:
         self._logger.warning("parameters that are no settings", extra={"source": source, "names": list(names)})
+
+    def _metrics(self, *dimensions: str, **values: int | Sequence[float]) -> dict[str, Any]:
+        """Fields that count `values`, those that there are, by the line's service and source and `dimensions`."""
+        present = {name: value for name, value in values.items() if value}
+        return embedded(self._namespace, ("service", "source", *dimensions), present) if present else {}
+
+
+def _counts(results: Sequence[Result]) -> dict[str, int]:
+    """How many events had which fate."""
+    fates = Counter(result.fate for result in results)
+    return {
+        **{fate.name.title(): fates[fate] for fate in Fate},
+        "Unguarded": sum(result.unguarded for result in results),
+    }
+
+
+def _latencies(results: Sequence[Result]) -> list[float]:
+    """Milliseconds that each call of Voucherify took."""
+    return [round(result.seconds * 1000, 1) for result in results if result.seconds is not None]
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:

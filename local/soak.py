@@ -26,8 +26,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from io import TextIOBase
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -149,16 +149,25 @@ class Soak:
     backlog: list[Point]
 
 
-class _Output(TextIOBase):
-    """Takes what the function prints, its metrics, and counts the duplicates that were found."""
+class _Duplicates(logging.Handler):
+    """Counts the duplicates that the function says it found."""
 
     def __init__(self) -> None:
-        self.duplicates = 0
+        super().__init__()
+        self.count = 0
 
-    def write(self, text: str) -> int:
-        if '"Duplicate":' in text:
-            self.duplicates += round(sum(json.loads(text)["Duplicate"]))
-        return len(text)
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += getattr(record, "Duplicate", 0)
+
+
+@contextmanager
+def _counted_duplicates() -> Iterator[_Duplicates]:
+    """Of the function's log, which nobody else is to see."""
+    logger, counting = logging.getLogger("voucherify-destination"), _Duplicates()
+    logger.addHandler(counting)
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield counting
+    logger.removeHandler(counting)
 
 
 @contextmanager
@@ -198,12 +207,11 @@ def soak(
     on_progress: Callable[[int, int], object] = lambda taken_in, backlog: None,
 ) -> Soak:
     """Send a wave, and work until the retry queue is empty. Time is skipped where there is no limit."""
-    output = _Output()
     with (
         VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, limit=limit) as voucherify,
         SqsStandIn() as sqs,
         _environment(sqs.environment),
-        redirect_stdout(output),
+        _counted_duplicates() as duplicates,
     ):
         voucherify.rule = rule
         aws.empty_table()
@@ -241,7 +249,7 @@ def soak(
         Counter(json.loads(message.body)["event"]["messageId"] for message in sqs.dead.messages),
         len(sqs.retry),
         sqs.redriven,
-        output.duplicates - accepted.counts["duplicate"],
+        duplicates.count - accepted.counts["duplicate"],
     )
     drained_in = max((call.at for call in calls if call.applied), default=started) - started
     return Soak(books, ended - started, drained_in, sqs.clock.skipped, sqs.retry.history)
@@ -390,7 +398,6 @@ def main() -> int:
     parser.add_argument("--limit", type=rate_limit, help="calls/seconds, such as 100/1s")
     parser.add_argument("--events", type=int)
     arguments = parser.parse_args()
-    os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
     console = Console(file=sys.stdout, soft_wrap=True)
     if arguments.limit:
         events = arguments.events or 3_000

@@ -38,7 +38,7 @@ class Told(NamedTuple):
 
 
 @pytest.fixture
-def told(function: Function, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Told:
+def told(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
     """What is said where about everything happens."""
     numbers = itertools.count()
 
@@ -70,14 +70,12 @@ def told(function: Function, capsys: pytest.CaptureFixture[str], monkeypatch: py
     voucherify_answers()
     function.post(identify())
 
+    dimensions = {"source", "code", "cause"}
     metrics: dict[str, set[frozenset[str]]] = {}
-    codes = set()
-    for line in map(json.loads, capsys.readouterr().out.splitlines()):
-        for directive in line.get("_aws", {}).get("CloudWatchMetrics", []):
-            assert directive["Namespace"] == NAMESPACE
-            for metric in directive["Metrics"]:
-                metrics.setdefault(metric["Name"], set()).update(map(frozenset, directive["Dimensions"]))
-            codes.add(line.get("code", ""))
+    for line in function.logs.metrics:
+        for name in line.keys() - dimensions:
+            metrics.setdefault(name, set()).add(frozenset({"service", *(line.keys() & dimensions)}))
+    codes = {line.get("code", "") for line in function.logs.metrics}
     function.voucherify.reset()  # what reached it is not the point here, and takes seconds to check
     return Told(metrics, codes, function.logs)
 

@@ -48,7 +48,7 @@ class Function:
     """The deployed function, with settings in SSM that a test may change."""
 
     system: LocalSystem
-    logs: list[dict[str, Any]]
+    logs: Log
 
     @property
     def aws(self) -> LocalAws:
@@ -112,25 +112,42 @@ class Function:
 
 
 @pytest.fixture
-def function(system: LocalSystem, logs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Function:
+def function(system: LocalSystem, logs: Log, monkeypatch: pytest.MonkeyPatch) -> Function:
     """A cold function that reads its settings at every request."""
     monkeypatch.setenv("SETTINGS_TTL_SECONDS", "0")
     return Function(system, logs)
 
 
+class Log(list[dict[str, Any]]):
+    """The function's lines without the metrics in them, which are in `metrics`: of each line that has some, its
+    dimensions beside the service, and its figures.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics: list[dict[str, Any]] = []
+
+
 class _Lines(logging.Handler):
     def __init__(self, format_line: Callable[[logging.LogRecord], str]) -> None:
         super().__init__()
-        self.lines: list[dict[str, Any]] = []
+        self.lines = Log()
         self._format_line = format_line
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(json.loads(self._format_line(record)))
+        line = json.loads(self._format_line(record))
+        for directive in line.pop("_aws", {}).get("CloudWatchMetrics", []):
+            (dimensions,) = directive["Dimensions"]
+            assert directive["Namespace"] == "VoucherifyDestination"
+            assert dimensions[0] == "service"
+            figures = {metric["Name"]: line.pop(metric["Name"]) for metric in directive["Metrics"]}
+            self.lines.metrics.append({**{name: line[name] for name in dimensions[1:]}, **figures})
+        self.lines.append(line)
 
 
 @pytest.fixture
-def logs() -> Iterator[list[dict[str, Any]]]:
-    """The lines that the function writes, as it formats them."""
+def logs() -> Iterator[Log]:
+    """What the function writes, as it formats it."""
     from aws_lambda_powertools.logging import Logger
 
     logger = Logger(service="voucherify-destination")

@@ -61,7 +61,7 @@ class Ssm:
         self.held: dict[str, dict[str, str]] | None = {"default": dict(GOOD), **sources}
         self.reads = 0
         self.now = 1000.0
-        telemetry = Telemetry(Logger(service="test", level="CRITICAL"), "n", "s")
+        telemetry = Telemetry(Logger(service="test", level="CRITICAL"), "n")
         self.sources = Sources(self.read, 60.0, lambda: self.now, telemetry)
 
     def read(self) -> dict[str, dict[str, Parameter]]:

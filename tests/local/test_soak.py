@@ -22,7 +22,6 @@ QUICK_FAULTS = [(fault, weight) for fault, weight in FAULTS if not fault.delay]
 
 @pytest.fixture
 def soaked(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "CRITICAL")
     yield aws
     intake_in.cache_clear()
     redelivery_in.cache_clear()

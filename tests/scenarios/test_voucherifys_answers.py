@@ -72,12 +72,12 @@ def test_whatever_a_429_says_of_its_window_the_wait_is_sane(
     "fault", [Fault(402), Fault(429, headers={"X-Rate-Limit-Type": "api_calls_cycle"})], ids=["402", "api_calls_cycle"]
 )
 def test_a_used_up_plan_costs_no_attempt_and_is_counted_and_asked_again_after_hours(
-    function: Function, worker: Worker, fault: Fault, capsys: pytest.CaptureFixture[str]
+    function: Function, worker: Worker, fault: Fault
 ) -> None:
     function.voucherify.next(fault, fault)
     assert function.post(track(1)).status == 202
     assert [record["attempts"] for record in stored("RETRY_QUEUE_URL")] == [0]
-    assert '"plan_used_up"' in capsys.readouterr().out
+    assert {"source": "default", "code": "plan_used_up", "NotDelivered": 1} in function.logs.metrics
     worker.time_passes(15 * MINUTE)
     assert len(worker.run().kept) == 1
     (wait,) = hidden_seconds("RETRY_QUEUE_URL")
