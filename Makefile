@@ -34,7 +34,7 @@ bench: $(INSTALLED) ## what each part costs beside its floor, into docs/performa
 
 test: lint ## everything that CI checks
 	@echo '── tests'
-	@$(VENV) -m pytest
+	@$(VENV) -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED) $(CHECKOV_INSTALLED) ## formatting, lint, types and the template
 	@echo '── formatting'

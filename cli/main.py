@@ -10,7 +10,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from typer.core import TyperGroup
 
-from cli import settings
+from cli import dead_letters, doctor, init, preview, replay, settings, trace
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
@@ -83,7 +83,13 @@ app = typer.Typer(
 )
 
 
+app.command(epilog=init.EPILOG)(init.init)
+app.command(epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(settings.app, name="settings")
+app.command(epilog=preview.EPILOG)(preview.preview)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command(epilog=replay.EPILOG)(replay.replay)
+app.command(epilog=trace.EPILOG)(trace.trace)
 
 
 @app.callback()

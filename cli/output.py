@@ -58,4 +58,4 @@ class Output:
         table = Table(*columns)
         for row in rows:
             table.add_row(*(Text(str(cell)) for cell in row))
-        self.console.print(table)
+        self.console.print(table, soft_wrap=False)

@@ -155,21 +155,21 @@ DEFINITIONS = {"destination": destination_schema()}
 
 def _json(name: str, parameter: Parameter) -> object:
     try:
-        return json.loads(parameter.value, object_pairs_hook=_without_duplicates)
-    except _DuplicateKeys as duplicate:
+        return json.loads(parameter.value, object_pairs_hook=without_duplicates)
+    except DuplicateKeys as duplicate:
         problem = "stands there twice; one of the two would be ignored"
         raise Misfit(*(Fault(name, key, problem) for key in duplicate.keys)) from duplicate
     except (ValueError, RecursionError) as error:
         raise Misfit(Fault(name, "", f"is not JSON: {complaint(error)}")) from error
 
 
-class _DuplicateKeys(ValueError):
+class DuplicateKeys(ValueError):
     def __init__(self, keys: Sequence[str]) -> None:
         super().__init__(keys)
         self.keys = keys
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     twice: dict[str, None] = {}
     for key, value in pairs:
@@ -177,5 +177,5 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             twice[key] = None
         result[key] = value
     if twice:
-        raise _DuplicateKeys(list(twice))
+        raise DuplicateKeys(list(twice))
     return result

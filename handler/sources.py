@@ -31,7 +31,7 @@ DEFAULT_SOURCE = "default"
 UNKNOWN_SOURCE_SECONDS = 5.0
 
 # What belongs together: a source that has the first of its own does not inherit the second.
-_PAIRS = (("sharedSecret", "sharedSecretPrevious"), ("accessToken", "accessTokenPrevious"))
+PAIRS = (("sharedSecret", "sharedSecretPrevious"), ("accessToken", "accessTokenPrevious"))
 _KEYS = ("apiKey", "apiToken")
 
 Parameters = Mapping[str, Parameter]
@@ -138,7 +138,7 @@ class Sources:
                 raise
         else:
             self._common = parameters[DEFAULT_SOURCE]
-            self._own = {source: own for source, own in parameters.items() if _is_source(source, parameters)}
+            self._own = {source: own for source, own in parameters.items() if is_source(source, parameters)}
             self._checked.clear()
         self._read_at = now
 
@@ -155,7 +155,7 @@ class Sources:
 
     def _check(self, source: str) -> FaultySettings | None:
         try:
-            settings = _checked(source, self._own[source], self._common)
+            settings = merged_settings(source, self._own[source], self._common)
         except FaultySettings as error:
             self._telemetry.settings_unusable(error, source)
             return error
@@ -165,17 +165,17 @@ class Sources:
         return None
 
 
-def _is_source(source: str, parameters: Mapping[str, Parameters]) -> bool:
+def is_source(source: str, parameters: Mapping[str, Parameters]) -> bool:
     """Whether it is one: where others have keys, what is common to them all without any is none by itself."""
     return source != DEFAULT_SOURCE or len(parameters) == 1 or bool(parameters[source].keys() & set(_KEYS))
 
 
-def _checked(source: str, own: Parameters, common: Parameters) -> Settings:
+def merged_settings(source: str, own: Parameters, common: Parameters) -> Settings:
     """The settings of a source, its own over those of the whole deployment. Raises FaultySettings."""
     inherited = {
         name: parameter
         for name, parameter in common.items()
-        if not any(name == second and first in own for first, second in _PAIRS)
+        if not any(name == second and first in own for first, second in PAIRS)
     }
     if source != DEFAULT_SOURCE and len(own.keys() & set(_KEYS)) == 1:
         # Half of one project's keys and half of another's.

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from local.http_server import HttpRequest, HttpServer, Reply
-from local.voucherify_api import Answer, Api, RateLimit, Request, VoucherifyApi
+from local.voucherify_api import Answer, Api, RateLimit, Request, RowRule, VoucherifyApi
 from local.voucherify_schemas import Json, error_object, parse_json
 
 __all__ = ["Call", "Fault", "RateLimit", "Request", "VoucherifyStandIn"]
@@ -96,11 +96,13 @@ class VoucherifyStandIn:
     ) -> None:
         """With an `api`, that one answers instead of the one in memory, and `reset` leaves it alone."""
         self.rule: Rule | None = None
+        # Which rows of a bulk call fail as it is worked off. As new after `reset`, as the rule is.
+        self.row_rule: RowRule | None = None
         self.on_call = on_call
         self._port = port
         self._host = host
         self._clock = clock
-        self._new_api: Callable[[], Api] = lambda: api or VoucherifyApi(api_key, api_token, limit)
+        self._new_api: Callable[[], Api] = lambda: api or VoucherifyApi(api_key, api_token, limit, self._row_fails)
         self._server: HttpServer | None = None
         self._connection_numbers = count(1)
         # Reentrant, so that a rule may look at what has been recorded.
@@ -133,6 +135,7 @@ class VoucherifyStandIn:
             self._calls = []
             self._queue.clear()
             self.rule = None
+            self.row_rule = None
         self._raise_failure()
 
     def __enter__(self) -> Self:
@@ -220,6 +223,9 @@ class VoucherifyStandIn:
         if self.on_call:
             self.on_call(call)
         return reply
+
+    def _row_fails(self, row: Json) -> str | None:
+        return self.row_rule(row) if self.row_rule else None
 
     def _fault_for(self, request: Request) -> Fault | None:
         if self._queue:

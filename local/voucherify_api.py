@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from local.voucherify_schemas import (
     CUSTOMER,
     CUSTOMER_ATTRIBUTES,
+    CUSTOMERS_IN_BULK,
     EVENT,
     Check,
     Json,
@@ -55,6 +56,13 @@ class RateLimit:
     seconds: float
 
 
+# Why a row of a bulk call fails, or None.
+RowRule = Callable[[Json], str | None]
+
+# https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
+MAX_BULK_BYTES = 10 * 1024 * 1024
+
+
 class Api(Protocol):
     """What the stand-in needs of an API; it makes one call at a time."""
 
@@ -69,9 +77,15 @@ class Api(Protocol):
 class VoucherifyApi:
     """One project's customers and events. Not thread-safe: its owner serialises the calls."""
 
-    def __init__(self, api_key: str, api_token: str, limit: RateLimit | None = None) -> None:
+    def __init__(
+        self, api_key: str, api_token: str, limit: RateLimit | None = None, row_rule: RowRule = lambda row: None
+    ) -> None:
         self._credentials = (api_key, api_token)
         self._windows = _Windows(limit) if limit else None
+        self._row_rule = row_rule
+        # Asynchronous actions by id, as they are answered, and what waits in the queue. Replaced, not changed in place.
+        self._actions: dict[str, Json] = {}
+        self._enqueued: list[tuple[str, list[Json]]] = []
         # By source_id, or by id where there is none. Customers are replaced, not changed in place.
         self.customers: dict[str, Json] = {}
         self.events: list[Json] = []
@@ -112,6 +126,85 @@ class VoucherifyApi:
             "referral": None,
             "loyalty": None,
             "metadata": event.get("metadata", {}),
+        }
+
+    def list_customers(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/customers/list-customers
+
+        Of its parameters the stand-in knows `limit` only: any other is refused, so that it shows.
+        """
+        if request.body:
+            raise _Refused(400, "There must be no request body")
+        query = parse_qs(request.path.partition("?")[2], keep_blank_values=True)
+        limit = query.pop("limit", ["10"])[-1]
+        if query:
+            raise _Refused(400, f"The stand-in does not know {', '.join(query)}")
+        if not (limit.isdecimal() and 1 <= int(limit) <= 100):
+            raise _Refused(400, "limit must be a number from 1 to 100")
+        return {
+            "object": "list",
+            "data_ref": "customers",
+            "customers": list(self.customers.values())[: int(limit)],
+            "total": len(self.customers),
+        }
+
+    def update_customers_in_bulk(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
+
+        Nothing is applied yet: the rows wait in a queue, until somebody has asked for any action and was answered.
+        """
+        if len(request.body) > MAX_BULK_BYTES:
+            raise _Refused(413, "A bulk request has up to 10 MB")
+        rows = _payload(request, CUSTOMERS_IN_BULK)
+        action_id = _id("aa", request.request_id)
+        self._actions[action_id] = {
+            "id": action_id,
+            "type": "CUSTOMERS.BULK_UPDATE",
+            "status": "ENQUEUED",
+            "operation_status": "UNKNOWN",
+            "result": None,
+            "created_at": _timestamp(request.at),
+            "updated_at": None,
+            "request_id": request.request_id,
+            "progress": 0,
+            "object": "async_action",
+        }
+        self._enqueued.append((action_id, rows))
+        return {"async_action_id": action_id}
+
+    def get_async_action(self, request: Request, action_id: str) -> Json:
+        """https://docs.voucherify.io/api-reference/async-actions/get-async-action"""
+        if action_id not in self._actions:
+            details = f"Cannot find async action with id {action_id}"
+            raise _Refused(404, details, resource_id=action_id, resource_type="async_action")
+        action = self._actions[action_id]
+        for enqueued_id, rows in self._enqueued:
+            self._work_off(enqueued_id, rows, request)
+        self._enqueued.clear()
+        return action
+
+    def _work_off(self, action_id: str, rows: list[Json], request: Request) -> None:
+        errors: list[Json] = []
+        for row in rows:
+            if reason := self._row_rule(row):
+                errors.append({"source_id": row["source_id"], "key": "invalid", "message": reason, "details": ""})
+            else:
+                self._upsert(row, request)
+        now = _timestamp(request.at)
+        self._actions[action_id] = {
+            **self._actions[action_id],
+            "status": "DONE",
+            "operation_status": "SUCCESS",
+            "result": {
+                "done_count": len(rows) - len(errors),
+                "failed_count": len(errors),
+                "reports": [],
+                "reports_available_till": now,
+                "errors": errors,
+            },
+            "updated_at": now,
+            "progress": 100,
+            "processing_time": 1,
         }
 
     def delete_customer_permanently(self, request: Request, customer_id: str) -> Json:
@@ -186,6 +279,9 @@ def _no_customer(customer_id: str) -> _Refused:
 # An endpoint gets the named groups of its pattern as keyword arguments, decoded.
 _ENDPOINTS: tuple[tuple[str, re.Pattern[str], Callable[..., Json]], ...] = (
     ("POST", re.compile(r"/v1/customers"), VoucherifyApi.create_customer),
+    ("GET", re.compile(r"/v1/customers"), VoucherifyApi.list_customers),
+    ("POST", re.compile(r"/v1/customers/bulk/async"), VoucherifyApi.update_customers_in_bulk),
+    ("GET", re.compile(r"/v1/async-actions/(?P<action_id>[^/]+)"), VoucherifyApi.get_async_action),
     ("POST", re.compile(r"/v1/events"), VoucherifyApi.track_event),
     (
         "POST",
@@ -209,15 +305,14 @@ def _route(api: VoucherifyApi, request: Request) -> Json:
     raise _Refused(404, f"There is nothing at {path}")
 
 
-def _payload(request: Request, schema: Check) -> Json:
+def _payload(request: Request, schema: Check) -> Any:
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise _Refused(415, "The Content-Type must be application/json")
     faults = sorted(schema(request.json, ""))
     if faults:
         raise _Refused(400, "; ".join(faults))
-    payload: Json = request.json
-    return payload
+    return request.json
 
 
 class _Windows:

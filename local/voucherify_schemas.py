@@ -113,6 +113,19 @@ def object_of(fields: Mapping[str, Check], required: tuple[str, ...] = (), nulla
     return check
 
 
+def list_of(item: Check, longest: int) -> Check:
+    def check(value: object, path: str) -> Iterator[str]:
+        if not isinstance(value, list):
+            yield f"{path or 'the request body'} must be an array"
+        elif not 1 <= len(value) <= longest:
+            yield f"{path or 'the request body'} must have 1 to {longest} items"
+        else:
+            for index, one in enumerate(value):
+                yield from item(one, f"{path}[{index}]")
+
+    return check
+
+
 METADATA = object_of({})
 ADDRESS = object_of(
     dict.fromkeys(("city", "state", "line_1", "line_2", "country", "postal_code"), text()),
@@ -128,6 +141,12 @@ CUSTOMER_ATTRIBUTES: dict[str, Check] = {
     "address": ADDRESS,
 }
 CUSTOMER = object_of({"id": text(), "source_id": text(), **CUSTOMER_ATTRIBUTES, "metadata": METADATA})
+# Unlike the single one, the published row has no `id`. The reference limits a call to 10 MB, names no number of rows
+# and requires no field: the stand-in takes 100 rows, as many as cli/bulk.py sends, and none without a `source_id`.
+CUSTOMERS_IN_BULK = list_of(
+    object_of({"source_id": text(min_length=1), **CUSTOMER_ATTRIBUTES, "metadata": METADATA}, required=("source_id",)),
+    longest=100,
+)
 EVENT = object_of(
     {
         "event": text(min_length=1, max_length=300),

@@ -12,16 +12,22 @@ from typing import Any
 # One segment of a path, its other characters percent-encoded: https://www.rfc-editor.org/rfc/rfc3986#section-3.3
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+"
 
+_BULK = "/v1/customers/bulk/async"  # its body is an array of customers
+
 
 @cache
 def _endpoints() -> tuple[tuple[str, Any], ...]:
     """A pattern of paths, and the model of the body: None where the endpoint takes no body."""
     # Takes seconds to import.
     from voucherify.models.customers_create_request_body import CustomersCreateRequestBody
+    from voucherify.models.customers_update_in_bulk_request_body import CustomersUpdateInBulkRequestBody
     from voucherify.models.events_create_request_body import EventsCreateRequestBody
 
     return (
         ("/v1/customers", CustomersCreateRequestBody),
+        (r"/v1/customers\?limit=(?:[1-9][0-9]?|100)", None),  # GET: the list of them
+        (_BULK, CustomersUpdateInBulkRequestBody),
+        (f"/v1/async-actions/{_SEGMENT}", None),
         ("/v1/events", EventsCreateRequestBody),
         (f"/v1/customers/{_SEGMENT}/permanent-deletion", None),
     )
@@ -34,7 +40,12 @@ def assert_published(path: str, body: Any) -> None:
     if models == [None]:
         assert body is None, f"{path} takes no body"
         return
-    assert _keys(models[0].from_dict(body).to_dict()) == _keys(body)
+    if path == _BULK:
+        assert isinstance(body, list)
+        assert 1 <= len(body) <= 100
+        assert all(row["source_id"] for row in body)
+    for part in body if path == _BULK else [body]:
+        assert _keys(models[0].from_dict(part).to_dict()) == _keys(part)
     if path == "/v1/events":
         # Required by the published API; the SDK's models have every field optional.
         assert body["event"]

@@ -36,6 +36,8 @@ def test_an_expected_request_is_one_that_voucherify_publishes(request_: dict[str
         ("/v1/events", {"event": "e", "customer": {}}),
         ("/v1/events", {"event": "e", "customer": {"source_id": "u"}, "referral": {"referrer_id": "r"}}),
         ("/v1/customers", None),
+        ("/v1/customers?limit=0", None),
+        ("/v1/customers?limit=1", {}),
         ("/v1/customers/u", None),
         ("/v1/customers/u/permanent-deletion", {}),
         ("/v1/customers/u/permanent-deletion", {"source_id": "u"}),
@@ -55,3 +57,8 @@ def test_the_contract_can_be_broken(path: str, body: dict[str, Any] | None) -> N
 @pytest.mark.parametrize("customer_id", ["user-1", "ada+1@example.com", "a%2Fb", "%C3%A9", "a%20b", "100%25"])
 def test_a_permanent_deletion_has_an_encoded_id_and_no_body(customer_id: str) -> None:
     assert_published(f"/v1/customers/{customer_id}/permanent-deletion", None)
+
+
+@pytest.mark.parametrize("limit", [1, 99, 100])
+def test_a_list_of_customers_has_a_limit_and_no_body(limit: int) -> None:
+    assert_published(f"/v1/customers?limit={limit}", None)

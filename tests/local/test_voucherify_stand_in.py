@@ -46,6 +46,15 @@ class Client:
     def event(self, body: object) -> urllib3.BaseHTTPResponse:
         return self.post("/v1/events", body)
 
+    def list_customers(self, query: str = "", **headers: str) -> urllib3.BaseHTTPResponse:
+        return self.pool.request("GET", f"/v1/customers{query}", headers={**CREDENTIALS, **headers})
+
+    def bulk(self, body: object) -> urllib3.BaseHTTPResponse:
+        return self.post("/v1/customers/bulk/async", body)
+
+    def action(self, action_id: str) -> urllib3.BaseHTTPResponse:
+        return self.pool.request("GET", f"/v1/async-actions/{action_id}", headers=CREDENTIALS)
+
     def delete_permanently(self, segment: str) -> urllib3.BaseHTTPResponse:
         """Without a body and a Content-Type; `segment` is the customer's id as it is in a path."""
         return self.pool.request("POST", f"/v1/customers/{segment}/permanent-deletion", headers=CREDENTIALS)
@@ -143,6 +152,40 @@ class TestCustomers:
         assert client.customer(ADA).json()["id"] == before
 
 
+class TestListOfCustomers:
+    def test_it_has_as_many_as_are_asked_for_and_counts_all(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        for number in range(3):
+            client.customer({"source_id": f"user-{number}"})
+        answer = client.list_customers("?limit=2")
+
+        customers = list(voucherify.customers.values())
+        assert answer.status == 200
+        assert answer.json() == {
+            "object": "list",
+            "data_ref": "customers",
+            "customers": customers[:2],
+            "total": 3,
+        }
+
+    def test_it_has_ten_where_nothing_else_is_asked_for(self, client: Client) -> None:
+        for number in range(11):
+            client.customer({"source_id": f"user-{number}"})
+
+        assert len(client.list_customers().json()["customers"]) == 10
+
+    @pytest.mark.parametrize("query", ["?limit=0", "?limit=101", "?limit=", "?limit=x", "?limit=1&page=2"])
+    def test_what_the_stand_in_does_not_know_is_an_invalid_payload(self, client: Client, query: str) -> None:
+        assert client.list_customers(query).status == 400
+
+    def test_a_body_is_an_invalid_payload(self, client: Client) -> None:
+        assert client.pool.request("GET", "/v1/customers", headers=HEADERS, body=b"{}").status == 400
+
+    def test_other_credentials_are_unauthorized(self, client: Client) -> None:
+        assert client.list_customers("?limit=1", **{"X-App-Token": "other"}).status == 401
+
+
 class TestEvents:
     def test_an_event_is_applied_and_answered(self, voucherify: VoucherifyStandIn, client: Client) -> None:
         body = {**ORDER, "metadata": {"total": 12.5}, "loyalty": {"code": "CARD"}}
@@ -179,6 +222,72 @@ class TestEvents:
 
         assert (answer.status, answer.json()["key"]) == (404, "not_found")
         assert voucherify.events == []
+
+
+class TestBulk:
+    def test_customers_are_updated_and_made_once_the_action_is_done(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        client.customer({**ADA, "metadata": {"plan": "pro"}})
+        accepted = client.bulk([{"source_id": "user-1", "name": "Ada", "metadata": {"seats": 2}}, {"source_id": "new"}])
+        action_id = accepted.json()["async_action_id"]
+
+        assert accepted.status == 200
+        assert list(voucherify.customers) == ["user-1"]
+        enqueued = client.action(action_id).json()
+        assert (enqueued["status"], enqueued["result"]) == ("ENQUEUED", None)
+
+        done = client.action(action_id).json()
+        assert (done["type"], done["status"], done["progress"]) == ("CUSTOMERS.BULK_UPDATE", "DONE", 100)
+        assert (done["result"]["done_count"], done["result"]["failed_count"]) == (2, 0)
+        assert list(voucherify.customers) == ["user-1", "new"]
+        ada = voucherify.customers["user-1"]
+        assert (ada["name"], ada["email"], ada["metadata"]) == ("Ada", ADA["email"], {"plan": "pro", "seats": 2})
+
+    def test_actions_are_worked_off_in_their_order(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        client.bulk([{"source_id": "user-1", "name": "Ada"}])
+        last = client.bulk([{"source_id": "user-1", "name": "Augusta"}]).json()["async_action_id"]
+
+        assert [client.action(last).json()["status"] for _ in range(2)] == ["ENQUEUED", "DONE"]
+        assert voucherify.customers["user-1"]["name"] == "Augusta"
+
+    def test_a_row_that_fails_is_named_and_the_rest_applied(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        voucherify.row_rule = lambda row: "Invalid phone format" if "phone" in row else None
+        action_id = client.bulk([ADA, {"source_id": "user-2", "phone": "x"}]).json()["async_action_id"]
+        client.action(action_id)
+        result = client.action(action_id).json()["result"]
+
+        assert (result["done_count"], result["failed_count"]) == (1, 1)
+        assert result["errors"] == [
+            {"source_id": "user-2", "key": "invalid", "message": "Invalid phone format", "details": ""}
+        ]
+        assert list(voucherify.customers) == ["user-1"]
+
+    @pytest.mark.parametrize(
+        ("body", "details"),
+        [
+            (ADA, "the request body must be an array"),
+            ([], "the request body must have 1 to 100 items"),
+            ([ADA] * 101, "the request body must have 1 to 100 items"),
+            ([ADA, "x"], "[1] must be an object"),
+            ([ADA, {"name": "x"}], "[1].source_id is required"),
+            ([{**ADA, "phone": 1}], "[0].phone must be a string"),
+        ],
+    )
+    def test_a_call_against_the_schema_is_refused_as_a_whole(self, client: Client, body: object, details: str) -> None:
+        answer = client.bulk(body)
+
+        assert (answer.status, answer.json()["details"]) == (400, details)
+
+    def test_more_than_10_mb_are_too_large(self, client: Client) -> None:
+        assert client.bulk([{**ADA, "description": "x" * 10 * 1024 * 1024}]).status == 413
+
+    def test_an_action_that_is_not_there_is_not_found(self, client: Client) -> None:
+        answer = client.action("aa_unknown")
+
+        assert (answer.status, answer.json()["resource_type"]) == (404, "async_action")
 
 
 class TestPermanentDeletion:
@@ -455,7 +564,7 @@ class TestRefusals:
         assert (answer.status, answer.json()["key"]) == (404, "not_found")
 
     def test_another_method_is_not_allowed(self, client: Client) -> None:
-        answer = client.pool.request("PUT", "/v1/customers", headers=HEADERS, body=b"{}")
+        answer = client.pool.request("PUT", "/v1/events", headers=HEADERS, body=b"{}")
 
         assert answer.status == 405
         assert answer.json()["details"] == "PUT is not supported here, POST is"
@@ -872,6 +981,10 @@ def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStandI
     event_body = models.EventsCreateRequestBody.from_dict(event)
     event_answer = client.event(event_body.model_dump_json(exclude_none=True).encode())
     refusal = client.customer(b"{")
+    list_answer = client.list_customers("?limit=1")
+    bulk_answer = client.bulk([{"source_id": "user-1", "name": "Ada"}])
+    client.action(bulk_answer.json()["async_action_id"])
+    action_answer = client.action(bulk_answer.json()["async_action_id"])
     deletion_answer = client.delete_permanently("user-1")
 
     assert [call.json for call in voucherify.calls[:2]] == [full_customer, event]
@@ -881,6 +994,12 @@ def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStandI
     tracked = models.EventsCreateResponseBody.from_dict(event_answer.json())
     assert (tracked.type, tracked.customer.id) == ("Order Completed", customer.id)
     assert models.Error.from_dict(refusal.json()).key == "invalid_payload"
+    listed = models.CustomersListResponseBody.from_dict(list_answer.json())
+    assert (listed.total, [found.id for found in listed.customers]) == (1, [customer.id])
+    accepted = models.CustomersUpdateInBulkResponseBody.from_dict(bulk_answer.json())
+    action = models.AsyncActionGetResponseBody.from_dict(action_answer.json())
+    assert (action.id, action.status, action.operation_status) == (accepted.async_action_id, "DONE", "SUCCESS")
+    assert action.to_dict().keys() == action_answer.json().keys()
     deletion = models.CustomersPermanentDeletionCreateResponseBody.from_dict(deletion_answer.json())
     assert deletion.to_dict().keys() == deletion_answer.json().keys()
     assert deletion.data_json.to_dict() == deletion_answer.json()["data_json"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -79,7 +78,6 @@ def process_sandbox(function: Function, environment: Mapping[str, str]) -> Itera
 
 def _serve(pipe: Connection[Any, Any], function: Function, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
-    random.seed(0)  # the same waits in every run of a test
     if function == "app":
         from handler.app import lambda_handler
     else:

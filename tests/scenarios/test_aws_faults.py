@@ -143,6 +143,7 @@ def test_a_redrive_amid_live_traffic_applies_each_event_once_under_the_current_m
     with process_sandbox("redelivery", os.environ) as sandbox:
         worker.invoke = sandbox.invoke
         intake_in.cache_clear()
+        function.warm_up()
         proxy.rule = send_again
         assert worker.run().kept == []
         assert (live[0].status, live[0].body["queued"], live[0].body["delivered"]) == (202, 1, 1)

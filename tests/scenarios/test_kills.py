@@ -195,6 +195,7 @@ def test_a_request_that_segment_sends_again_while_the_first_is_under_way_is_appl
             seconds[0] = function.post_batch(EVENTS)
         return reply
 
+    function.warm_up()
     proxy.rule = send_again
     assert intake_process.invoke(request_of(EVENTS), 10.0)["statusCode"] == 200
     assert (seconds[0].status, seconds[0].body["queued"]) == (202, 1)

@@ -1,0 +1,96 @@
+"""What another mapping would change: which events, which fields of their requests, and examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mapping import EventMapping, InvalidEvent, Request, Skip, map_event, message_id_of
+
+ABSENT: Any = object()
+
+
+class Change(NamedTuple):
+    """One place of a request under both mappings; what is not there is ABSENT."""
+
+    place: str
+    before: Any
+    after: Any
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in self._asdict().items() if value is not ABSENT}
+
+
+@dataclass
+class Comparison:
+    """Counts of what changes from `before` to `after`. `now_rejected` were not, before."""
+
+    before: EventMapping
+    after: EventMapping
+    most_examples: int
+    events: int = 0
+    changed: int = 0
+    now_rejected: int = 0
+    fields: Counter[str] = field(default_factory=Counter)
+    examples: list[tuple[str, str | None, list[Change]]] = field(default_factory=list)
+
+    def add(self, where: str, event: Any) -> None:
+        """Compare what becomes of one event."""
+        self.events += 1
+        before, after = _leaves(event, self.before), _leaves(event, self.after)
+        self.now_rejected += _is_rejected(after) and not _is_rejected(before)
+        places = [
+            place for place in {**before, **after} if _differ(before.get(place, ABSENT), after.get(place, ABSENT))
+        ]
+        if not places:
+            return
+        self.changed += 1
+        self.fields.update(places)
+        if len(self.examples) < self.most_examples:
+            changes = [Change(place, before.get(place, ABSENT), after.get(place, ABSENT)) for place in places]
+            self.examples.append((where, message_id_of(event), changes))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "events": self.events,
+            "changed": self.changed,
+            "nowRejected": self.now_rejected,
+            "fields": dict(self.fields.most_common()),
+            "examples": [
+                {"where": where, "messageId": message_id, "changes": [change.to_json() for change in changes]}
+                for where, message_id, changes in self.examples
+            ],
+        }
+
+
+def _leaves(event: Any, mapping: EventMapping) -> dict[str, Any]:
+    """What becomes of an event, under `outcome`, and each field of its request."""
+    try:
+        outcome = map_event(event, mapping)
+    except InvalidEvent as error:
+        return {"outcome": f"rejected: {error.code}"}
+    match outcome:
+        case Skip(reason):
+            return {"outcome": f"skipped: {reason}"}
+        case Request():
+            return {"outcome": f"{outcome.method} {outcome.path}", **dict(_fields("", outcome.body or {}))}
+
+
+def _fields(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Each field by its place. A list is one field: its elements have no names."""
+    if isinstance(value, dict) and (value or not place):
+        for key, inner in value.items():
+            yield from _fields(f"{place}.{key}" if place else key, inner)
+    else:
+        yield place, value
+
+
+def _is_rejected(leaves: dict[str, Any]) -> bool:
+    return str(leaves["outcome"]).startswith("rejected")
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """`1`, `1.0` and `true` are three."""
+    return type(before) is not type(after) or bool(before != after)

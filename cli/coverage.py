@@ -1,0 +1,102 @@
+"""What a mapping makes of many events: what became of them, which rows filled something, what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mapping import CALLS, EventMapping, Explanation, InvalidEvent, Request, Skip, explain, message_id_of, normalise
+
+Row = tuple[str, str, str]  # call, source and destination
+
+
+@dataclass
+class Coverage:
+    """Counts of what became of events under one mapping.
+
+    `lacking_customer` are rejected, since nothing says whose event it is; `lacking_message_id` are delivered, and
+    twice where Segment sends them twice.
+    """
+
+    mapping: EventMapping
+    events: int = 0
+    delivered: Counter[tuple[str, str]] = field(default_factory=Counter)  # by call and name of the event
+    skipped: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    first_rejected: dict[str, str] = field(default_factory=dict)
+    lacking_customer: int = 0
+    lacking_message_id: int = 0
+    left_out: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    _filled: Counter[Row] = field(default_factory=Counter)
+
+    def add(self, where: str, event: Any) -> None:
+        """Count one event."""
+        self.events += 1
+        self.lacking_message_id += message_id_of(event) is None
+        explanation = explain(event, self.mapping)
+        match explanation.outcome:
+            case Skip(reason):
+                self.skipped[reason] += 1
+            case InvalidEvent() as error:
+                self.rejected[error.code] += 1
+                self.first_rejected.setdefault(error.code, where)
+                self.lacking_customer += error.code == "customer_id_missing"
+            case Request() as request:
+                call = normalise(event).type
+                self.delivered[call, str((request.body or {}).get("event", ""))] += 1
+                self.left_out.update((out.source, out.destination, out.reason) for out in explanation.left_out)
+                self._filled.update(row for row in self._rows_of(call) if _has_filled(explanation, row))
+
+    @property
+    def rows(self) -> list[tuple[Row, int, int]]:
+        """Each row of the calls that were delivered: how often it filled something, of how many events."""
+        by_call: Counter[str] = Counter()
+        for (call, _), count in self.delivered.items():
+            by_call[call] += count
+        return [
+            (row, self._filled[row], by_call[call]) for call in CALLS if by_call[call] for row in self._rows_of(call)
+        ]
+
+    def _rows_of(self, call: str) -> Iterator[Row]:
+        for group in self.mapping.rules.get(call, ()):
+            for row in group.rows:
+                yield call, row.rule.source.text, row.rule.destination
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "events": self.events,
+            "delivered": [
+                {"call": call, "event": name, "count": count} for (call, name), count in self.delivered.most_common()
+            ],
+            "skipped": dict(self.skipped),
+            "rejected": dict(self.rejected),
+            "lackingCustomer": self.lacking_customer,
+            "lackingMessageId": self.lacking_message_id,
+            "rows": [
+                {"call": call, "source": source, "destination": destination, "filled": filled, "events": events}
+                for (call, source, destination), filled, events in self.rows
+            ],
+            "leftOut": [
+                {"source": source, "destination": destination, "reason": reason, "count": count}
+                for (source, destination, reason), count in self.left_out.most_common()
+            ],
+        }
+
+
+def _has_filled(explanation: Explanation, row: Row) -> bool:
+    """Whether a row gave something that is sent: by itself, field by field of an object, or as part of a name."""
+    _, source, destination = row
+    by_name = destination in ("customer.firstName", "customer.lastName")
+    for filled in explanation.filled:
+        if filled.is_fallback:
+            if by_name and filled.destination == "customer.name" and source in filled.source.split(" and "):
+                return True
+        elif _is_at(filled.source, source) and _is_at(filled.destination, destination):
+            return True
+    return False
+
+
+def _is_at(place: str, row: str) -> bool:
+    return place == row or place.startswith(f"{row}.")

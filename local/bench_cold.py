@@ -1,0 +1,190 @@
+"""The cold start: the built artifact on Lambda's own runtime, from process start to the first answered event.
+
+https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clients
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import boto3
+import urllib3
+
+from local.bench_events import Json, identify, proxied, settings_path
+from local.bench_numbers import Series, interleaved
+
+ROOT = Path(__file__).parents[1]
+SITE_PACKAGES = Path(boto3.__file__).parents[1]
+
+_ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+EMULATOR = SITE_PACKAGES / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{_ARCHITECTURE}"
+
+# The runtime's client and what it needs, then https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+LAMBDAS_OWN = (
+    *("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py"),
+    *("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3"),
+)
+
+# The least that a function with settings in SSM can do.
+FLOOR = """
+import os
+
+import boto3
+
+ssm = boto3.client("ssm")
+
+
+def lambda_handler(event, context):
+    ssm.get_parameter(Name=os.environ["SETTINGS_PATH"] + "/apiKey", WithDecryption=True)
+    return {"statusCode": 200}
+"""
+
+_IMPORTTIME = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|\s*(\S+)")
+
+
+@dataclass(frozen=True)
+class Import:
+    """What one module costs at import, in seconds: by itself, and with all that it imports first."""
+
+    name: str
+    own: float
+    cumulative: float
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Seconds from the process's start to the first answer; and every import of the handler's module."""
+
+    ours: Series
+    floor: Series
+    imports: tuple[Import, ...]
+
+    def costliest(self, count: int) -> list[Import]:
+        return sorted(self.imports, key=lambda found: found.own, reverse=True)[:count]
+
+    def by_package(self) -> dict[str, float]:
+        """The seconds of all modules of a package, by themselves; Python's own are one. The costliest first."""
+        seconds: dict[str, float] = {}
+        for found in self.imports:
+            package = found.name.split(".")[0]
+            package = "Python's own" if package in sys.stdlib_module_names else package
+            seconds[package] = seconds.get(package, 0.0) + found.own
+        return dict(sorted(seconds.items(), key=lambda item: item[1], reverse=True))
+
+
+def is_possible() -> bool:
+    """The emulator runs on Linux only."""
+    return platform.system() == "Linux" and EMULATOR.exists()
+
+
+def build(directory: Path) -> Path:
+    """What `sam build` makes of the function behind the API, in `directory`."""
+    sam = [sys.executable, "-m", "samcli", "build", "DeliverFunction", "--build-dir", str(directory)]
+    subprocess.run(sam, cwd=ROOT, check=True, capture_output=True)
+    return directory / "DeliverFunction"
+
+
+def cold_start(artifact: Path, scratch: Path, rounds: int) -> ColdStart:
+    """Starts the artifact and the floor in turns. `scratch` is an empty directory."""
+    packages, floor = scratch / "lambdas_own", scratch / "floor"
+    packages.mkdir()
+    floor.mkdir()
+    for path in (found for pattern in LAMBDAS_OWN for found in SITE_PACKAGES.glob(pattern)):
+        (packages / path.name).symlink_to(path)
+    (packages / "__pycache__").symlink_to(SITE_PACKAGES / "__pycache__")  # of the modules that are no package
+    (floor / "floor.py").write_text(FLOOR)
+    event = proxied([identify(0)], is_batch=False)
+    ours, bare = interleaved(
+        rounds,
+        lambda: _first_answer("handler.app.lambda_handler", artifact, packages, event),
+        lambda: _first_answer("floor.lambda_handler", floor, packages, event),
+    )
+    return ColdStart(ours, bare, tuple(_imports(artifact, packages, rounds)))
+
+
+def _first_answer(handler: str, task: Path, packages: Path, event: Json) -> float:
+    """Seconds. `-S` hides this machine's packages, `-B` keeps the artifact as it was built: without compiled files."""
+    address, runtime_address = _free_addresses(2)
+    command = [
+        *(str(EMULATOR), "--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_address),
+        *(sys.executable, "-S", "-B", "-m", "awslambdaric", handler),
+    ]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, cwd=task, env=_environment(task, packages), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        try:
+            _wait_for(address)
+            url = f"http://{address}/2015-03-31/functions/function/invocations"
+            answer = urllib3.request("POST", url, json=event, retries=False).json()
+            seconds = time.perf_counter() - started
+        finally:
+            running.terminate()
+    if answer.get("statusCode") != 200:
+        raise RuntimeError(f"{handler} answered {answer}")
+    return seconds
+
+
+def _environment(task: Path, packages: Path) -> dict[str, str]:
+    names = ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "DEDUPLICATION_TABLE")
+    return {
+        **{name: value for name, value in os.environ.items() if name.startswith("AWS_") or name in names},
+        "SETTINGS_PATH": settings_path(0),
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "AWS_LAMBDA_FUNCTION_NAME": "DeliverFunction",
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "10",
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "AWS_LAMBDA_LOG_LEVEL": "INFO",
+        "PYTHONPATH": f"{task}{os.pathsep}{packages}",
+    }
+
+
+def _free_addresses(count: int) -> list[str]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    for probe in probes:
+        probe.close()
+    return addresses
+
+
+def _wait_for(address: str, seconds: float = 10.0) -> None:
+    host, port = address.split(":")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+
+
+def _imports(artifact: Path, packages: Path, times: int) -> Iterable[Import]:
+    """The medians of several runs."""
+    command = [sys.executable, "-S", "-B", "-X", "importtime", "-c", "import handler.app"]
+    environment = _environment(artifact, packages)
+    runs = [
+        read_importtime(subprocess.run(command, cwd=artifact, env=environment, check=True, capture_output=True).stderr)
+        for _ in range(times)
+    ]
+    for name in runs[0]:
+        of_module = [run[name] for run in runs if name in run]
+        yield Import(name, median(own for own, _ in of_module), median(cumulative for _, cumulative in of_module))
+
+
+def read_importtime(output: bytes) -> Mapping[str, tuple[float, float]]:
+    """Seconds by module, own and cumulative, from what `-X importtime` writes."""
+    return {
+        name: (int(own) / 1e6, int(cumulative) / 1e6) for own, cumulative, name in _IMPORTTIME.findall(output.decode())
+    }

@@ -1,0 +1,216 @@
+"""Customers in bulk: what goes into a call, and what becomes of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cli.bulk import MOST_BYTES, PATH, BulkClient, BulkUpdate, batches_of
+from cli.errors import CommandFailed, Exit
+from cli.patience import Patience, RatedPace, Stopping, Turns
+from cli.replay_plan import Planned, Row
+from cli.replay_source import Entry
+from handler.pool import Pool
+from local.voucherify import Fault, Request, VoucherifyStandIn
+from mapping import Operation
+from mapping import Request as Mapped
+from tests.contract import assert_published
+
+
+class Time:
+    """Stands still, but for what is slept."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Bulk:
+    """A bulk update against the stand-in, and the rows that it was told are done."""
+
+    def __init__(self, voucherify: VoucherifyStandIn) -> None:
+        self.clock = Time()
+        self.stopping = Stopping()
+        self.done: list[str] = []
+        turns = Turns(None, self.clock, self.clock.sleep)
+        self._update = BulkUpdate(
+            BulkClient(voucherify.url, "app-id", "app-token", connections=4),
+            Patience(self.stopping, self.clock.sleep),
+            Pool(4),
+            pace=RatedPace(self.clock, turns),
+            polling_pace=RatedPace(self.clock, turns),
+        )
+
+    def send(self, rows: list[Row]) -> list[str]:
+        """The customers that were refused."""
+        return [row.customer for row in self._update.send(rows, lambda row: self.done.append(row.customer))]
+
+
+@pytest.fixture
+def voucherify() -> Iterator[VoucherifyStandIn]:
+    with VoucherifyStandIn(api_key="app-id", api_token="app-token") as stand_in:
+        yield stand_in
+    for call in stand_in.calls:
+        assert_published(call.path, call.json)
+
+
+@pytest.fixture
+def bulk(voucherify: VoucherifyStandIn) -> Bulk:
+    return Bulk(voucherify)
+
+
+def row(customer: str, *bodies: dict[str, Any]) -> Row:
+    upserts = [
+        Planned(
+            Entry(0, "", {}),
+            Mapped(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": customer, **body}, customer),
+            None,
+        )
+        for body in bodies or ({},)
+    ]
+    return Row(customer, upserts)
+
+
+def rows(count: int) -> list[Row]:
+    return [row(f"u{number}", {"name": f"User {number}"}) for number in range(count)]
+
+
+def test_later_fields_replace_and_metadata_is_merged() -> None:
+    one = row(
+        "u1",
+        {"name": "First", "metadata": {"a": 1, "b": 1}, "address": {"city": "Paris"}},
+        {"name": "Second", "metadata": {"b": 2}},
+        {"address": {"country": "FR"}},
+    )
+
+    assert one.body() == {
+        "source_id": "u1",
+        "name": "Second",
+        "metadata": {"a": 1, "b": 2},
+        "address": {"country": "FR"},
+    }
+
+
+def test_a_call_has_a_hundred_rows() -> None:
+    assert [len(batch.rows) for batch in batches_of(rows(201))] == [100, 100, 1]
+
+
+def test_a_call_stays_below_what_voucherify_takes() -> None:
+    large = [row(f"u{number}", {"description": "x" * 4 * 1024 * 1024}) for number in range(5)]
+    batches = list(batches_of(large))
+
+    assert [len(batch.rows) for batch in batches] == [2, 2, 1]
+    assert all(len(batch.body) <= MOST_BYTES + 200 for batch in batches)
+
+
+def test_customers_are_made_and_updated(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    assert bulk.send(rows(120)) == []
+    assert bulk.send(rows(2)) == []
+    assert len(bulk.done) == 122
+    assert len(voucherify.customers) == 120
+
+
+def test_the_last_action_is_asked_for_first_and_the_others_once(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    bulk.send(rows(300))
+
+    assert [call.method for call in voucherify.calls] == ["POST"] * 3 + ["GET"] * 4
+    assert bulk.clock.now - Time().now < 2
+
+
+def test_rows_that_failed_come_back_and_the_rest_is_done(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    voucherify.row_rule = lambda row: "no" if row["source_id"] in ("u1", "u101") else None
+
+    assert bulk.send(rows(120)) == ["u1", "u101"]
+    assert len(bulk.done) == 118
+    assert not {"u1", "u101"} & set(bulk.done)
+
+
+def test_a_call_that_is_refused_comes_back_as_a_whole(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    voucherify.next(Fault(400))
+
+    assert len(bulk.send(rows(6))) == 6
+    assert bulk.done == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": "FAILED", "result": None},
+        {"status": "DONE", "operation_status": "FAILED", "result": {"errors": []}},
+        {"status": "DONE", "result": {"failed_count": 2, "errors": [{"source_id": "u1"}]}},
+        {"status": "DONE", "result": None},
+        {"status": "SOMETHING"},
+        [],
+        "x",
+    ],
+)
+def test_where_it_is_not_known_which_rows_failed_all_come_back(
+    bulk: Bulk, voucherify: VoucherifyStandIn, answer: Any
+) -> None:
+    voucherify.rule = lambda call: Fault(body=answer) if call.method == "GET" else None
+
+    assert len(bulk.send(rows(6))) == 6
+    assert bulk.done == []
+
+
+@pytest.mark.parametrize("fault", [Fault(body={}), Fault(body=b"ok"), Fault(202, body={"async_action_id": 7})])
+def test_an_answer_without_an_action_counts_as_refused(bulk: Bulk, voucherify: VoucherifyStandIn, fault: Fault) -> None:
+    voucherify.next(fault)
+
+    assert len(bulk.send(rows(6))) == 6
+
+
+@pytest.mark.parametrize("fault", [Fault(503), Fault(409), Fault(drop="before"), Fault(drop="after")])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_what_may_succeed_later_is_tried_again(
+    bulk: Bulk, voucherify: VoucherifyStandIn, number: int, fault: Fault
+) -> None:
+    voucherify.rule = lambda call: fault if call.number == number else None
+
+    assert bulk.send(rows(120)) == []
+    assert len(voucherify.customers) == 120
+
+
+def test_an_action_that_takes_its_time_is_asked_for_less_and_less(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    def rule(call: Request) -> Fault | None:
+        return Fault(body={"status": "IN_PROGRESS"}) if call.method == "GET" and call.number < 20 else None
+
+    voucherify.rule = rule
+    assert bulk.send(rows(6)) == []
+    assert 60 < bulk.clock.now - Time().now < 120
+
+
+def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    voucherify.rule = lambda call: Fault(body={"status": "ENQUEUED"}) if call.method == "GET" else None
+
+    with pytest.raises(CommandFailed, match="has not ended its action") as failed:
+        bulk.send(rows(6))
+    assert failed.value.code is Exit.UNREACHABLE
+    assert bulk.done == []
+
+
+def test_who_stops_it_is_obeyed_before_the_next_question(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    def rule(call: Request) -> Fault | None:
+        bulk.stopping.is_asked = call.method == "GET"
+        return None
+
+    voucherify.rule = rule
+    with pytest.raises(KeyboardInterrupt):
+        bulk.send(rows(6))
+    assert len(voucherify.calls) == 2
+    assert bulk.done == []
+
+
+def test_keys_that_are_refused_end_it(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+    voucherify.rule = lambda call: Fault(401)
+
+    with pytest.raises(CommandFailed, match="answered 401"):
+        bulk.send(rows(6))
+    assert [call.path for call in voucherify.calls] == [PATH]

@@ -1,0 +1,498 @@
+"""`dead-letters`: nothing is lost and nobody's data shown, wherever it is interrupted and whatever SQS answers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+
+from cli import letter_moving, queue_reading
+from cli.target import Target
+from handler.redelivery import redelivery_in
+from local.aws import LocalAws
+from local.http_server import Reply
+from local.voucherify import VoucherifyStandIn
+from tests.cli.conftest import Ended, Run
+from tests.cli.letters import CANARY, DEAD, RETRY, grow_older, put_letter
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, take_some
+from tests.worker import Queue, Worker, hidden_seconds, stored
+
+RETRY_400 = ("dead-letters", "retry", "--code", "voucherify_400", "--rate", "500")
+
+
+@pytest.fixture(autouse=True)
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_reading, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(letter_moving, "POLL_SECONDS", 0)
+
+
+@pytest.fixture
+def proxy(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
+    """Between the command and moto, as a stack of AWS's own."""
+    with aws_proxy(aws.url) as running:
+        target = replace(Target.local(0), name="stack", endpoint_url=running.url)
+        monkeypatch.setattr(Target, "local", lambda port: target)
+        yield running
+
+
+def ids(queue: Queue) -> Counter[str]:
+    """How often each event is in a queue, the hidden too."""
+    return Counter(record["event"]["messageId"] for record in stored(queue))
+
+
+def all_can_be_seen(queue: Queue) -> bool:
+    return all(seconds <= 0 for seconds in hidden_seconds(queue))
+
+
+def put_some(aws: LocalAws) -> None:
+    put_letter(aws, "t-1")
+    put_letter(aws, "t-2", source="shop")
+    put_letter(aws, "i-1", type_="identify")
+    put_letter(aws, "x-1", code="unknown_type", type_="bogus")
+    aws.sqs.send_message(QueueUrl=aws.environment[DEAD], MessageBody=f"who is {CANARY}?")
+
+
+def test_list_groups_by_reason_and_leaves_every_letter_where_it_was(run: Run, aws: LocalAws) -> None:
+    put_some(aws)
+    ended = run("dead-letters", "list")
+    assert ended.code == 0
+    lines = [line.split("\t") for line in ended.out.splitlines()]
+    assert lines[0][:4] == ["voucherify_400", "3", "default, shop", "track, identify"]
+    assert lines[0][-1] == "Voucherify answered 400"
+    assert {line[0] for line in lines} == {"voucherify_400", "unknown_type", "unreadable_record"}
+    assert len(aws.messages(DEAD)) == 5
+    assert all_can_be_seen(DEAD)
+
+    document = run("dead-letters", "list", "--json").json
+    assert (document["letters"], document["isComplete"], document["hiddenElsewhere"]) == (5, True, 0)
+    assert document["groups"][0]["sources"] == {"default": 2, "shop": 1}
+
+
+def test_list_of_an_empty_queue(run: Run) -> None:
+    assert run("dead-letters", "list").out == "✓ no dead letters\n"
+    assert run("dead-letters", "list", "--json").json["groups"] == []
+
+
+def test_what_someone_else_reads_is_reported(run: Run, aws: LocalAws) -> None:
+    put_some(aws)
+    aws.sqs.receive_message(QueueUrl=aws.environment[DEAD], MaxNumberOfMessages=2, VisibilityTimeout=60)
+    assert "about 2 more are hidden" in run("dead-letters", "list").err
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ((), 5),
+        (("--code", "voucherify_400"), 3),
+        (("--code", "voucherify_400", "--code", "unknown_type"), 4),
+        (("--type", "Track"), 2),
+        (("--type", "unknown"), 2),
+        (("--source", "shop"), 1),
+        (("--source", "default", "--type", "track"), 1),
+        (("--older-than", "2d"), 5),
+        (("--older-than", "4d"), 0),
+        (("--newer-than", "2d"), 0),
+        (("--newer-than", "96h", "--older-than", "1w"), 0),
+        (("--newer-than", "96h", "--older-than", "1d"), 5),
+    ],
+)
+def test_filters(run: Run, aws: LocalAws, options: tuple[str, ...], count: int) -> None:
+    put_some(aws)
+    grow_older(3 * 24 * 60 * 60)
+    assert run("dead-letters", "list", *options, "--json").json["letters"] == count
+    Worker(aws).time_passes(60 * 60)  # moto does not show a message again that is older than twelve hours
+    assert run("dead-letters", "retry", *options, "--dry-run", "--json").json["moved"] == count
+
+
+def test_an_age_that_is_none_is_a_wrong_call(run: Run) -> None:
+    ended = run("dead-letters", "list", "--older-than", "soon")
+    assert ended.code == 2
+    assert "--older-than" in ended.err
+
+
+def test_show_has_the_record_with_its_keys_and_without_a_persons_data(run: Run, aws: LocalAws) -> None:
+    put_letter(aws, "t-1")
+    ended = run("dead-letters", "show", "t-1")
+    assert ended.code == 0
+    (letter,) = run("dead-letters", "show", "t-1", "--json").json["letters"]
+    record = letter["record"]
+    assert json.loads(ended.out)["record"] == record
+    assert record["event"]["properties"] == {"email": "•••", "total": "•••"}
+    assert (record["event"]["type"], record["event"]["event"]) == ("track", "Order Completed")
+    assert record["failure"]["message"] == "Voucherify answered 400: •••"
+
+    (letter,) = run("dead-letters", "show", letter["sqsMessageId"], "--show-data", "--json").json["letters"]
+    assert letter["record"]["event"]["properties"]["email"] == CANARY
+    assert all_can_be_seen(DEAD)
+
+
+def test_show_of_the_first_ones_and_of_none(run: Run, aws: LocalAws) -> None:
+    put_some(aws)
+    assert len(run("dead-letters", "show", "--first", "2", "--json").json["letters"]) == 2
+    assert len(run("dead-letters", "show", "--json").json["letters"]) == 1
+    assert [
+        letter["record"]["event"]["messageId"]
+        for letter in run("dead-letters", "show", "--first", "9", "--type", "identify", "--json").json["letters"]
+    ] == ["i-1"]
+    ended = run("dead-letters", "show", "nobody")
+    assert (ended.code, ended.err) == (1, "✗ no such dead letter\n")
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("list",),
+        ("show", "--first", "9"),
+        ("retry", "--dry-run"),
+        ("retry", "--rate", "500"),
+        ("drop", "--yes"),
+        ("export", "{tmp}/letters.jsonl"),
+    ],
+)
+def test_no_output_has_a_persons_data(
+    run: Run, aws: LocalAws, tmp_path: Path, command: tuple[str, ...], as_json: tuple[str, ...]
+) -> None:
+    put_some(aws)
+    ended = run("dead-letters", *(part.format(tmp=tmp_path) for part in command), *as_json)
+    assert ended.code == 0
+    assert CANARY not in ended.out + ended.err
+    assert not as_json or ended.json
+
+
+def test_show_data_shows_it(run: Run, aws: LocalAws) -> None:
+    put_some(aws)
+    assert CANARY in run("dead-letters", "list", "--show-data").out
+    assert f"who is {CANARY}?" in run("dead-letters", "show", "--first", "9", "--show-data").out
+
+
+def test_retry_moves_what_matches_as_it_is(run: Run, aws: LocalAws) -> None:
+    put_some(aws)
+    before = {
+        message["Body"]: message["MessageAttributes"] for message in aws.messages(DEAD) if "t-1" in message["Body"]
+    }
+    ended = run(*RETRY_400, "--type", "track")
+    assert ended.code == 0
+    assert ended.out == "2 moved to the retry queue (voucherify_400: 2)\n"
+    assert ids(RETRY) == {"t-1": 1, "t-2": 1}
+    (moved,) = [message for message in aws.messages(RETRY) if message["Body"] in before]
+    assert moved["MessageAttributes"] == before[moved["Body"]]
+    assert len(aws.messages(DEAD)) == 3
+    assert run(*RETRY_400, "--type", "track", "--json").json["moved"] == 0
+
+
+def test_retry_without_a_filter_moves_everything_where_sqs_has_no_redrive(run: Run, aws: LocalAws) -> None:
+    for number in range(23):
+        put_letter(aws, f"t-{number}")
+    assert run("dead-letters", "retry", "--rate", "500", "--json").json == {
+        "moved": 23,
+        "inBothQueues": 0,
+        "notTaken": 0,
+        "byCode": {"voucherify_400": 23},
+        "hiddenElsewhere": 0,
+        "isComplete": True,
+        "by": "this command",
+    }
+    assert (len(ids(RETRY)), stored(DEAD)) == (23, [])
+
+
+def test_retry_keeps_to_its_rate(run: Run, aws: LocalAws) -> None:
+    for number in range(8):
+        put_letter(aws, f"t-{number}")
+    started = time.monotonic()
+    assert run("dead-letters", "retry", "--rate", "10", "--code", "voucherify_400").code == 0
+    unpaced = time.monotonic() - started
+    for number in range(8):
+        put_letter(aws, f"u-{number}")
+    started = time.monotonic()
+    run("dead-letters", "retry", "--rate", "4", "--code", "voucherify_400")
+    assert time.monotonic() - started >= 1.0
+    assert unpaced < 1.0
+
+
+def test_letters_that_are_too_large_to_go_together_go_one_by_one(run: Run, aws: LocalAws) -> None:
+    body = json.dumps({"event": {"type": "track", "messageId": "large", "pad": "x" * 700_000}})
+    for _ in range(3):
+        aws.sqs.send_message(QueueUrl=aws.environment[DEAD], MessageBody=body)
+    assert run("dead-letters", "retry", "--rate", "500", "--json").json["moved"] == 3
+    assert (len(stored(RETRY)), len(stored(DEAD))) == (3, 0)
+
+
+When = Literal["before", "after"]
+
+
+class Cut(Exception):
+    """The n-th call of AWS was never reached."""
+
+
+@contextmanager
+def cut_off_at(number: int, when: When, error: BaseException) -> Iterator[None]:
+    """The command's n-th call of AWS ends in an error, before or after it was made."""
+    real: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined] # botocore's one way out
+    made = 0
+
+    def call(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        nonlocal made
+        made += 1
+        if made == number and when == "before":
+            raise error
+        answer = real(self, operation, parameters)
+        if made == number:
+            raise error
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", call)
+        yield
+    if made < number:
+        raise Cut
+
+
+def interrupted(run: Run, number: int, when: When, error: BaseException) -> Ended | None:
+    """The command, interrupted at its n-th call; None where it makes fewer."""
+    try:
+        with cut_off_at(number, when, error):
+            return run(*RETRY_400)
+    except Cut:
+        return None
+
+
+REFUSED = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "made up"}}, "made up")
+
+
+@pytest.mark.parametrize(
+    ("when", "error", "code"),
+    [("before", KeyboardInterrupt(), 130), ("after", KeyboardInterrupt(), 130), ("before", REFUSED, 3)],
+)
+def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
+    run: Run, aws: LocalAws, when: When, error: BaseException, code: int
+) -> None:
+    """Run again to the end, each is in the retry queue; twice at most those of the batch that was cut off."""
+    wanted, others = {f"t-{number}" for number in range(15)}, {"x-1", "x-2"}
+    for cut in range(1, 100):
+        aws.empty_queues()
+        for message_id in wanted:
+            put_letter(aws, message_id)
+        for message_id in others:
+            put_letter(aws, message_id, code="unknown_type")
+        ended = interrupted(run, cut, when, error)
+        assert set(ids(DEAD) + ids(RETRY)) == wanted | others
+        assert set(ids(RETRY)) <= wanted
+        if ended is None:
+            break
+        # What is shown again at the end is no work any more, so that its failure does no harm.
+        assert ended.code == code or set(ids(RETRY)) == wanted
+
+        Worker(aws).time_passes(12 * 60 * 60)  # an answer of SQS that was lost has hidden letters that nobody knows of
+        assert run(*RETRY_400).code == 0
+        assert ids(DEAD) == Counter(others)
+        assert set(ids(RETRY)) == wanted
+        assert sum(ids(RETRY).values()) <= len(wanted) + queue_reading.ROUND
+    else:
+        pytest.fail("the command never came to its end")
+    assert cut > 8, "several rounds were cut off"
+
+
+def test_what_is_in_both_queues_reaches_voucherify_once(
+    run: Run, aws: LocalAws, voucherify: VoucherifyStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redelivery_in.cache_clear()
+    for number in range(7):
+        put_letter(aws, f"t-{number}")
+    # Its depth, receive, send, delete: cut off before the last, all are in both.
+    ended = interrupted(run, 4, "before", KeyboardInterrupt())
+    assert ended
+    assert (ended.code, ids(DEAD)) == (130, ids(RETRY))
+    assert "the same command goes on" in ended.err
+    assert all_can_be_seen(DEAD)
+    assert run(*RETRY_400).code == 0
+    assert set(ids(RETRY).values()) == {2}
+
+    worker = Worker(aws)
+    for _ in range(4):
+        worker.run()
+        worker.time_passes_until_one_is_visible()
+    assert stored(RETRY) == []
+    assert [call.path for call in voucherify.calls] == ["/v1/events"] * 7
+    redelivery_in.cache_clear()
+
+
+def test_what_the_retry_queue_does_not_take_stays(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
+    for number in range(6):
+        put_letter(aws, f"t-{number}")
+
+    def rule(call: AwsCall, forward: Forward) -> Reply:
+        if call.operation == "SendMessageBatch":
+            return take_some(call, forward, lambda number: number % 2 == 0)
+        return forward(call)
+
+    proxy.rule = rule
+    ended = run(*RETRY_400)
+    assert ended.code == 1
+    assert "3 moved to the retry queue" in ended.out
+    assert "3 stay here: the retry queue did not take them" in ended.out
+    assert set(ids(DEAD)).isdisjoint(ids(RETRY))
+    assert len(ids(DEAD) + ids(RETRY)) == 6
+    assert all_can_be_seen(DEAD)
+
+
+def test_what_cannot_be_deleted_is_in_both_and_said_to_be(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
+    put_letter(aws, "t-1")
+
+    def rule(call: AwsCall, forward: Forward) -> Reply:
+        if call.operation == "DeleteMessageBatch":
+            return take_some(call, forward, lambda number: False)
+        return forward(call)
+
+    proxy.rule = rule
+    ended = run(*RETRY_400)
+    assert (ended.code, ids(DEAD), ids(RETRY)) == (1, {"t-1": 1}, {"t-1": 1})
+    assert "1 are in both queues" in ended.out
+
+
+class Redrive:
+    """SQS's own task, which moto lacks: it says how far it is, each time it is asked."""
+
+    def __init__(self, *states: dict[str, Any]) -> None:
+        self.states = list(states)
+        self.calls: list[AwsCall] = []
+
+    def __call__(self, call: AwsCall, forward: Forward) -> Reply:
+        if not call.operation.endswith(("MoveTask", "MoveTasks")):
+            return forward(call)
+        self.calls.append(call)
+        answer: dict[str, Any] = {"TaskHandle": "task"}
+        if call.operation == "ListMessageMoveTasks":
+            state = self.states.pop(0)
+            answer = {"Results": [state]} if state else {}
+        return Reply(200, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(answer).encode())
+
+    @property
+    def operations(self) -> list[str]:
+        return [call.operation for call in self.calls]
+
+
+def task(status: str, moved: int, **more: Any) -> dict[str, Any]:
+    return {"Status": status, "ApproximateNumberOfMessagesMoved": moved, "ApproximateNumberOfMessagesToMove": 9, **more}
+
+
+def test_everything_is_moved_by_sqs_itself_into_the_retry_queue(run: Run, proxy: AwsProxy) -> None:
+    proxy.rule = redrive = Redrive({}, task("RUNNING", 3), task("RUNNING", 6), task("COMPLETED", 9))
+    ended = run("dead-letters", "retry", "--rate", "50", "--json")
+    assert (ended.code, ended.json["moved"], ended.json["by"]) == (0, 9, "SQS's redrive")
+    (start,) = [call for call in redrive.calls if call.operation == "StartMessageMoveTask"]
+    assert start.json["SourceArn"].endswith(":DeadLetterQueue")
+    assert start.json["DestinationArn"].endswith(":RetryQueue")
+    assert start.json["MaxNumberOfMessagesPerSecond"] == 50
+
+
+def test_a_redrive_that_runs_already_is_watched(run: Run, proxy: AwsProxy) -> None:
+    proxy.rule = redrive = Redrive(task("RUNNING", 3), task("COMPLETED", 9))
+    assert run("dead-letters", "retry").out == "9 moved to the retry queue\n"
+    assert "StartMessageMoveTask" not in redrive.operations
+
+
+def test_a_redrive_that_fails_says_why(run: Run, proxy: AwsProxy) -> None:
+    proxy.rule = Redrive({}, task("FAILED", 3, FailureReason="AccessDenied"))
+    ended = run("dead-letters", "retry")
+    assert (ended.code, ended.err) == (1, "✗ SQS's redrive has failed after 3 messages\n  AccessDenied\n")
+
+
+def test_where_redrive_is_not_offered_the_command_moves_by_itself(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
+    put_some(aws)
+
+    def rule(call: AwsCall, forward: Forward) -> Reply:
+        if call.operation.endswith("MoveTasks"):
+            return refusal(400, "com.amazonaws.sqs#UnsupportedOperation")
+        return forward(call)
+
+    proxy.rule = rule
+    ended = run("dead-letters", "retry", "--rate", "500", "--json")
+    assert (ended.code, ended.json["moved"], ended.json["by"]) == (0, 5, "this command")
+    assert aws.messages(DEAD) == []
+
+
+def test_a_redrive_that_is_interrupted_is_cancelled(run: Run, proxy: AwsProxy) -> None:
+    proxy.rule = redrive = Redrive({}, task("RUNNING", 3), task("RUNNING", 3, TaskHandle="task"))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def interrupt(seconds: float) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(time, "sleep", interrupt)
+        assert run("dead-letters", "retry").code == 130
+    assert redrive.operations[-1] == "CancelMessageMoveTask"
+
+
+def test_drop_asks_and_deletes_only_what_matches(run: Run, aws: LocalAws) -> None:
+    put_some(aws)
+    ended = run("dead-letters", "drop", "--code", "voucherify_400", stdin="n\n")
+    assert ended.code == 1
+    assert "0 of 3 dropped (voucherify_400: 3)\n" in ended.out
+    assert "Delete 3 for good?" in ended.err
+    assert len(aws.messages(DEAD)) == 5
+    ended = run("dead-letters", "drop", "--code", "voucherify_400", stdin="y\n")
+    assert ended.code == 0
+    assert "3 of 3 dropped (voucherify_400: 3)\n" in ended.out
+    assert len(aws.messages(DEAD)) == 2
+
+
+def test_drop_deletes_nothing_where_nobody_answers(run: Run, aws: LocalAws) -> None:
+    put_some(aws)
+    assert run("dead-letters", "drop").code == 1
+    assert run("dead-letters", "drop", "--json").code == 2
+    assert len(aws.messages(DEAD)) == 5
+    assert run("dead-letters", "drop", "--yes", "--json").json["dropped"] == 5
+
+
+def test_drop_keeps_a_copy_first(run: Run, aws: LocalAws, tmp_path: Path) -> None:
+    put_some(aws)
+    copy = tmp_path / "letters.jsonl.gz"
+    assert run("dead-letters", "drop", "--type", "track", "--yes", "--export", str(copy)).code == 0
+    kept = [json.loads(line)["event"]["messageId"] for line in gzip.decompress(copy.read_bytes()).splitlines()]
+    assert sorted(kept) == ["t-1", "t-2"]
+    assert len(aws.messages(DEAD)) == 3
+
+    ended = run("dead-letters", "drop", "--yes", "--export", str(copy))
+    assert ended.code == 2
+    assert "is there already" in ended.err
+    assert len(aws.messages(DEAD)) == 3
+
+
+@pytest.mark.parametrize("name", ["letters.jsonl", "letters.jsonl.gz"])
+def test_export_writes_records_that_only_the_owner_may_read(run: Run, aws: LocalAws, tmp_path: Path, name: str) -> None:
+    put_some(aws)
+    file = tmp_path / name
+    ended = run("dead-letters", "export", str(file))
+    assert (ended.code, ended.out) == (0, f"✓ 5 letters in {file}\n")
+    assert "personal data" in ended.err
+    assert file.stat().st_mode & 0o777 == 0o600
+    content = gzip.decompress(file.read_bytes()) if name.endswith("gz") else file.read_bytes()
+    bodies = [message["Body"] for message in aws.messages(DEAD)]
+    assert len(bodies) == 5, "they are still in the queue"
+    assert sorted(content.decode().splitlines()) == sorted(
+        body if body.startswith("{") else json.dumps(body) for body in bodies
+    )
+
+
+def test_an_export_that_is_cut_off_leaves_no_file_and_every_letter(run: Run, aws: LocalAws, tmp_path: Path) -> None:
+    put_some(aws)
+    with cut_off_at(3, "before", KeyboardInterrupt()):
+        assert run("dead-letters", "export", str(tmp_path / "letters.jsonl")).code == 130
+    assert list(tmp_path.iterdir()) == []
+    assert len(aws.messages(DEAD)) == 5
+
+
+def test_each_command_has_examples(run: Run) -> None:
+    for command in ("list", "show", "retry", "drop", "export"):
+        assert f"voucherify-destination dead-letters {command}" in run("dead-letters", command, "--help").out

@@ -1,0 +1,203 @@
+"""`doctor`: what is right, and what to do about what is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
+
+from cli.doctor import CUSTOMER
+from cli.main import app
+from handler.app import intake_in
+from local.aws import SETTINGS_PATH, LocalAws
+from local.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify import Fault, RateLimit, VoucherifyStandIn
+from tests.cli.conftest import Run
+from tests.cli.secrecy import CANARY, watched
+
+
+@pytest.fixture
+def run(run: Run, aws: LocalAws) -> Run:
+    return watched(run, aws)
+
+
+def wrong(run: Run, *arguments: str) -> dict[str, dict[str, Any]]:
+    """What is wrong by its name; the exit code must say whether anything is."""
+    ended = run("doctor", "--json", *arguments)
+    found = {check["check"]: check for check in ended.json if not check["isFine"]}
+    assert ended.code == bool(found)
+    return found
+
+
+def test_a_system_that_is_well(run: Run, system: LocalSystem) -> None:
+    ended = run("doctor")
+
+    assert ended.code == 0
+    assert ended.out.splitlines() == [
+        "✓ region: eu-west-1",
+        "✓ credentials: arn:aws:sts::123456789012:user/moto",
+        f"✓ stack: local, {system.url}/events",
+        f"✓ settings: 9 under {SETTINGS_PATH}",
+        "✓ settings of default: no fault",
+        "✓ settings of app: no fault",
+        f"✓ Voucherify of default: {system.voucherify.url} takes the keys",
+        f"✓ Voucherify of app: {system.voucherify.url} takes the keys",
+        "✓ retry queue: empty",
+        "✓ dead letters: empty",
+        "✓ ledger: table DeduplicationTable is active",
+    ]
+    assert {call.method for call in system.voucherify.calls} == {"GET"}
+
+
+def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
+    aws.put_settings({"trackDisabled": "maybe", "app/trackMapping": '{"a": "metdata"}', "apiTokn": f"{CANARY}1"})
+    lines = run("doctor").out.splitlines()
+
+    assert [line for line in lines if line.startswith("✗")] == [
+        "✗ settings of default: trackDisabled: must be true or false",
+        "✗ settings of app: trackDisabled: must be true or false",
+        "✗ settings of app: trackMapping['a']: 'metdata' is no field of Voucherify; did you mean 'metadata'?",
+        "✗ settings of default: apiTokn is no setting; did you mean 'apiToken'?",
+    ]
+    assert "  voucherify-destination settings set trackMapping --source app" in lines
+
+
+def test_without_settings_init_makes_them(run: Run, aws: LocalAws) -> None:
+    aws.delete_settings()
+
+    assert wrong(run)["settings"]["advice"] == "voucherify-destination init"
+
+
+@pytest.mark.parametrize("name", ["apiKey", "apiToken"])
+def test_keys_that_voucherify_does_not_take(run: Run, aws: LocalAws, name: str) -> None:
+    aws.put_settings({f"app/{key}": value for key, value in (("apiKey", API_KEY), ("apiToken", API_TOKEN))})
+    aws.put_settings({f"app/{name}": f"{CANARY}key"})
+    found = wrong(run)
+
+    assert list(found) == ["Voucherify of app"]
+    assert "Application keys" in found["Voucherify of app"]["advice"]
+
+
+def test_what_is_left_of_the_plan(run: Run, system: LocalSystem) -> None:
+    limited = VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, limit=RateLimit(100, 3600))
+    with limited:
+        system.aws.put_settings({"apiUrl": limited.url})
+        out = run("doctor").out
+
+    assert "✓ plan of default: 99 of 100 calls are left now" in out
+    assert "✓ plan of app: 98 of 100 calls are left now" in out
+
+
+def test_what_lies_in_the_queues(run: Run, aws: LocalAws) -> None:
+    for queue, delay in (("RETRY_QUEUE_URL", 0), ("RETRY_QUEUE_URL", 900), ("DEAD_LETTER_QUEUE_URL", 0)):
+        aws.sqs.send_message(QueueUrl=aws.environment[queue], MessageBody="{}", DelaySeconds=delay)
+    ended = run("doctor")
+
+    assert ended.code == 1
+    assert "✓ retry queue: 1 ready, 1 waiting for their time" in ended.out
+    assert "✗ dead letters: 1 ready\n  voucherify-destination dead-letters list" in ended.out
+
+
+def test_a_check_that_aws_refuses_is_wrong_and_the_others_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = vars(BaseClient)["_make_api_call"]
+
+    def refusing(self: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
+        if operation in ("DescribeTable", "GetParametersByPath"):
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, operation)
+        return call(self, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", refusing)
+    lines = CliRunner().invoke(app, ["doctor", "--local"]).stdout.splitlines()
+
+    assert "✗ settings: AWS refused GetParametersByPath: AccessDeniedException" in lines
+    assert "✓ dead letters: empty" in lines
+    assert "✗ ledger: AWS refused DescribeTable: AccessDeniedException" in lines
+
+
+class TestEvent:
+    def test_it_is_delivered_from_end_to_end(self, run: Run, voucherify: VoucherifyStandIn) -> None:
+        ended = run("doctor", "--send-event")
+
+        assert ended.code == 0
+        assert f"it creates or updates the customer {CUSTOMER} in Voucherify" in ended.err
+        assert f"✓ test event: delivered; the customer {CUSTOMER} is in Voucherify" in ended.out
+        assert list(voucherify.customers) == [CUSTOMER]
+
+    def test_it_is_not_sent_unless_asked_for(self, run: Run, voucherify: VoucherifyStandIn) -> None:
+        run("doctor")
+
+        assert voucherify.customers == {}
+
+    def test_both_secrets_are_shown_where_both_are_checked(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"accessToken": f"{CANARY}token"})
+
+        assert wrong(run, "--send-event") == {}
+
+    def test_where_only_sources_have_keys_it_goes_to_the_first(
+        self, run: Run, aws: LocalAws, voucherify: VoucherifyStandIn
+    ) -> None:
+        for name in ("apiKey", "apiToken"):
+            aws.ssm.delete_parameter(Name=f"{SETTINGS_PATH}/{name}")
+        aws.put_settings({"app/apiKey": API_KEY, "app/apiToken": API_TOKEN})
+        ended = run("doctor", "--send-event")
+
+        assert ended.code == 0
+        assert "/events/app:" in ended.err
+        assert list(voucherify.customers) == [CUSTOMER]
+
+    def test_what_becomes_of_it_otherwise_is_said(self, run: Run, aws: LocalAws, voucherify: VoucherifyStandIn) -> None:
+        voucherify.rule = lambda call: Fault(503) if call.method == "POST" else None
+        stored = wrong(run, "--send-event")["test event"]["text"]
+        aws.put_settings({"identifyDisabled": "true"})
+        intake_in.cache_clear()  # the function keeps its settings for a minute
+        skipped = wrong(run, "--send-event")["test event"]["text"]
+
+        assert stored == "was stored and is not delivered yet"
+        assert skipped == "was skipped: a setting drops identifies"
+
+    def test_with_faulty_settings_it_is_not_sent(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackDisabled": "maybe"})
+
+        assert "was not sent" in wrong(run, "--send-event")["test event"]["text"]
+
+
+def test_a_stack_that_lacks_an_output_is_the_last_that_is_looked_at(aws: LocalAws) -> None:
+    template = {
+        "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+        "Outputs": {"EventsUrl": {"Value": "https://events.example/events"}},
+    }
+    client = boto3.client("cloudformation")
+    client.create_stack(StackName="of-doctor", TemplateBody=json.dumps(template))
+    try:
+        lines = CliRunner().invoke(app, ["doctor", "--stack", "of-doctor"]).stdout.splitlines()
+    finally:
+        client.delete_stack(StackName="of-doctor")
+
+    assert lines[-2:] == [
+        "✗ stack: of-doctor has no TrackingApiUrl",
+        "  is it a stack of this version? make deploy brings it up",
+    ]
+
+
+def test_without_credentials_nothing_else_is_asked(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    ended = CliRunner().invoke(app, ["doctor"])
+
+    assert ended.exit_code == 1
+    assert ended.stdout.splitlines()[-2:] == [
+        "✗ credentials: AWS could not be asked: Unable to locate credentials",
+        "  aws configure, or aws sso login, or --region",
+    ]
+
+
+def test_the_help_has_examples() -> None:
+    assert "doctor --send-event" in " ".join(CliRunner().invoke(app, ["doctor", "--help"]).output.split())

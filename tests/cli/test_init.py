@@ -1,0 +1,250 @@
+"""`init`: from nothing to what is to be done in Segment; again, it changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.output import Output
+from cli.target import Target
+from handler.sources import read_parameters
+from local.aws import SETTINGS_PATH, LocalAws
+from local.samples import SHARED_SECRET
+from local.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify import Fault, VoucherifyStandIn
+from tests.cli.conftest import Run
+from tests.cli.secrecy import CANARY, watched
+
+
+@pytest.fixture
+def run(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Run:
+    for name in ("VOUCHERIFY_API_KEY", "VOUCHERIFY_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return watched(run, aws)
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOUCHERIFY_API_KEY", API_KEY)
+    monkeypatch.setenv("VOUCHERIFY_API_TOKEN", API_TOKEN)
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody sits at the terminal."""
+    monkeypatch.setattr(Output, "is_interactive", True)
+
+
+def parameters(aws: LocalAws, source: str = "default") -> dict[str, str]:
+    found = read_parameters(aws.ssm, SETTINGS_PATH).get(source, {})
+    return {name: parameter.value for name, parameter in found.items()}
+
+
+def test_a_person_answers_and_is_told_what_to_do_in_segment(run: Run, system: LocalSystem, person: None) -> None:
+    system.aws.delete_settings()
+    typed = "\n".join((system.voucherify.url, API_KEY, API_TOKEN, "y", ""))
+    ended = run("init", stdin=typed)
+
+    stored = parameters(system.aws)
+    assert ended.code == 0
+    assert stored.keys() == {"apiKey", "apiToken", "apiUrl", "sharedSecret", "accessToken"}
+    assert (stored["apiKey"], stored["apiToken"], stored["apiUrl"]) == (API_KEY, API_TOKEN, system.voucherify.url)
+    assert len(stored["sharedSecret"]) == len(stored["accessToken"]) == 64
+    assert stored["sharedSecret"] != stored["accessToken"]
+    assert f"URL: {system.url}/events" in ended.out
+    assert f"--name {SETTINGS_PATH}/sharedSecret" in ended.out
+    assert f"--name {SETTINGS_PATH}/accessToken" in ended.out
+    assert [(call.method, call.path) for call in system.voucherify.calls] == [("GET", "/v1/customers?limit=1")]
+
+
+def test_europe_is_what_return_means(run: Run, aws: LocalAws, person: None) -> None:
+    aws.delete_settings()
+    ended = run("init", "--skip-check", stdin=f"\n{CANARY}key\n{CANARY}token\ny\n")
+
+    assert ended.code == 0
+    assert parameters(aws)["apiUrl"] == "https://api.voucherify.io"
+
+
+def test_a_person_may_say_no(run: Run, aws: LocalAws, person: None) -> None:
+    aws.delete_settings()
+    ended = run("init", "--skip-check", stdin=f"us1\n{CANARY}key\n{CANARY}token\nn\n")
+
+    assert ended.code == 1
+    assert f"Write sharedSecret, accessToken, apiUrl, apiKey, apiToken under {SETTINGS_PATH}?" in ended.err
+    assert parameters(aws) == {}
+
+
+def test_a_script_gives_variables(run: Run, system: LocalSystem, keys: None) -> None:
+    system.aws.delete_settings()
+    ended = run("init", "--yes", "--cluster", system.voucherify.url, "--json")
+
+    assert ended.code == 0
+    assert ended.json["written"] == ["sharedSecret", "accessToken", "apiUrl", "apiKey", "apiToken"]
+    assert ended.json["eventsUrl"] == f"{system.url}/events"
+    assert ended.json["copy"].keys() == {"sharedSecret", "accessToken"}
+    types = {
+        name: system.aws.ssm.get_parameter(Name=f"{SETTINGS_PATH}/{name}")["Parameter"]["Type"]
+        for name in ended.json["written"]
+    }
+    assert types == {**dict.fromkeys(types, "SecureString"), "apiUrl": "String"}
+
+
+def test_or_files(run: Run, aws: LocalAws, tmp_path: Path) -> None:
+    aws.delete_settings()
+    for name in ("key", "token"):
+        (tmp_path / name).write_text(f"{CANARY}{name}\n")
+    ended = run(
+        *("init", "--yes", "--cluster", "as1", "--skip-check"),
+        *("--api-key-file", str(tmp_path / "key"), "--api-token-file", str(tmp_path / "token")),
+    )
+
+    assert ended.code == 0
+    stored = parameters(aws)
+    assert (stored["apiKey"], stored["apiToken"]) == (f"{CANARY}key", f"{CANARY}token")
+    assert stored["apiUrl"] == "https://as1.api.voucherify.io"
+
+
+def test_again_it_keeps_everything(run: Run, system: LocalSystem, keys: None) -> None:
+    system.aws.delete_settings()
+    run("init", "--yes", "--cluster", system.voucherify.url)
+    before = parameters(system.aws)
+    ended = run("init")
+
+    assert ended.code == 0
+    assert "✓ apiKey is kept as it was" in ended.out
+    assert f"URL: {system.url}/events" in ended.out
+    assert parameters(system.aws) == before
+
+
+def test_it_asks_only_for_what_is_missing(run: Run, system: LocalSystem, person: None) -> None:
+    system.aws.ssm.delete_parameter(Name=f"{SETTINGS_PATH}/apiToken")
+    ended = run("init", stdin=f"{API_TOKEN}\ny\n")
+
+    assert ended.code == 0
+    assert "Secret Key" in ended.err
+    assert "Application ID" not in ended.err
+    stored = parameters(system.aws)
+    assert (stored["apiKey"], stored["apiToken"], stored["sharedSecret"]) == (API_KEY, API_TOKEN, SHARED_SECRET)
+
+
+def test_of_a_running_system_the_one_secret_stays_the_only_one(run: Run, aws: LocalAws) -> None:
+    """Another one would shut out a Segment that does not send it."""
+    ended = run("init", "--yes", "--json")
+
+    assert ended.json["written"] == []
+    assert "accessToken" not in parameters(aws)
+    assert not any("Authorization" in step for step in ended.json["steps"])
+
+
+def test_a_new_source_gets_keys_and_secrets_of_its_own(run: Run, system: LocalSystem, keys: None) -> None:
+    ended = run("init", "--source", "shop", "--yes", "--cluster", system.voucherify.url)
+
+    own = parameters(system.aws, "shop")
+    assert ended.code == 0
+    assert own.keys() == {"apiKey", "apiToken", "apiUrl", "sharedSecret", "accessToken"}
+    assert own["sharedSecret"] != SHARED_SECRET
+    assert f"URL: {system.url}/events/shop" in ended.out
+    assert f"--name {SETTINGS_PATH}/shop/sharedSecret" in ended.out
+
+
+def test_what_a_source_inherits_is_not_asked_for(run: Run, aws: LocalAws) -> None:
+    before = parameters(aws, "app")
+    ended = run("init", "--source", "app", "--yes")
+
+    assert ended.code == 0
+    assert parameters(aws, "app") == before
+    assert f"--name {SETTINGS_PATH}/sharedSecret" in ended.out
+    assert f"--name {SETTINGS_PATH}/app/accessToken" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Fault(401), "does not take the keys (401)"),
+        (Fault(403), "does not let these keys read customers (403)"),
+        (Fault(404), "is it the address of Voucherify's API?"),
+        (Fault(429), "the plan's calls are used up (429)"),
+        (Fault(503), "fails (503)"),
+        (Fault(drop="before"), "does not answer: the connection ended"),
+    ],
+)
+def test_keys_that_voucherify_does_not_take_are_not_written(
+    run: Run, system: LocalSystem, voucherify: VoucherifyStandIn, keys: None, fault: Fault, says: str
+) -> None:
+    system.aws.delete_settings()
+    voucherify.rule = lambda call: fault
+    ended = run("init", "--yes", "--cluster", voucherify.url)
+
+    assert ended.code == 1
+    assert says in ended.err
+    assert "--skip-check" in ended.err
+    assert parameters(system.aws) == {}
+
+
+def test_a_key_that_no_header_can_hold_is_not_sent(
+    run: Run, system: LocalSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.aws.delete_settings()
+    monkeypatch.setenv("VOUCHERIFY_API_KEY", f"{CANARY}é")
+    monkeypatch.setenv("VOUCHERIFY_API_TOKEN", f"{CANARY}token")
+    ended = run("init", "--yes", "--cluster", system.voucherify.url)
+
+    assert ended.code == 1
+    assert "apiKey: has characters that an HTTP header cannot hold" in ended.out
+    assert (parameters(system.aws), system.voucherify.calls) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["init", "--yes"], "set VOUCHERIFY_API_KEY, or give --api-key-file"),
+        (["init", "--yes", "--cluster", "us2"], "did you mean 'us1'?"),
+    ],
+)
+def test_a_script_that_does_not_say_enough_is_called_wrongly(
+    run: Run, aws: LocalAws, arguments: list[str], says: str
+) -> None:
+    aws.delete_settings()
+    ended = run(*arguments)
+
+    assert ended.code == 2
+    assert says in ended.err
+
+
+def test_another_cluster_than_the_one_that_is_set_is_called_wrongly(run: Run) -> None:
+    ended = run("init", "--yes", "--cluster", "us1")
+
+    assert ended.code == 2
+    assert "settings set apiUrl https://us1.api.voucherify.io" in ended.err
+
+
+def test_without_yes_and_without_anybody_nothing_is_written(run: Run, system: LocalSystem, keys: None) -> None:
+    system.aws.delete_settings()
+    ended = run("init", "--cluster", system.voucherify.url)
+
+    assert ended.code == 2
+    assert "give --yes" in ended.err
+    assert parameters(system.aws) == {}
+
+
+def test_a_region_is_asked_for_where_there_is_none(
+    run: Run, system: LocalSystem, person: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    known = {"EventsUrl": f"{system.url}/events", "SettingsPath": SETTINGS_PATH}
+    target = Target("local", boto3.Session(), system.aws.url, known)
+    monkeypatch.setattr(Target, "local", lambda port: target)
+    ended = run("init", stdin="eu-west-1\n")
+
+    assert ended.code == 0
+    assert "AWS region" in ended.err
+    assert "--region eu-west-1" in ended.out
+
+
+def test_the_help_has_examples() -> None:
+    assert "voucherify-destination init --yes" in " ".join(CliRunner().invoke(app, ["init", "--help"]).output.split())

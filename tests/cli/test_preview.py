@@ -1,0 +1,187 @@
+"""`preview`: one event field by field, many by their coverage, and what another mapping would change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.target import Target
+from local.samples import EVENTS
+from local.system import LocalSystem
+from tests.cli.conftest import Run
+
+PRESET = EVENTS / "presets" / "order_completed.json"
+REFERRAL = EVENTS / "presets" / "referral.json"
+
+TRACK = {"type": "track", "messageId": "e-1", "userId": "u-1", "event": "Order Completed"}
+
+
+@pytest.fixture
+def without_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_client(self: Target, service: str) -> None:
+        pytest.fail(f"a client of {service} was made")
+
+    monkeypatch.setattr(Target, "_client", no_client)
+
+
+def written(path: Path, value: Any) -> Path:
+    path.write_text(value if isinstance(value, str) else json.dumps(value), "utf-8")
+    return path
+
+
+def events_in(tmp_path: Path, *events: Any) -> Path:
+    return written(tmp_path / "events.jsonl", "\n".join(map(json.dumps, events)))
+
+
+def mapping_in(tmp_path: Path, **settings: Any) -> Path:
+    return written(tmp_path / "settings.json", settings)
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_one_event_becomes_the_presets_request_and_each_field_has_its_origin(run: Run) -> None:
+    ended = run("preview", str(PRESET), "--mapping", str(PRESET))
+    assert ended.code == 0
+    assert "✓ POST /v1/events" in ended.out
+    assert "metadata.total\tproperties.total\t27.5\n" in ended.out
+    assert 'customer.source_id\tuserId (by itself)\t"u-1815"\n' in ended.out
+
+    document = run("preview", str(PRESET), "--mapping", str(PRESET), "--json").json
+    assert document["request"] == json.loads(PRESET.read_text())["request"]
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_what_was_converted_left_out_unused_and_empty_is_said(run: Run, tmp_path: Path) -> None:
+    event = {**TRACK, "properties": {"zip": 10115, "email": {"no": "text"}, "a": 1, "b": 2}}
+    rows = {"zip": "customer.address.postal_code", "email": "customer.email", "mail": "customer.phone"}
+    mapping = mapping_in(tmp_path, trackMapping={**rows, "a": "metadata.x", "b": "metadata.x"})
+    ended = run("preview", str(written(tmp_path / "event.json", event)), "--mapping", str(mapping))
+    assert ended.code == 0
+    assert 'customer.address.postal_code\tproperties.zip\t10115 → "10115" (converted)' in ended.out
+    assert "Left out\ncustomer.email\temail\t" in ended.out
+    assert "Filled and not sent\nmetadata.x\tproperties.a\treplaced by b" in ended.out
+    assert "Stayed empty\ncustomer.phone\tmail" in ended.out
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_a_skipped_event_is_fine_and_a_rejected_one_is_not(run: Run, tmp_path: Path) -> None:
+    mapping = written(tmp_path / "settings.toml", "trackDisabled = true\n")
+    ended = run("preview", str(written(tmp_path / "event.json", TRACK)), "--mapping", str(mapping))
+    assert (ended.code, ended.out) == (0, "- skipped: track_disabled\n")
+
+    nobody = {name: value for name, value in TRACK.items() if name != "userId"}
+    ended = run("preview", str(written(tmp_path / "event.json", nobody)), "--mapping", str(REFERRAL))
+    assert ended.code == 1
+    assert "✗ rejected: customer_id_missing: userId and anonymousId are missing" in ended.out
+
+
+def test_without_a_mapping_the_one_in_force_counts_by_source(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    system.aws.put_settings(
+        {"trackMapping": '{"total": "metadata.common"}', "app/trackMapping": '{"total": "metadata.of_app"}'}
+    )
+    event = str(written(tmp_path / "event.json", {**TRACK, "properties": {"total": 5}}))
+    assert run("preview", event, "--json").json["request"]["body"]["metadata"] == {"common": 5}
+    assert run("preview", event, "--source", "app", "--json").json["request"]["body"]["metadata"] == {"of_app": 5}
+
+    ended = run("preview", event, "--source", "shop")
+    assert (ended.code, ended.err) == (1, "✗ there are no settings for the source shop\n  there are: default, app\n")
+
+
+def test_faults_of_settings_in_force_are_all_named(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    system.aws.put_settings({"trackMapping": '{"total": "metadat.total"}', "trackDisabled": "maybe"})
+    ended = run("preview", str(written(tmp_path / "event.json", TRACK)))
+    assert ended.code == 1
+    assert "trackDisabled: must be true or false" in ended.err
+    assert "'metadat.total' is no field of Voucherify" in ended.err
+
+
+@pytest.mark.usefixtures("without_aws")
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("s.json", {"trackMaping": {}}, "trackMaping: is no setting; did you mean 'trackMapping'?"),
+        ("s.json", {"email": "customer.email"}, "a mapping stands under the name of its setting"),
+        ("s.json", {"trackMapping": {"email": "customer.mail"}}, "'customer.mail' is no field of Voucherify"),
+        ("s.toml", "trackMapping = ", "is not TOML"),
+        ("s.json", "[]", "is no object of settings"),
+    ],
+)
+def test_a_faulty_file_of_settings_is_refused(run: Run, tmp_path: Path, name: str, content: Any, problem: str) -> None:
+    mapping = written(tmp_path / name, content)
+    ended = run("preview", str(written(tmp_path / "event.json", TRACK)), "--mapping", str(mapping))
+    assert ended.code in (1, 2)
+    assert problem in ended.err
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_many_events_are_counted_by_what_becomes_of_them(run: Run, tmp_path: Path) -> None:
+    rows = {
+        "total": "metadata.total",
+        "mail": "customer.email",
+        "name": "customer.firstName",
+        "crm": "customer.metadata",
+    }
+    events = events_in(
+        tmp_path,
+        {**TRACK, "properties": {"total": 5, "name": "Ada", "crm": {"tier": 1}}},
+        {**TRACK, "properties": {"total": 7}, "messageId": None},
+        {**TRACK, "properties": {"crm": "no object"}},
+        {**TRACK, "userId": None},
+        {**TRACK, "type": "page"},
+        {"type": "identify", "userId": "u-1", "messageId": "e-2", "traits": {"email": "ada@example.com"}},
+        {},
+    )
+    arguments = ("preview", str(events), "--mapping", str(mapping_in(tmp_path, trackMapping=rows)))
+    document = run(*arguments, "--json").json
+    assert document["delivered"] == [
+        {"call": "track", "event": "Order Completed", "count": 3},
+        {"call": "identify", "event": "", "count": 1},
+    ]
+    assert document["skipped"] == {"page_disabled": 1}
+    assert document["rejected"] == {"customer_id_missing": 1, "invalid_event": 1}
+    assert (document["events"], document["lackingCustomer"], document["lackingMessageId"]) == (7, 1, 2)
+    filled = {row["destination"]: row["filled"] for row in document["rows"] if row["call"] == "track"}
+    assert filled == {"metadata.total": 2, "customer.email": 0, "customer.firstName": 1, "customer.metadata": 1}
+    assert [(out["destination"], out["count"]) for out in document["leftOut"]] == [("customer.metadata", 1)]
+
+    ended = run(*arguments)
+    assert ended.code == 1
+    assert ended.out.startswith("7 events: 4 delivered, 1 skipped, 2 rejected\n")
+    assert "track\tmail\tcustomer.email\tnever, of 3\n" in ended.out
+    assert "track\ttotal\tmetadata.total\t2 of 3\n" in ended.out
+    assert f"rejected\tinvalid_event, first {events}:7\t1\n" in ended.out
+
+
+def test_against_shows_which_events_and_fields_would_change(run: Run, tmp_path: Path) -> None:
+    events = events_in(
+        tmp_path,
+        *({**TRACK, "messageId": f"e-{number}", "properties": {"total": number}} for number in range(9)),
+        {"type": "identify", "userId": "u-1"},
+    )
+    old = mapping_in(tmp_path, trackMapping={"total": "metadata.total"})
+    new = written(tmp_path / "new.toml", 'trackMapping = {total = ["metadata.sum", "metadata.total"]}\n')
+    arguments = ("preview", str(events), "--mapping", str(old), "--against", str(new), "--examples", "2")
+    document = run(*arguments, "--json").json
+    assert (document["events"], document["changed"], document["fields"]) == (10, 9, {"metadata.sum": 9})
+    assert [example["changes"] for example in document["examples"]] == [
+        [{"place": "metadata.sum", "after": 0}],
+        [{"place": "metadata.sum", "after": 1}],
+    ]
+    ended = run(*arguments)
+    assert ended.code == 0
+    assert ended.out.startswith("9 of 10 events change\nmetadata.sum\t9\n")
+    assert f"{events}:1 (e-0)\nmetadata.sum\t—\t0\n" in ended.out
+
+
+def test_against_compares_with_the_mapping_in_force_and_ends_with_1_where_it_rejects(run: Run, tmp_path: Path) -> None:
+    event = str(written(tmp_path / "event.json", {**TRACK, "properties": {"name": "x" * 400}}))
+    assert run("preview", event, "--against", str(REFERRAL)).code == 0
+    ended = run("preview", event, "--against", str(mapping_in(tmp_path, trackMapping={"name": "event"})))
+    assert ended.code == 1
+    assert "1 of them are rejected, and were not before" in ended.out
+
+
+def test_help_has_examples(run: Run) -> None:
+    assert "preview segment-archive/ --against new-settings.json" in run("preview", "--help").out

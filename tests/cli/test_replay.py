@@ -1,0 +1,704 @@
+"""`replay`: history through the mapping and the delivery, in order, once, and on from where it was."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import botocore.endpoint
+import pytest
+from typer.testing import CliRunner
+
+from cli import replay, replay_project
+from cli.checkpoint import Checkpoint
+from cli.main import app
+from cli.target import Target
+from local.aws import LocalAws
+from local.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify import Call, Fault, RateLimit, Request, VoucherifyStandIn
+from tests.cli.conftest import Ended, Run
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal
+
+BULK = "/v1/customers/bulk/async"
+
+Replay = Callable[..., Ended]
+
+
+class Time:
+    """Stands still, but for what is slept."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr(replay, "CLOCK", clock)
+    monkeypatch.setattr(replay, "SLEEP", clock.sleep)
+    return clock
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a file of events."""
+
+    def write(*events: Any, name: str = "history.jsonl") -> Path:
+        path = tmp_path / name
+        text = "".join(f"{event if isinstance(event, str) else json.dumps(event)}\n" for event in events).encode()
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def replayed(run: Run, clock: Time, tmp_path: Path) -> Replay:
+    """Replays inputs, with a checkpoint in `tmp_path`."""
+
+    def replayed(*arguments: object) -> Ended:
+        return run("replay", "--checkpoint", str(tmp_path / "books.json"), *map(str, arguments))
+
+    return replayed
+
+
+def identify(user: str, **traits: Any) -> dict[str, Any]:
+    return {"type": "identify", "userId": user, "traits": traits}
+
+
+def track(user: str, event: str, message_id: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "track", "userId": user, "event": event, "messageId": message_id, "properties": properties}
+
+
+def crowd(count: int) -> list[dict[str, Any]]:
+    return [identify(f"u{number}", name=f"User {number}", metadata={"n": number}) for number in range(count)]
+
+
+def paths(voucherify: VoucherifyStandIn) -> Counter[str]:
+    return Counter("action" if "async-actions" in call.path else call.path for call in voucherify.calls)
+
+
+def names(voucherify: VoucherifyStandIn) -> dict[str, Any]:
+    return {key: customer.get("name") for key, customer in voucherify.customers.items()}
+
+
+def switch_on(aws: LocalAws, *calls: str) -> None:
+    aws.put_settings({f"{call}Disabled": "false" for call in calls})
+
+
+class TestWhatIsSent:
+    def test_customers_go_in_bulk_and_tracks_follow_them(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        events = [track("u1", "Order Completed", "m1"), *crowd(250), track("u2", "Moved", "m2")]
+        ended = replayed(history(*events), "--json")
+
+        assert ended.code == 0
+        assert ended.json["delivered"] == 252
+        assert sorted(len(call.json) for call in voucherify.calls[:3]) == [50, 100, 100]
+        assert [call.path for call in voucherify.calls[-2:]] == ["/v1/events", "/v1/events"]
+        assert paths(voucherify) == {BULK: 3, "action": 4, "/v1/events": 2}
+        assert len(voucherify.customers) == 250
+
+    def test_of_one_customer_the_last_state_wins_and_metadata_is_merged(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        replayed(
+            history(
+                *crowd(6),
+                identify("u1", name="Later", address={"city": "Paris"}, metadata={"plan": "pro"}),
+                track("u1", "Order Completed", "m1"),
+                identify("u1", email="u1@example.com", address={"country": "FR"}),
+            )
+        )
+
+        (bulk,) = [call for call in voucherify.calls if call.path == BULK]
+        assert [row for row in bulk.json if row["source_id"] == "u1"] == [
+            {
+                "source_id": "u1",
+                "name": "Later",
+                "email": "u1@example.com",
+                "metadata": {"n": 1, "plan": "pro"},
+                "address": {"country": "FR"},
+            }
+        ]
+
+    def test_a_track_that_changes_its_customer_is_not_overtaken(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        renamed = [track(f"u{number}", "Renamed", f"m{number}", name="By a track") for number in range(6)]
+        later = [identify(f"u{number}", name="Last") for number in range(5)]
+        replayed(history(*crowd(6), *renamed, *later))
+
+        assert names(voucherify) == {**dict.fromkeys(["u0", "u1", "u2", "u3", "u4"], "Last"), "u5": "By a track"}
+        assert paths(voucherify)[BULK] == 2
+
+    def test_a_deletion_takes_its_customer_along_and_who_comes_back_is_let_in(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, aws: LocalAws
+    ) -> None:
+        switch_on(aws, "delete")
+        gone = [{"type": "delete", "userId": user} for user in ("u1", "u2")]
+        ended = replayed(history(*crowd(6), *gone, identify("u2", email="back@example.com")))
+
+        assert ended.code == 0
+        assert names(voucherify) == {"u0": "User 0", "u2": None, **{f"u{n}": f"User {n}" for n in (3, 4, 5)}}
+
+    def test_what_is_older_than_a_known_deletion_brings_nobody_back(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, aws: LocalAws
+    ) -> None:
+        switch_on(aws, "delete")
+        day = {number: f"2026-05-0{number}T12:00:00.000Z" for number in range(1, 6)}
+        deletion = {"type": "delete", "userId": "u1", "receivedAt": day[3]}
+        replayed(history(deletion, name="first.jsonl"))
+        events = [{**event, "receivedAt": day[1]} for event in crowd(7)]
+        late = {**identify("u1", name="Came back"), "receivedAt": day[4]}
+        old = {**track("u1", "Order Completed", "m1"), "receivedAt": day[2]}
+        files = history(*events, old, late)
+        ended = replayed(files, "--checkpoint", files.with_name("other.json"), "--json")
+
+        assert ended.json["skipped"] == {"customer_deleted": 2}
+        assert voucherify.customers["u1"]["name"] == "Came back"
+        assert voucherify.customers["u1"]["metadata"] == {}
+        assert voucherify.events == []
+
+    def test_without_bulk_each_event_is_a_call(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        replayed(history(*crowd(8)), "--no-bulk")
+
+        assert paths(voucherify) == {"/v1/customers": 8}
+
+    def test_few_customers_are_not_worth_a_bulk_call(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        replayed(history(*crowd(4)))
+
+        assert paths(voucherify) == {"/v1/customers": 4}
+
+    def test_a_customer_that_bulk_refuses_is_sent_alone_and_says_why(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+    ) -> None:
+        alone = {"source_id": "u1", "name": "User 1", "metadata": {"n": 1}}
+        voucherify.row_rule = lambda row: "no" if row["source_id"] in ("u1", "u2") else None
+        voucherify.rule = lambda call: Fault(400) if call.json == alone else None
+        ended = replayed(history(*crowd(6)), "--json")
+
+        assert ended.code == 1
+        assert (ended.json["delivered"], ended.json["rejected"]) == (5, {"voucherify_400": 1})
+        (line,) = (tmp_path / "books.json.rejected.jsonl").read_text().splitlines()
+        assert json.loads(line)["event"]["userId"] == "u1"
+        assert json.loads(line)["failure"]["code"] == "voucherify_400"
+
+    def test_the_settings_of_a_source_are_those_in_force(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, aws: LocalAws
+    ) -> None:
+        aws.put_settings({"shop/identifyMapping": '{"nick": "customer.name"}'})
+        replayed(history(identify("u1", nick="Ada")), "--source", "shop")
+
+        assert voucherify.calls[0].json == {"source_id": "u1", "name": "Ada"}
+
+    def test_a_source_that_is_not_there_or_has_faults_says_so(
+        self, replayed: Replay, history: Callable[..., Path], aws: LocalAws
+    ) -> None:
+        path = history(identify("u1"))
+        assert "there are no settings for the source nobody" in replayed(path, "--source", "nobody").err
+        aws.put_settings({"identifyMapping": "{"})
+        ended = replayed(path)
+        assert ended.code == 1
+        assert "identifyMapping" in ended.err
+
+
+class TestWhatItReads:
+    def test_an_archive_in_s3_is_read_by_its_names(
+        self, replayed: Replay, voucherify: VoucherifyStandIn, aws: LocalAws
+    ) -> None:
+        s3 = boto3.client("s3", endpoint_url=aws.url)
+        s3.create_bucket(Bucket="archive", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        for key, name in (("logs/2/b.gz", "Second"), ("logs/1/a.gz", "First"), ("other/c.gz", "Other")):
+            body = gzip.compress(json.dumps(identify("u1", name=name)).encode() + b"\n")
+            s3.put_object(Bucket="archive", Key=key, Body=body)
+        ended = replayed("s3://archive/logs/")
+
+        assert ended.code == 0
+        assert [call.json["name"] for call in voucherify.calls] == ["First", "Second"]
+        assert "there is nothing under s3://archive/none" in replayed("s3://archive/none").err
+
+    def test_files_of_every_shape_in_the_order_given(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        packed = history(identify("u1", name="1"), "", name="a.jsonl.gz")
+        lines = history({"batch": [identify("u1", name="2"), identify("u1", name="3")]})
+        document = history(json.dumps([identify("u1", name="4")], indent=2), name="b.json")
+        replayed(packed, lines, document)
+
+        assert [call.json["name"] for call in voucherify.calls] == ["1", "2", "3", "4"]
+
+    def test_a_line_that_is_no_event_is_rejected_and_the_rest_goes_on(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+    ) -> None:
+        ended = replayed(history("{", identify("u1"), {"type": "identify"}, {"type": "alias", "userId": "x"}), "--json")
+
+        assert ended.code == 1
+        assert ended.json["rejected"] == {"unreadable": 1, "customer_id_missing": 1}
+        assert ended.json["skipped"] == {"alias_not_supported": 1}
+        first, _ = (tmp_path / "books.json.rejected.jsonl").read_text().splitlines()
+        assert json.loads(first)["place"].endswith("history.jsonl:1")
+        assert json.loads(first)["text"] == "{"
+
+    def test_what_was_rejected_can_be_mended_and_replayed_from_its_file(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+    ) -> None:
+        voucherify.next(Fault(400))
+        assert replayed(history(track("u1", "Order Completed", "m1"))).code == 1
+        again = tmp_path / "again.json"
+        ended = replayed(tmp_path / "books.json.rejected.jsonl", "--checkpoint", again)
+
+        assert ended.code == 0
+        assert len(voucherify.events) == 1
+
+    def test_a_damaged_archive_says_so_and_keeps_what_was_done(
+        self, replayed: Replay, history: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = history(*crowd(2), name="a.jsonl.gz")
+        path.write_bytes(path.read_bytes()[:-9])
+
+        ended = replayed(path)
+        assert ended.code == 1
+        assert "cannot be unpacked" in ended.err
+
+
+class TestWhatItSays:
+    def test_a_dry_run_sends_nothing_and_counts_calls(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+    ) -> None:
+        events = [*crowd(150), track("u1", "Order Completed", "m1"), {"type": "page", "userId": "u1"}]
+        ended = replayed(history(*events), "--dry-run", "--json")
+
+        assert ended.code == 0
+        assert ended.json == {
+            "to_send": {"track_event": 1, "upsert_customer": 150},
+            "skipped": {"page_disabled": 1},
+            "rejected": 0,
+            "calls": 6,
+        }
+        assert voucherify.calls == []
+        assert not (tmp_path / "books.json").exists()
+
+    def test_a_dry_run_ends_with_1_where_something_would_be_rejected(
+        self, replayed: Replay, history: Callable[..., Path]
+    ) -> None:
+        assert replayed(history({"type": "identify"}), "--dry-run").code == 1
+
+    def test_the_summary_names_each_outcome(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        order = track("u1", "Order Completed", "m1")
+        ended = replayed(history(order, order, {"type": "alias", "userId": "x"}))
+
+        rows = [line.split("\t") for line in ended.out.splitlines() if "\t" in line]
+        assert rows == [["delivered", "", "1"], ["duplicate", "", "1"], ["skipped", "alias_not_supported", "1"]]
+        assert len(voucherify.events) == 1
+
+    @pytest.mark.parametrize("rate", ["10", "0/s", "10/h", "x"])
+    def test_a_rate_that_is_none_is_refused(self, replayed: Replay, history: Callable[..., Path], rate: str) -> None:
+        ended = replayed(history(identify("u1")), "--rate", rate)
+
+        assert (ended.code, ended.err.splitlines()[0]) == (2, f"✗ {rate} is no rate")
+
+
+class TestPace:
+    def test_a_rate_is_kept(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, clock: Time
+    ) -> None:
+        began = clock.now
+        ended = replayed(history(*crowd(4)), "--no-bulk", "--rate", "6/min")
+
+        assert ended.code == 0
+        assert 30 <= clock.now - began <= 40
+
+    def test_a_window_that_stays_closed_for_long_is_said(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        voucherify.next(Fault(429, headers={"Retry-After": "3000"}))
+        ended = replayed(history(identify("u1")))
+
+        assert ended.code == 0
+        assert "waiting, since " in ended.err
+
+    @pytest.mark.parametrize("bulk", ["--bulk", "--no-bulk"])
+    def test_it_waits_for_windows_of_calls_and_none_is_refused(
+        self, replayed: Replay, history: Callable[..., Path], clock: Time, aws: LocalAws, bulk: str
+    ) -> None:
+        limit = RateLimit(10, 60)
+        with VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, clock=clock, limit=limit) as voucherify:
+            aws.put_settings({"apiUrl": voucherify.url})
+            began = clock.now
+            ended = replayed(history(*crowd(25), *(track("u1", "Moved", f"m{n}") for n in range(15))), bulk)
+
+        assert ended.code == 0
+        assert (len(voucherify.customers), len(voucherify.events)) == (25, 15)
+        assert [call.status for call in voucherify.calls].count(429) <= 1
+        assert 40 <= clock.now - began <= 300  # the first window is open for 40 seconds more
+
+
+class TestCheckpoint:
+    def test_what_is_done_is_not_done_again(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        path = history(*crowd(3))
+        assert replayed(path).code == replayed(path).code == 0
+        assert len(voucherify.calls) == 3
+
+    def test_inputs_that_come_behind_are_gone_on_with(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        first, second = history(identify("u1"), name="a.jsonl"), history(identify("u2"), name="b.jsonl")
+        replayed(first)
+        assert replayed(first, second).code == 0
+        assert [call.json["source_id"] for call in voucherify.calls] == ["u1", "u2"]
+
+    def test_that_of_other_inputs_is_refused(self, replayed: Replay, history: Callable[..., Path]) -> None:
+        replayed(history(identify("u1")))
+        ended = replayed(history(identify("u2"), identify("u3")))
+
+        assert ended.code == 2
+        assert "is of other inputs" in ended.err
+        assert "--checkpoint" in ended.err
+
+    def test_that_of_another_mapping_is_refused(
+        self, replayed: Replay, history: Callable[..., Path], aws: LocalAws
+    ) -> None:
+        path = history(identify("u1"))
+        replayed(path)
+        aws.put_settings({"identifyMapping": '{"nick": "customer.name"}'})
+        ended = replayed(path)
+
+        assert ended.code == 2
+        assert "is of another mapping" in ended.err
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}'])
+    def test_another_file_is_none(
+        self, replayed: Replay, history: Callable[..., Path], tmp_path: Path, content: str
+    ) -> None:
+        (tmp_path / "books.json").write_text(content)
+        ended = replayed(history(identify("u1")))
+
+        assert ended.code == 2
+        assert "is no checkpoint" in ended.err
+
+    def test_nobody_else_may_read_it(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
+        replayed(history({"type": "identify"}))
+
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("books.json*")} == {0o600}
+
+    def test_windows_bound_what_is_in_memory(
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        voucherify: VoucherifyStandIn,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(replay, "WINDOW_EVENTS", 20)
+        replayed(history(*crowd(50)))
+
+        assert [len(call.json) for call in voucherify.calls if call.path == BULK] == [20, 20, 10]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("status", "problem"), [(401, "answered 401"), (302, "answered 302"), (402, "answered 402")]
+    )
+    def test_what_only_the_operator_can_mend_ends_it(
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        voucherify: VoucherifyStandIn,
+        status: int,
+        problem: str,
+    ) -> None:
+        voucherify.rule = lambda call: Fault(status)
+        path = history(*crowd(8), track("u1", "Moved", "m1"))
+        ended = replayed(path)
+
+        assert ended.code == 3
+        assert problem in ended.err
+        voucherify.rule = None
+        assert replayed(path).code == 0
+        assert (len(voucherify.customers), len(voucherify.events)) == (8, 1)
+
+    def test_one_event_that_keeps_failing_is_given_up_and_its_customers_next_goes_on(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+    ) -> None:
+        voucherify.rule = lambda call: Fault(500) if call.json["event"] == "Cursed" else None
+        ended = replayed(history(track("u1", "Cursed", "m1"), track("u1", "Moved", "m2")), "--json")
+
+        assert ended.code == 1
+        assert (ended.json["delivered"], ended.json["failed"]) == (1, {"voucherify_500": 1})
+
+    @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
+    def test_an_outage_ends_it_without_giving_anything_up(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, fault: Fault
+    ) -> None:
+        voucherify.rule = lambda call: fault
+        path = history(*(track(f"u{number}", "Moved", f"m{number}") for number in range(25)))
+        ended = replayed(path)
+
+        assert ended.code == 3
+        voucherify.rule = None
+        assert replayed(path).code == 0
+        assert len(voucherify.events) == 25
+
+
+# A little of everything: it must come out as if each event had been sent, once, after the one before it.
+STORY = [
+    *crowd(6),
+    track("u0", "Order Completed", "m0"),
+    track("u1", "Renamed", "m1", name="By a track"),
+    identify("u0", name="Second", metadata={"plan": "pro"}),
+    *(identify(f"u{number}", email=f"u{number}@example.com") for number in range(1, 6)),
+    {"type": "delete", "userId": "u5"},
+    track("u4", "Order Completed", "m2"),
+    {"type": "identify"},
+    identify("u5", name="Came back"),
+    track("u5", "Order Completed", "m3"),
+]
+
+
+def assert_told(voucherify: VoucherifyStandIn, rejected: Path) -> None:
+    """The whole story, once."""
+    assert sorted((event["customer"]["source_id"], event["event"]) for event in voucherify.events) == [
+        ("u0", "Order Completed"),
+        ("u1", "Renamed"),
+        ("u4", "Order Completed"),
+        ("u5", "Order Completed"),
+    ]
+    shown = ("name", "email", "metadata")
+    customers = {key: tuple(customer.get(part) for part in shown) for key, customer in voucherify.customers.items()}
+    assert customers == {
+        "u0": ("Second", None, {"n": 0, "plan": "pro"}),
+        "u1": ("By a track", "u1@example.com", {"n": 1}),
+        **{f"u{n}": (f"User {n}", f"u{n}@example.com", {"n": n}) for n in (2, 3, 4)},
+        "u5": ("Came back", None, {}),
+    }
+    assert len(rejected.read_text().splitlines()) == 1
+
+
+class Crash(BaseException):
+    """The process is gone: nothing tidies up."""
+
+
+class TestInterruptions:
+    """Each test goes through its replay again and again, until nothing is left to interrupt."""
+
+    @pytest.fixture
+    def told(
+        self, replayed: Replay, history: Callable[..., Path], system: LocalSystem, tmp_path: Path
+    ) -> Callable[[], Ended]:
+        switch_on(system.aws, "delete")
+        path = history(*STORY)
+        return lambda: replayed(path, "--json")
+
+    @pytest.fixture
+    def afresh(self, system: LocalSystem, tmp_path: Path) -> Callable[[], None]:
+        def afresh() -> None:
+            system.voucherify.reset()
+            system.aws.empty_table()
+            for path in tmp_path.glob("books.json*"):
+                path.unlink()
+
+        return afresh
+
+    def _check(self, ended: Ended, voucherify: VoucherifyStandIn, tmp_path: Path) -> None:
+        assert ended.code == 1  # for the event without an id
+        counts = ended.json
+        total = sum(counts["skipped"].values()) if counts["skipped"] else 0
+        assert counts["delivered"] + counts["duplicate"] + total + 1 == len(STORY)
+        assert counts["failed"] == 0
+        assert_told(voucherify, tmp_path / "books.json.rejected.jsonl")
+
+    @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
+    def test_whichever_call_of_voucherify_fails(
+        self,
+        told: Callable[[], Ended],
+        afresh: Callable[[], None],
+        voucherify: VoucherifyStandIn,
+        tmp_path: Path,
+        fault: Fault,
+    ) -> None:
+        number, reached = 0, True
+        while reached:
+            number += 1
+            afresh()
+            failing = number
+
+            def rule(call: Request, failing: int = failing) -> Fault | None:
+                return fault if call.number == failing else None
+
+            voucherify.rule = rule
+            self._check(told(), voucherify, tmp_path)
+            reached = len(voucherify.calls) > number
+        assert number >= 10
+
+    def test_whichever_upsert_may_have_been_applied(
+        self, told: Callable[[], Ended], afresh: Callable[[], None], voucherify: VoucherifyStandIn, tmp_path: Path
+    ) -> None:
+        number, reached = 0, True
+        while reached:
+            number += 1
+            afresh()
+            failing = number
+
+            def rule(call: Request, failing: int = failing) -> Fault | None:
+                return Fault(drop="after") if call.number == failing and call.path != "/v1/events" else None
+
+            voucherify.rule = rule
+            self._check(told(), voucherify, tmp_path)
+            reached = len(voucherify.calls) > number
+
+    @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, 8])
+    def test_whenever_a_person_stops_it(
+        self,
+        told: Callable[[], Ended],
+        afresh: Callable[[], None],
+        voucherify: VoucherifyStandIn,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        window: int,
+    ) -> None:
+        monkeypatch.setattr(replay, "WINDOW_EVENTS", window)
+
+        def stop_at(number: int) -> Callable[[Call], None]:
+            return lambda call: os.kill(os.getpid(), signal.SIGINT) if call.number == number else None
+
+        number, reached = 0, True
+        while reached:
+            number += 1
+            afresh()
+            voucherify.on_call = stop_at(number)
+            ended = told()
+            voucherify.on_call = None
+            reached = ended.code == 130
+            if reached:
+                assert "the same command goes on" in ended.err
+                ended = told()
+            self._check(ended, voucherify, tmp_path)
+        assert number >= 10
+
+    @pytest.mark.parametrize("where", ["_write", "settle", "_append_rejected"])
+    @pytest.mark.parametrize("after", [False, True])
+    @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, 8])
+    def test_wherever_in_its_books_it_crashes(
+        self,
+        told: Callable[[], Ended],
+        afresh: Callable[[], None],
+        voucherify: VoucherifyStandIn,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        where: str,
+        after: bool,
+        window: int,
+    ) -> None:
+        monkeypatch.setattr(replay, "WINDOW_EVENTS", window)
+        monkeypatch.setattr(replay_project, "CONCURRENCY", 1)  # a crash ends every thread
+        original = getattr(Checkpoint, where)
+        number, reached = 0, True
+        while reached:
+            number += 1
+            afresh()
+            counted = Counter[str]()
+            crashing = number
+
+            def crash(
+                self: Checkpoint,
+                *arguments: Any,
+                counted: Counter[str] = counted,
+                crashing: int = crashing,
+                **more: Any,
+            ) -> Any:
+                counted["calls"] += 1
+                if counted["calls"] > crashing or (counted["calls"] == crashing and not after):
+                    raise Crash  # and whatever is tried after it
+                returned = original(self, *arguments, **more)
+                if counted["calls"] == crashing:
+                    raise Crash
+                return returned
+
+            monkeypatch.setattr(Checkpoint, where, crash)
+            try:
+                ended = told()
+                reached = False
+            except Crash:
+                monkeypatch.setattr(Checkpoint, where, original)
+                ended = told()
+            self._check(ended, voucherify, tmp_path)
+
+    @pytest.fixture
+    def proxy(
+        self, told: Callable[[], Ended], system: LocalSystem, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[AwsProxy]:
+        """AWS as the command sees it, without the waits between botocore's tries."""
+        direct = Target.local(0)
+        monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
+        with aws_proxy(system.aws.url) as proxy:
+            target = Target("local", direct.session, proxy.url, direct.known)
+            monkeypatch.setattr(Target, "local", lambda port: target)
+            yield proxy
+
+    @pytest.mark.parametrize("outage", [False, True])
+    def test_whichever_call_of_aws_fails(
+        self,
+        proxy: AwsProxy,
+        told: Callable[[], Ended],
+        afresh: Callable[[], None],
+        voucherify: VoucherifyStandIn,
+        tmp_path: Path,
+        outage: bool,
+    ) -> None:
+        number, reached = 0, True
+        while reached:
+            number += 1
+            afresh()
+            counted = Counter[str]()
+            failing = number
+
+            def rule(call: AwsCall, forward: Forward, counted: Counter[str] = counted, failing: int = failing) -> Any:
+                counted["calls"] += 1
+                fails = counted["calls"] >= failing if outage else counted["calls"] == failing
+                return refusal() if fails else forward(call)
+
+            proxy.rule = rule
+            ended = told()
+            reached = counted["calls"] >= number
+            proxy.rule = None
+            if outage and reached and ended.code != 1:
+                assert ended.code == 3
+                ended = told()
+            self._check(ended, voucherify, tmp_path)
+        assert number >= 10
+
+
+def test_without_a_name_the_checkpoint_is_named_after_the_inputs(
+    run: Run, clock: Time, history: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = history(identify("u1"))
+    monkeypatch.chdir(tmp_path)
+    assert run("replay", str(path)).code == 0
+    assert len(list(tmp_path.glob("replay-*.json"))) == 1
+
+
+def test_the_help_has_an_example() -> None:
+    assert "replay s3://my-bucket/segment-logs/" in CliRunner().invoke(app, ["replay", "--help"]).output

@@ -1,0 +1,484 @@
+"""`settings`, as a person calls it, and what lies in Parameter Store afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.output import Output
+from local.aws import SETTINGS_PATH, LocalAws
+from tests.cli.conftest import Run
+from tests.cli.secrecy import CANARY, watched
+
+MAPPING = {"properties.total": "metadata.total"}
+
+
+@pytest.fixture
+def run(run: Run, aws: LocalAws) -> Run:
+    return watched(run, aws)
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        'trackDisabled = true\ntrackEventsFilter = ["Order *"]\n[trackMapping]\n"properties.total" = "metadata.total"\n'
+    )
+    return file
+
+
+def value(aws: LocalAws, name: str) -> str | None:
+    try:
+        found = aws.ssm.get_parameter(Name=f"{SETTINGS_PATH}/{name}", WithDecryption=True)
+    except aws.ssm.exceptions.ParameterNotFound:
+        return None
+    return found["Parameter"]["Value"]
+
+
+def in_json(tmp_path: Path, **settings: Any) -> str:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(settings))
+    return str(file)
+
+
+class TestShow:
+    def test_secrets_are_masked_and_all_else_is_shown(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackMapping": json.dumps(MAPPING)})
+        ended = run("settings", "show")
+
+        rows = dict(line.split("\t", 1) for line in ended.out.splitlines())
+        assert ended.code == 0
+        assert rows["apiKey"].startswith("set, not shown\tcommon\t20")
+        assert rows["accessToken"].startswith("not set\t")
+        assert rows["trackMapping"].startswith('{"properties.total": "metadata.total"}\tcommon\t')
+        assert rows["identifyMapping"].startswith("12 rows\tdefault")
+        assert rows["pageDisabled"].startswith("true\tdefault")
+
+    def test_of_a_source_its_own_go_over_the_common_ones(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"sharedSecretPrevious": "before", "app/sharedSecret": "app's own"})
+        settings = run("settings", "show", "--source", "app", "--json").json["settings"]
+
+        assert settings["sharedSecret"]["from"] == "app"
+        assert settings["sharedSecretPrevious"]["isSet"] is False
+        assert settings["apiKey"]["from"] == "common"
+        assert settings["pageDisabled"]["value"] is False
+        assert "value" not in settings["apiKey"]
+
+    def test_what_is_no_setting_is_pointed_out_without_its_value(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"apiTokn": f"{CANARY}1"})
+        ended = run("settings", "show")
+
+        assert f"✗ {SETTINGS_PATH}/apiTokn is no setting; did you mean 'apiToken'?" in ended.out
+
+    @pytest.mark.parametrize("source", ["default", "a/b", ""])
+    def test_a_name_that_no_source_can_have_is_called_wrongly(self, run: Run, source: str) -> None:
+        assert run("settings", "show", "--source", source).code == 2
+
+
+class TestSet:
+    def test_a_value_is_written_as_a_string(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "set", "trackDisabled", "true")
+
+        assert ended.code == 0
+        assert f"✓ {SETTINGS_PATH}/trackDisabled is written" in ended.out
+        assert value(aws, "trackDisabled") == "true"
+        assert aws.ssm.get_parameter(Name=f"{SETTINGS_PATH}/trackDisabled")["Parameter"]["Type"] == "String"
+
+    @pytest.mark.parametrize("arguments", [["accessToken"], ["accessToken", "-"]])
+    def test_a_secret_is_read_from_standard_input_and_encrypted(
+        self, run: Run, aws: LocalAws, arguments: list[str]
+    ) -> None:
+        ended = run("settings", "set", *arguments, stdin=f"{CANARY}token\n")
+
+        assert ended.code == 0
+        assert value(aws, "accessToken") == f"{CANARY}token"
+        assert aws.ssm.get_parameter(Name=f"{SETTINGS_PATH}/accessToken")["Parameter"]["Type"] == "SecureString"
+
+    def test_a_secret_on_the_command_line_is_advised_against(self, run: Run) -> None:
+        assert "history of your shell" in run("settings", "set", "accessToken", f"{CANARY}token").err
+
+    def test_a_mapping_takes_as_little_room_as_it_can(self, run: Run, aws: LocalAws) -> None:
+        run("settings", "set", "trackMapping", json.dumps(MAPPING, indent=4))
+
+        assert value(aws, "trackMapping") == '{"properties.total":"metadata.total"}'
+
+    @pytest.mark.parametrize(
+        ("name", "given", "fault"),
+        [
+            ("trackDisabled", "yes", "trackDisabled: must be true or false"),
+            ("apiUrl", "ftp://x", "apiUrl: must begin with https://"),
+            ("trackMapping", '{"sum(": "metadata.x"}', "trackMapping['sum('], character 5: "),
+            ("trackMapping", '{"total": "metdata"}', "did you mean 'metadata'?"),
+            ("trackMapping", '{"a": "metadata.a", "a": "metadata.b"}', "trackMapping['a']: stands there twice"),
+            ("sharedSecret", f" {CANARY}", "sharedSecret: begins or ends with white space"),
+            ("accessToken", "", "accessToken: is empty, which SSM does not store"),
+            ("accessToken", "{{x}}", "accessToken: has {{ }} in it"),
+        ],
+    )
+    def test_a_faulty_value_is_not_written(self, run: Run, aws: LocalAws, name: str, given: str, fault: str) -> None:
+        before = value(aws, name)
+        ended = run("settings", "set", name, given)
+
+        assert ended.code == 1
+        assert f"✗ {name}" in ended.out
+        assert fault in ended.out
+        assert value(aws, name) == before
+
+    def test_a_name_that_is_none_is_called_wrongly(self, run: Run) -> None:
+        ended = run("settings", "set", "trackMaping", "{}")
+
+        assert ended.code == 2
+        assert "did you mean 'trackMapping'?" in ended.err
+
+    def test_the_settings_can_be_put_one_by_one_from_nothing(self, run: Run, aws: LocalAws) -> None:
+        aws.delete_settings()
+        first = run("settings", "set", "apiKey", stdin=f"{CANARY}key")
+        run("settings", "set", "apiToken", stdin=f"{CANARY}token")
+        last = run("settings", "set", "sharedSecret", stdin=f"{CANARY}secret")
+
+        assert first.code == last.code == 0
+        assert "still wrong: apiToken: is required and not set" in first.err
+        assert last.err == ""
+
+    def test_what_was_wrong_before_does_not_keep_another_from_being_put_right(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackDisabled": "maybe", "identifyDisabled": "maybe"})
+
+        assert run("settings", "set", "trackDisabled", "false").code == 0
+        assert value(aws, "trackDisabled") == "false"
+
+    def test_a_common_setting_is_checked_for_every_source(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "set", "trackDisabled", "maybe", "--json")
+
+        assert ended.code == 1
+        assert [fault["sources"] for fault in ended.json["faults"]] == [["default", "app"]]
+
+    def test_half_of_the_keys_of_a_source_is_refused(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "set", "apiKey", "--source", "shop", stdin=f"{CANARY}key")
+
+        assert ended.code == 1
+        assert "apiToken: is not set for the source shop, which has its own keys" in ended.out
+        assert value(aws, "shop/apiKey") is None
+
+    def test_a_list_stays_one(self, run: Run, aws: LocalAws) -> None:
+        aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/trackEventsFilter", Type="StringList", Value="A,B")
+        ended = run("settings", "set", "trackEventsFilter", '["A", "C d"]')
+        refused = run("settings", "set", "trackEventsFilter", '["A, B"]')
+
+        assert (ended.code, refused.code) == (0, 1)
+        assert value(aws, "trackEventsFilter") == "A,C d"
+        assert f"delete {SETTINGS_PATH}/trackEventsFilter first" in refused.out
+
+    def test_a_secret_that_lies_there_in_plain_text_is_refused(self, run: Run, aws: LocalAws) -> None:
+        aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/accessToken", Type="String", Value=f"{CANARY}1")
+        ended = run("settings", "set", "accessToken", stdin=f"{CANARY}2")
+
+        assert ended.code == 1
+        assert "accessToken: is stored as String, and SSM changes no type" in ended.out
+        assert value(aws, "accessToken") == f"{CANARY}1"
+
+
+class TestTooLarge:
+    @staticmethod
+    def mapping(rows: int) -> str:
+        return json.dumps({f"properties.é{number:03}": f"metadata.{number:03}" for number in range(rows)})
+
+    def test_it_is_refused_before_anything_is_written(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        file = in_json(tmp_path, trackDisabled=True, trackMapping=json.loads(self.mapping(130)))
+        ended = run("settings", "apply", file, "--yes")
+
+        assert ended.code == 1
+        assert "SSM stores 4,096 (standard tier), which --advanced allows for a charge" in ended.out
+        assert value(aws, "trackDisabled") is None
+
+    def test_the_advanced_tier_takes_8_kb_and_stays(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "set", "trackMapping", self.mapping(130), "--advanced")
+        again = run("settings", "set", "trackMapping", self.mapping(131))
+
+        assert (ended.code, again.code) == (0, 0)
+        (described,) = aws.ssm.describe_parameters(
+            ParameterFilters=[{"Key": "Name", "Values": [f"{SETTINGS_PATH}/trackMapping"]}]
+        )["Parameters"]
+        assert described["Tier"] == "Advanced"
+
+    def test_more_is_refused_there_too(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "set", "trackMapping", self.mapping(300), "--advanced")
+
+        assert ended.code == 1
+        assert "SSM stores 8,192 (advanced tier)\n" in ended.out
+        assert value(aws, "trackMapping") is None
+
+    def test_what_fits_stays_on_the_standard_tier(self, run: Run, aws: LocalAws) -> None:
+        run("settings", "set", "trackDisabled", "true", "--advanced")
+
+        described = aws.ssm.describe_parameters(
+            ParameterFilters=[{"Key": "Name", "Values": [f"{SETTINGS_PATH}/trackDisabled"]}]
+        )["Parameters"]
+        assert [found["Tier"] for found in described] == ["Standard"]
+
+
+class TestApply:
+    def test_what_differs_is_written_and_nothing_else(self, run: Run, aws: LocalAws, toml: Path) -> None:
+        aws.put_settings({"trackDisabled": " TRUE ", "trackMapping": '{"properties.x": "metadata.x"}'})
+        ended = run("settings", "apply", str(toml), "--yes")
+
+        assert ended.code == 0
+        assert '  - "properties.x": "metadata.x"\n  + "properties.total": "metadata.total"\n' in ended.out
+        assert "trackDisabled is written" not in ended.out
+        assert value(aws, "trackDisabled") == " TRUE "
+        assert value(aws, "trackEventsFilter") == '["Order *"]'
+        assert value(aws, "trackMapping") == '{"properties.total":"metadata.total"}'
+
+    def test_again_it_changes_nothing(self, run: Run, toml: Path) -> None:
+        run("settings", "apply", str(toml), "--yes")
+        ended = run("settings", "apply", str(toml), "--yes")
+
+        assert (ended.code, ended.out) == (0, f"✓ nothing to change under {SETTINGS_PATH}\n")
+
+    def test_a_json_file_may_name_its_schema_and_hold_secrets(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        file = in_json(tmp_path, **{"$schema": "../settings.schema.json", "accessToken": f"{CANARY}token"})
+        ended = run("settings", "apply", file, "--yes", "--json")
+
+        assert ended.json["written"] == ["accessToken"]
+        assert ended.json["changes"] == [{"setting": "accessToken", "isNew": True, "isSecret": True}]
+        assert value(aws, "accessToken") == f"{CANARY}token"
+
+    def test_a_source_gets_what_is_its_own(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        file = in_json(tmp_path, apiKey=f"{CANARY}key", apiToken=f"{CANARY}token", trackDisabled=True)
+
+        assert run("settings", "apply", file, "--source", "shop", "--yes").code == 0
+        assert value(aws, "shop/trackDisabled") == "true"
+        assert value(aws, "trackDisabled") is None
+
+    def test_every_fault_is_named_and_nothing_written(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        file = in_json(
+            tmp_path,
+            apiKey=5,
+            apiTokn=f"{CANARY}token",
+            trackDisabled="true",
+            identifyDisabled=True,
+            trackMapping={"sum(": "metadata.x", "a": "nowhere"},
+        )
+        ended = run("settings", "apply", file, "--yes", "--json")
+
+        faults = {(fault["setting"], fault["key"], fault["position"]) for fault in ended.json["faults"]}
+        assert ended.code == 1
+        assert faults == {
+            ("apiKey", "", None),
+            ("apiTokn", "", None),
+            ("trackDisabled", "", None),
+            ("trackMapping", "sum(", 4),
+            ("trackMapping", "a", None),
+        }
+        assert value(aws, "identifyDisabled") is None
+
+    def test_without_anybody_to_ask_yes_is_required(self, run: Run, aws: LocalAws, toml: Path) -> None:
+        ended = run("settings", "apply", str(toml))
+
+        assert ended.code == 2
+        assert "give --yes" in ended.err
+        assert value(aws, "trackDisabled") is None
+
+    @pytest.mark.parametrize(("answer", "code", "written"), [("y\n", 0, "true"), ("n\n", 1, None)])
+    def test_a_person_is_asked(
+        self,
+        run: Run,
+        aws: LocalAws,
+        toml: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: str,
+        code: int,
+        written: str | None,
+    ) -> None:
+        monkeypatch.setattr(Output, "is_interactive", True)
+        ended = run("settings", "apply", str(toml), stdin=answer)
+
+        assert ended.code == code
+        assert f"Write 3 to {SETTINGS_PATH}?" in ended.err
+        assert value(aws, "trackDisabled") == written
+
+    def test_a_dry_run_shows_and_writes_nothing(self, run: Run, aws: LocalAws, toml: Path) -> None:
+        ended = run("settings", "apply", str(toml), "--dry-run", "--json")
+
+        assert (ended.code, ended.json["written"]) == (0, [])
+        assert [change["after"] for change in ended.json["changes"]] == [True, ["Order *"], MAPPING]
+        assert value(aws, "trackDisabled") is None
+
+    @pytest.mark.parametrize(
+        ("name", "content", "says"),
+        [
+            ("x.toml", '[trackMapping]\nproperties.total = "metadata.total"', "a source with dots stands in quotes"),
+            ("x.json", '{"trackDisabled": true, "trackDisabled": false}', "stands there twice"),
+            ("x.json", '{"trackMapping": {"a": "metadata.a", "a": "metadata.b"}}', "x.json['a']: stands there twice"),
+        ],
+    )
+    def test_what_the_format_would_swallow_is_a_fault(
+        self, run: Run, tmp_path: Path, name: str, content: str, says: str
+    ) -> None:
+        (tmp_path / name).write_text(content)
+        ended = run("settings", "apply", str(tmp_path / name), "--yes")
+
+        assert ended.code == 1
+        assert says in ended.out
+
+    @pytest.mark.parametrize(
+        ("name", "content", "says"),
+        [
+            ("x.toml", f'apiKey = "{CANARY}', "is not TOML"),
+            ("x.json", f'{{"apiKey": "{CANARY}', "is not JSON"),
+            ("x.json", "[]", "is no object of settings"),
+            ("x.yaml", "{}", "is neither .toml nor .json"),
+        ],
+    )
+    def test_a_file_that_cannot_be_read_ends_with_2(
+        self, run: Run, tmp_path: Path, name: str, content: str, says: str
+    ) -> None:
+        (tmp_path / name).write_text(content)
+        ended = run("settings", "apply", str(tmp_path / name), "--yes")
+
+        assert ended.code == 2
+        assert says in ended.err
+
+    def test_a_file_that_is_not_there_ends_with_2(self, run: Run, tmp_path: Path) -> None:
+        assert run("settings", "apply", str(tmp_path / "nothing.toml")).code == 2
+
+
+class TestDiff:
+    def test_it_shows_what_apply_would_change(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        aws.put_settings({"trackDisabled": "false"})
+        file = in_json(tmp_path, trackDisabled=True, apiKey=f"{CANARY}key", sharedSecret="local-shared-secret")
+        ended = run("settings", "diff", file)
+
+        assert ended.code == 1
+        assert ended.out == "trackDisabled\n  - false\n  + true\napiKey\n  ~ another secret\n"
+        assert value(aws, "trackDisabled") == "false"
+
+    def test_nothing_differs(self, run: Run, toml: Path) -> None:
+        run("settings", "apply", str(toml), "--yes")
+
+        assert run("settings", "diff", str(toml)).code == 0
+
+
+class TestHistory:
+    def test_versions_of_a_mapping_are_shown_by_what_changed(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackMapping": '{"a": "metadata.a"}'})
+        aws.put_settings({"trackMapping": '{"a": "metadata.a", "b": "metadata.b"}'})
+        lines = run("settings", "history", "trackMapping").out.splitlines()
+
+        assert [line.split("  ")[0] for line in lines] == ["version 2", "", "version 1", ""]
+        assert lines[1::2] == ['  + "b": "metadata.b"', '  + "a": "metadata.a"']
+
+    def test_of_a_secret_there_is_when_and_who_only(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"apiKey": f"{CANARY}key"})
+        versions = run("settings", "history", "apiKey", "--json").json
+
+        assert [version["version"] for version in versions][-1] == 1
+        assert all(version.keys() == {"version", "changedAt", "by"} for version in versions)
+
+    def test_what_is_not_set_has_none(self, run: Run) -> None:
+        ended = run("settings", "history", "trackMapping")
+
+        assert ended.code == 1
+        assert "is not set" in ended.err
+
+
+class TestRollback:
+    def test_the_version_before_is_put_again(self, run: Run, aws: LocalAws) -> None:
+        for flag in ("true", "false"):
+            aws.put_settings({"trackDisabled": flag})
+
+        assert run("settings", "rollback", "trackDisabled").code == 0
+        assert value(aws, "trackDisabled") == "true"
+
+    def test_or_any_other(self, run: Run, aws: LocalAws) -> None:
+        for url in ("https://a.example", "https://b.example", "https://c.example"):
+            aws.put_settings({"apiUrl": url})
+        newest = run("settings", "history", "apiUrl", "--json").json[0]["version"]
+
+        assert run("settings", "rollback", "apiUrl", "--to", str(newest - 2)).code == 0
+        assert value(aws, "apiUrl") == "https://a.example"
+        assert run("settings", "rollback", "apiUrl", "--to", "999").code == 2
+
+    def test_a_secret_too(self, run: Run, aws: LocalAws) -> None:
+        before = value(aws, "apiToken")
+        run("settings", "set", "apiToken", stdin=f"{CANARY}token")
+
+        assert run("settings", "rollback", "apiToken").code == 0
+        assert value(aws, "apiToken") == before
+
+    def test_a_version_that_would_be_faulty_now_is_not(self, run: Run, aws: LocalAws) -> None:
+        for flag in ("maybe", "false"):
+            aws.put_settings({"trackDisabled": flag})
+        ended = run("settings", "rollback", "trackDisabled")
+
+        assert ended.code == 1
+        assert "must be true or false" in ended.out
+        assert value(aws, "trackDisabled") == "false"
+
+    def test_the_first_version_has_none_before_it(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackDisabled": "true"})
+
+        assert run("settings", "rollback", "trackDisabled").code == 1
+
+
+def test_a_refusal_of_ssm_does_not_tell_the_value(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = vars(BaseClient)["_make_api_call"]
+
+    def refusing(self: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
+        if operation != "PutParameter":
+            return call(self, operation, arguments)
+        message = f"Value {arguments['Value']!r} at 'value' is not to my liking"
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, operation)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", refusing)
+    ended = run("settings", "set", "apiKey", stdin=f"{CANARY}key")
+
+    assert ended.code == 3
+    assert f"SSM refused {SETTINGS_PATH}/apiKey: ValidationException: Value '***' at 'value'" in ended.err
+
+
+def test_a_stack_says_where_its_settings_lie_and_which_key_encrypts_them(aws: LocalAws) -> None:
+    key = "arn:aws:kms:eu-west-1:123456789012:key/settings"
+    template = {
+        "Parameters": {"SettingsPath": {"Type": "String"}, "SettingsKmsKeyArn": {"Type": "String"}},
+        "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+        "Outputs": {"EventsUrl": {"Value": "https://events.example/events"}},
+    }
+    client = boto3.client("cloudformation")
+    client.create_stack(
+        StackName="of-settings",
+        TemplateBody=json.dumps(template),
+        Parameters=[
+            {"ParameterKey": "SettingsPath", "ParameterValue": "/of-a-stack"},
+            {"ParameterKey": "SettingsKmsKeyArn", "ParameterValue": key},
+        ],
+    )
+    try:
+        for name in ("apiKey", "trackDisabled"):
+            arguments = ["settings", "set", name, "-", "--stack", "of-settings"]
+            assert CliRunner().invoke(app, arguments, input="true").exit_code == 0
+        described = aws.ssm.describe_parameters(
+            ParameterFilters=[{"Key": "Path", "Option": "Recursive", "Values": ["/of-a-stack"]}]
+        )["Parameters"]
+    finally:
+        client.delete_stack(StackName="of-settings")
+        aws.ssm.delete_parameters(Names=["/of-a-stack/apiKey", "/of-a-stack/trackDisabled"])
+
+    assert {found["Name"]: (found["Type"], found.get("KeyId")) for found in described} == {
+        "/of-a-stack/apiKey": ("SecureString", key),
+        "/of-a-stack/trackDisabled": ("String", None),
+    }
+
+
+@pytest.mark.parametrize("command", ["show", "set", "apply", "diff", "history", "rollback"])
+def test_the_help_has_an_example(command: str) -> None:
+    ended = CliRunner().invoke(app, ["settings", command, "--help"])
+
+    assert f"voucherify-destination settings {command}" in " ".join(ended.output.split()).split("Example", 1)[1]
