@@ -87,9 +87,9 @@ $(INSTALLED): requirements-dev.txt
 
 # It goes with the rest of .venv, and is made anew after it.
 $(CHECKOV_INSTALLED): requirements-checkov.txt $(INSTALLED)
-	@echo 'Setting up checkov, which checks the template; the first time takes half a minute.'
+	@echo 'Setting up checkov, which checks the template; the first time takes some seconds.'
 	@$(VENV) -m venv --clear $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
+	@$(VENV) -m uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes --no-deps \
 		-r requirements-checkov.txt
 	@touch $@
 

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -195,8 +196,29 @@ def _depth(target: Target, queue: str) -> tuple[int, str]:
         "Attributes"
     ]
     counts = {name: int(answer[attribute]) for name, attribute in _QUEUE_COUNTS.items()}
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    return sum(counts.values()), told or "empty"
+    told = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return sum(counts.values()), ", ".join(told + _age(target, queue)) if told else "empty"
+
+
+def _age(target: Target, queue: str) -> list[str]:
+    """How old the oldest message of a queue is, where CloudWatch has heard of it lately. It has not locally.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+    """
+    now = datetime.now(UTC)
+    points = target.cloudwatch.get_metric_statistics(
+        Namespace="AWS/SQS",
+        MetricName="ApproximateAgeOfOldestMessage",
+        Dimensions=[{"Name": "QueueName", "Value": target.value(queue).rpartition("/")[2]}],
+        StartTime=now - timedelta(minutes=30),
+        EndTime=now,
+        Period=300,
+        Statistics=["Maximum"],
+    )["Datapoints"]
+    if not points:
+        return []
+    newest = max(points, key=lambda point: point["Timestamp"])
+    return [f"the oldest for {newest['Maximum'] / 3600:,.1f} hours"]
 
 
 def _ledger(target: Target) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -101,6 +102,24 @@ def test_what_lies_in_the_queues(run: Run, aws: LocalAws) -> None:
     assert ended.code == 1
     assert "✓ retry queue: 1 ready, 1 waiting for their time" in ended.out
     assert "✗ dead letters: 1 ready\n  voucherify-destination dead-letters list" in ended.out
+
+
+def test_how_old_the_oldest_message_of_a_queue_is_as_cloudwatch_has_it(run: Run, aws: LocalAws) -> None:
+    aws.sqs.send_message(QueueUrl=aws.environment["RETRY_QUEUE_URL"], MessageBody="{}")
+    now = datetime.now(UTC)
+    boto3.client("cloudwatch").put_metric_data(
+        Namespace="AWS/SQS",
+        MetricData=[
+            {
+                "MetricName": "ApproximateAgeOfOldestMessage",
+                "Dimensions": [{"Name": "QueueName", "Value": "RetryQueue"}],
+                "Timestamp": now - timedelta(minutes=minutes),
+                "Value": seconds,
+            }
+            for minutes, seconds in ((20, 60.0), (2, 5400.0))
+        ],
+    )
+    assert "✓ retry queue: 1 ready, the oldest for 1.5 hours" in run("doctor").out
 
 
 def test_a_check_that_aws_refuses_is_wrong_and_the_others_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

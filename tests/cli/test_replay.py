@@ -599,8 +599,7 @@ class TestInterruptions:
         assert number >= 10
 
     @pytest.mark.parametrize("where", ["_write", "settle", "_append_rejected"])
-    @pytest.mark.parametrize("after", [False, True])
-    @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, 8])
+    @pytest.mark.parametrize(("window", "after"), [(replay.WINDOW_EVENTS, False), (8, True)])
     def test_wherever_in_its_books_it_crashes(
         self,
         told: Callable[[], Ended],
