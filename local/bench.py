@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from local.bench_cold import build, cold_start, is_possible
+from local.bench_cold import build, cold_start
 from local.bench_cost import BATCHES, LATENCY, Cost, costs
 from local.bench_document import files
 from local.bench_growth import Growth, of_backlogs, of_mappings, of_requests
@@ -25,6 +25,7 @@ from local.bench_memory import artifact_size, memory
 from local.bench_report import Results, main_table
 from local.bench_warm import guarded_track_beside_calls, identify_beside_post, track_beside_post
 from local.bench_world import in_its_own_process, world
+from local.emulator import is_possible
 
 P = ParamSpec("P")
 T = TypeVar("T")

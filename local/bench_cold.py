@@ -6,9 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clie
 from __future__ import annotations
 
 import os
-import platform
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,17 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import boto3
 import urllib3
 
 from local.bench_events import Json, identify, proxied, settings_path
 from local.bench_numbers import Series, interleaved
+from local.emulator import SITE_PACKAGES, emulator
 
 ROOT = Path(__file__).parents[1]
-SITE_PACKAGES = Path(boto3.__file__).parents[1]
-
-_ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-EMULATOR = SITE_PACKAGES / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{_ARCHITECTURE}"
 
 # The runtime's client and what it needs, then https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
 LAMBDAS_OWN = (
@@ -82,11 +76,6 @@ class ColdStart:
         return dict(sorted(seconds.items(), key=lambda item: item[1], reverse=True))
 
 
-def is_possible() -> bool:
-    """The emulator runs on Linux only."""
-    return platform.system() == "Linux" and EMULATOR.exists()
-
-
 def build(directory: Path) -> Path:
     """What `sam build` makes of the function behind the API, in `directory`."""
     sam = [sys.executable, "-m", "samcli", "build", "DeliverFunction", "--build-dir", str(directory)]
@@ -113,23 +102,11 @@ def cold_start(artifact: Path, scratch: Path, rounds: int) -> ColdStart:
 
 
 def _first_answer(handler: str, task: Path, packages: Path, event: Json) -> float:
-    """Seconds. `-S` hides this machine's packages, `-B` keeps the artifact as it was built: without compiled files."""
-    address, runtime_address = _free_addresses(2)
-    command = [
-        *(str(EMULATOR), "--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_address),
-        *(sys.executable, "-S", "-B", "-m", "awslambdaric", handler),
-    ]
+    """Seconds."""
     started = time.perf_counter()
-    with subprocess.Popen(
-        command, cwd=task, env=_environment(task, packages), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as running:
-        try:
-            _wait_for(address)
-            url = f"http://{address}/2015-03-31/functions/function/invocations"
-            answer = urllib3.request("POST", url, json=event, retries=False).json()
-            seconds = time.perf_counter() - started
-        finally:
-            running.terminate()
+    with emulator(handler, task, _environment(task, packages), subprocess.DEVNULL) as url:
+        answer = urllib3.request("POST", url, json=event, retries=False).json()
+        seconds = time.perf_counter() - started
     if answer.get("statusCode") != 200:
         raise RuntimeError(f"{handler} answered {answer}")
     return seconds
@@ -148,26 +125,6 @@ def _environment(task: Path, packages: Path) -> dict[str, str]:
         "AWS_LAMBDA_LOG_LEVEL": "INFO",
         "PYTHONPATH": f"{task}{os.pathsep}{packages}",
     }
-
-
-def _free_addresses(count: int) -> list[str]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
-    for probe in probes:
-        probe.close()
-    return addresses
-
-
-def _wait_for(address: str, seconds: float = 10.0) -> None:
-    host, port = address.split(":")
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return socket.create_connection((host, int(port))).close()
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.001)
 
 
 def _imports(artifact: Path, packages: Path, times: int) -> Iterable[Import]:

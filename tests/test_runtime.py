@@ -8,12 +8,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +18,13 @@ import pytest
 import urllib3
 import yaml
 
+from local.emulator import SITE_PACKAGES, emulator, is_possible
 from local.poller import sqs_event
 from local.samples import SAMPLES, Sample
 from local.system import LocalSystem
 from local.voucherify import Fault
 
 ROOT = Path(__file__).parents[1]
-SITE_PACKAGES = Path(pytest.__file__).parents[1]
-
-ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-EMULATOR = SITE_PACKAGES / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{ARCHITECTURE}"
 
 # The runtime's client and what it needs, then https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
 LAMBDAS_OWN = (
@@ -44,7 +38,7 @@ ANSWERED = [sample for sample in SAMPLES if not sample.voucherify_is_down]
 Invoke = Callable[[str, dict[str, Any]], Any]
 
 pytestmark = pytest.mark.skipif(
-    platform.system() != "Linux" or not EMULATOR.exists(),
+    not is_possible(),
     reason=f"Lambda's runtime interface emulator does not run on {platform.system()} {platform.machine()}",
 )
 
@@ -90,42 +84,6 @@ def invoke(build_dir: Path, lambdas_own: Path, running_system: LocalSystem) -> I
     with start("DeliverFunction") as deliver, start("RedeliverFunction") as redeliver:
         urls = {"DeliverFunction": deliver, "RedeliverFunction": redeliver}
         yield lambda name, event: urllib3.request("POST", urls[name], json=event, retries=False).json()
-
-
-@contextmanager
-def emulator(handler: str, task: Path, variables: dict[str, str]) -> Iterator[str]:
-    """Starts a function and gives the address to invoke it at. `-S` hides this machine's packages from it."""
-    address, runtime_address = free_addresses(2)
-    command = [
-        *(str(EMULATOR), "--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_address),
-        *(sys.executable, "-S", "-B", "-m", "awslambdaric", handler),
-    ]
-    with subprocess.Popen(command, cwd=task, env=variables) as running:
-        try:
-            wait_for(address)
-            yield f"http://{address}/2015-03-31/functions/function/invocations"
-        finally:
-            running.terminate()
-
-
-def free_addresses(count: int) -> list[str]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
-    for probe in probes:
-        probe.close()
-    return addresses
-
-
-def wait_for(address: str, seconds: float = 10.0) -> None:
-    host, port = address.split(":")
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return socket.create_connection((host, int(port))).close()
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 @pytest.mark.parametrize("sample", ANSWERED, ids=[Path(sample.file).stem for sample in ANSWERED])

@@ -28,6 +28,19 @@ class Ended:
         return json.loads(self.out)
 
 
+class Time:
+    """Stands still, but for what is slept."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 Run = Callable[..., Ended]
 
 

@@ -16,20 +16,8 @@ from handler.pool import Pool
 from local.voucherify import Fault, Request, VoucherifyStandIn
 from mapping import Operation
 from mapping import Request as Mapped
+from tests.cli.conftest import Time
 from tests.contract import assert_published
-
-
-class Time:
-    """Stands still, but for what is slept."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Bulk:

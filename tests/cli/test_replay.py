@@ -24,25 +24,12 @@ from cli.target import Target
 from local.aws import LocalAws
 from local.system import API_KEY, API_TOKEN, LocalSystem
 from local.voucherify import Call, Fault, RateLimit, Request, VoucherifyStandIn
-from tests.cli.conftest import Ended, Run
+from tests.cli.conftest import Ended, Run, Time
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal
 
 BULK = "/v1/customers/bulk/async"
 
 Replay = Callable[..., Ended]
-
-
-class Time:
-    """Stands still, but for what is slept."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture
