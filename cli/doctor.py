@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +19,7 @@ from cli.keys import ask_voucherify
 from cli.output import Output
 from cli.settings_store import parameters_of, settings_of, sources_in
 from cli.target import Target
-from handler.authentication import Secrets
+from handler.authentication import Secrets, signature
 from handler.errors import FaultySettings
 from handler.setting_kinds import Parameter
 from handler.settings import SETTINGS, Settings
@@ -249,7 +247,7 @@ def _event(target: Target, output: Output, settings: list[Settings]) -> Check:
 def _headers(body: bytes, secrets: Secrets) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
     for secret in secrets.shared_secrets[:1]:
-        headers["X-Signature"] = hmac.new(secret.encode(), body, hashlib.sha1).hexdigest()
+        headers["X-Signature"] = signature(body, secret)
     for token in secrets.access_tokens[:1]:
         headers["Authorization"] = f"Bearer {token}"
     return headers

@@ -20,7 +20,7 @@ from handler.setting_kinds import Misfit, Parameter, Secret
 from handler.settings import SETTINGS, Setting, Settings
 
 # The function's own rules of what a source inherits and of who is one: nothing else may decide that.
-from handler.sources import DEFAULT_SOURCE, PAIRS, is_source, merged_settings, read_parameters
+from handler.sources import DEFAULT_SOURCE, inherited, is_source, merged_settings, read_parameters
 from mapping import Fault, nearest
 
 if TYPE_CHECKING:
@@ -125,12 +125,11 @@ class Store:
     def effective(self) -> dict[str, tuple[Parameter, str]]:
         """What is in force, each with the source that it comes from: its own settings over the common ones."""
         own = self.by_source.get(self.source, {})
-        inherited = {
-            name: (parameter, DEFAULT_SOURCE)
-            for name, parameter in self.by_source[DEFAULT_SOURCE].items()
-            if not any(name == second and first in own for first, second in PAIRS)
+        common = inherited(own, self.by_source[DEFAULT_SOURCE])
+        return {
+            **{name: (parameter, DEFAULT_SOURCE) for name, parameter in common.items()},
+            **{name: (parameter, self.source) for name, parameter in own.items()},
         }
-        return {**inherited, **{name: (parameter, self.source) for name, parameter in own.items()}}
 
     @cached_property
     def stored(self) -> dict[str, Stored]:

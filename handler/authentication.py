@@ -54,8 +54,7 @@ def _check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[
     signed = signed_bytes(body)
 
     def matches(secret: str) -> bool:
-        digest = hmac.new(secret.encode(), signed, hashlib.sha1).hexdigest()
-        return hmac.compare_digest(digest.encode(), given)
+        return hmac.compare_digest(signature(signed, secret).encode(), given)
 
     return _match(secrets, matches, "wrong_signature")
 
@@ -83,6 +82,11 @@ def given_token(headers: Mapping[str, str]) -> bytes:
                 return b""
             return b"" if password else user
     return b""
+
+
+def signature(signed: bytes, secret: str) -> str:
+    """`X-Signature` of the bytes that are signed."""
+    return hmac.new(secret.encode(), signed, hashlib.sha1).hexdigest()
 
 
 def wrong_credentials(cause: str) -> Unauthorised:

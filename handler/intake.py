@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from handler.api_gateway import HttpRequest, Reply, read_request
@@ -43,7 +44,7 @@ _SURELY_STORABLE_BYTES = MAX_EVENT_BYTES // 6
 TimeLeft = Callable[[int], float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Visit:
     """A request with its route and its body's bytes; what the two kinds of routes do each in their way."""
 
@@ -51,7 +52,7 @@ class Visit:
     request: HttpRequest
     body: bytes
 
-    @property
+    @cached_property
     def write_key(self) -> bytes:
         """Segment's libraries send it as user name, and in the body. Raises MalformedBody."""
         return given_token(self.request.headers) or write_key_of(self.body).encode("utf-8", "replace")

@@ -62,7 +62,8 @@ SETTINGS: Mapping[str, Setting] = {
     )
 }
 
-_ROTATING = ("sharedSecret", "accessToken")
+# Secrets that are accepted beside the one before, `…Previous`, while they are rotated.
+ROTATING = ("sharedSecret", "accessToken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
         api_url=values["apiUrl"],
         api_key=values["apiKey"],
         api_token=values["apiToken"],
-        secrets=Secrets(*(_current_and_previous(values, name) for name in _ROTATING)),
+        secrets=Secrets(*(_current_and_previous(values, name) for name in ROTATING)),
         is_tracking_api_open=not values["trackingApiDisabled"],
         policy=Policy(mapping, AmbiguousTrack(values["ambiguousTrack"])),
         unknown=tuple(sorted(parameters.keys() - SETTINGS.keys())),
@@ -145,10 +146,10 @@ def _faults_together(parameters: Mapping[str, Parameter]) -> list[Fault]:
     given = {name for name, parameter in parameters.items() if parameter.value.strip()}
     faults = [
         Fault(f"{name}Previous", "", f"is accepted beside {name}, which is not set")
-        for name in _ROTATING
+        for name in ROTATING
         if f"{name}Previous" in given and name not in given
     ]
-    if not faults and not given & set(_ROTATING):
+    if not faults and not given & set(ROTATING):
         problem = "set it or accessToken, or both: without one nobody can be let in"
         faults.append(Fault("sharedSecret", "", problem))
     return faults

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.errors import FaultySettings, SettingsUnavailable, UnknownSource
 from handler.setting_kinds import Parameter
-from handler.settings import Settings, check_settings
+from handler.settings import ROTATING, Settings, check_settings
 from handler.telemetry import Telemetry
 from mapping import Fault
 
@@ -30,8 +30,6 @@ DEFAULT_SOURCE = "default"
 # names costs little.
 UNKNOWN_SOURCE_SECONDS = 5.0
 
-# What belongs together: a source that has the first of its own does not inherit the second.
-PAIRS = (("sharedSecret", "sharedSecretPrevious"), ("accessToken", "accessTokenPrevious"))
 _KEYS = ("apiKey", "apiToken")
 
 Parameters = Mapping[str, Parameter]
@@ -170,17 +168,18 @@ def is_source(source: str, parameters: Mapping[str, Parameters]) -> bool:
     return source != DEFAULT_SOURCE or len(parameters) == 1 or bool(parameters[source].keys() & set(_KEYS))
 
 
+def inherited(own: Parameters, common: Parameters) -> dict[str, Parameter]:
+    """What a source takes over of the common parameters: no secret that was before one of its own."""
+    replaced = {f"{name}Previous" for name in ROTATING if name in own}
+    return {name: parameter for name, parameter in common.items() if name not in replaced}
+
+
 def merged_settings(source: str, own: Parameters, common: Parameters) -> Settings:
     """The settings of a source, its own over those of the whole deployment. Raises FaultySettings."""
-    inherited = {
-        name: parameter
-        for name, parameter in common.items()
-        if not any(name == second and first in own for first, second in PAIRS)
-    }
     if source != DEFAULT_SOURCE and len(own.keys() & set(_KEYS)) == 1:
         # Half of one project's keys and half of another's.
         (missing,) = set(_KEYS) - own.keys()
         raise FaultySettings(
             source, [Fault(missing, "", f"is not set for the source {source}, which has its own keys")]
         )
-    return check_settings(source, {**inherited, **own})
+    return check_settings(source, {**inherited(own, common), **own})

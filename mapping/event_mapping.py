@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mapping.calls import CALLS
+from mapping.calls import CALLS, Call
 from mapping.errors import Fault, InvalidMapping
 from mapping.event_filter import EventFilter
 from mapping.rules import Rules
@@ -36,7 +36,7 @@ class EventMapping:
                 disabled.add(call.name)
             if call.default_mapping is not None:
                 try:
-                    rules[call.name] = _default_or_compiled(call.name, settings)
+                    rules[call.name] = _default_or_compiled(call, settings)
                 except InvalidMapping as invalid:
                     faults += invalid.faults
         track_events_filter = _filter(settings, faults)
@@ -50,11 +50,10 @@ _DEFAULT_RULES = {
 }
 
 
-def _default_or_compiled(name: str, settings: Mapping[str, object]) -> Rules:
-    call = CALLS[name]
+def _default_or_compiled(call: Call, settings: Mapping[str, object]) -> Rules:
     if call.mapping_setting in settings:
         return call.compile(settings[call.mapping_setting])
-    return _DEFAULT_RULES[name]
+    return _DEFAULT_RULES[call.name]
 
 
 def _flag(settings: Mapping[str, object], name: str, default: bool, faults: list[Fault]) -> bool:

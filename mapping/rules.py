@@ -67,9 +67,9 @@ def compile_rules(setting: str, mapping: object, payload: str, parts: Container[
     rules: list[Rule] = []
     faults: list[Fault] = []
     for text, destination in mapping.items():
-        row = _Row(text, destination, payload, parts)
-        rules += row.rules
-        faults += [Fault(setting, text, problem.text, problem.position) for problem in row.problems]
+        entry = _Entry(text, destination, payload, parts)
+        rules += entry.rules
+        faults += [Fault(setting, text, problem.text, problem.position) for problem in entry.problems]
     if faults:
         raise InvalidMapping(faults)
     return tuple(
@@ -85,8 +85,8 @@ def _rows(rules: Iterable[Rule]) -> Iterator[Row]:
         yield Row(name, fold(name), rule.field is to_text, parents.setdefault(path, path), rule.path[-1], rule)
 
 
-class _Row:
-    """The rules of one row, one for each destination, and its problems."""
+class _Entry:
+    """The rules of one entry of a mapping, one for each destination, and its problems."""
 
     def __init__(self, text: str, destination: object, payload: str, parts: Container[str]) -> None:
         self.rules: list[Rule] = []
