@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-import urllib3
-from urllib3.exceptions import HTTPError
-
 from cli.errors import CommandFailed, Exit
 from cli.patience import Patience, RatedPace
 from cli.replay_plan import Row
 from handler.outcome import AmbiguousTrack, Failure, failure_of_answer, failure_of_no_answer
 from handler.pool import Pool
-from handler.voucherify import USER_AGENT, Answer, NoAnswer, VoucherifyError
+from handler.voucherify import Answer, NoAnswer, VoucherifyClient
 from mapping import Operation, Request
 
 PATH = "/v1/customers/bulk/async"
 
 MOST_ROWS = 100
 MOST_BYTES = 9 * 1024 * 1024  # somewhat less than 10 MB, whichever of the two is meant
+
+# A result names each row that failed, and why.
+_MAX_RESULT_BYTES = 16 * 1024 * 1024
 
 # Voucherify works off one bulk call after the other, each in about a second.
 FIRST_POLL_SECONDS = 0.5
@@ -54,17 +54,10 @@ class Batch:
 
 
 class BulkClient:
-    """The two calls, over kept connections. Thread-safe."""
+    """The two calls. Thread-safe."""
 
-    def __init__(self, api_url: str, api_key: str, api_token: str, *, connections: int) -> None:
-        self._pool = urllib3.connection_from_url(api_url, maxsize=connections)
-        self._headers = {
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "User-Agent": USER_AGENT,
-            "X-App-Id": api_key,
-            "X-App-Token": api_token,
-        }
+    def __init__(self, client: VoucherifyClient) -> None:
+        self._client = client
 
     def update(self, rows: bytes, timeout_seconds: float) -> tuple[Answer, Any]:
         """Raises NoAnswer."""
@@ -75,16 +68,10 @@ class BulkClient:
         return self._call("GET", f"/v1/async-actions/{quote(action_id, safe='')}", None, timeout_seconds)
 
     def _call(self, method: str, path: str, body: bytes | None, timeout_seconds: float) -> tuple[Answer, Any]:
-        timeout = urllib3.Timeout(total=timeout_seconds)
-        try:
-            response = self._pool.request(
-                method, path, body=body, headers=self._headers, retries=False, redirect=False, timeout=timeout
-            )
-        except HTTPError as error:
-            raise NoAnswer("voucherify_unreachable", type(error).__name__, sent=True) from error
-        document = _parsed(response.data)
-        error_object = document if isinstance(document, dict) and response.status >= 400 else None
-        return Answer(response.status, response.headers, _error(error_object)), document
+        response = self._client.exchange(
+            method, path, body, timeout_seconds, is_idempotent=True, most_bytes=_MAX_RESULT_BYTES
+        )
+        return self._client.answer_in(response), _parsed(response.body)
 
 
 class BulkUpdate:
@@ -218,10 +205,3 @@ def _parsed(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
-
-
-def _error(document: Any) -> VoucherifyError | None:
-    match document:
-        case {"key": str()} | {"code": int(), "message": str()}:
-            return VoucherifyError(*(str(document.get(part) or "") for part in VoucherifyError._fields))
-    return None

@@ -35,14 +35,14 @@ class Verdict:
 
 def ask_voucherify(api_url: str, api_key: str, api_token: str) -> Verdict:
     """Asks for one customer with these keys. No text of the verdict holds them."""
-    client = VoucherifyClient(api_url, api_key, api_token, connections=1)
+    client = VoucherifyClient(api_url, api_key, api_token)
     try:
         answer = client.send(_LIST, _TIMEOUT_SECONDS)
     except NoAnswer as error:
         advice = "is it the project's cluster, and does this machine reach it?"
         return Verdict(f"{api_url} does not answer: {error}", advice)
     problem, advice = _problem(api_url, answer.status)
-    limit, left = (answer.headers.get(f"X-Rate-Limit-{name}", "") for name in ("Limit", "Remaining"))
+    limit, left = (answer.headers.get(f"x-rate-limit-{name}", "") for name in ("limit", "remaining"))
     return Verdict(problem, advice, limit, left)
 
 

@@ -90,15 +90,15 @@ def project_of(
 ) -> Project:
     """How to call the project of these settings."""
     pace, pool = RatedPace(clock, turns), Pool(CONCURRENCY)
-    keys = (settings.api_url, settings.api_key, settings.api_token)
+    client = VoucherifyClient(settings.api_url, settings.api_key, settings.api_token)
     table = target.value("DeduplicationTableName")
     dynamodb = partial(getattr, target, "dynamodb")
     return Project(
         settings=settings,
         version=version,
-        kept=KeptProject(VoucherifyClient(*keys, connections=CONCURRENCY), pace, pool),
+        kept=KeptProject(client, pace, pool),
         pace=pace,
-        bulk_client=BulkClient(*keys, connections=CONCURRENCY),
+        bulk_client=BulkClient(client),
         bulk_pace=RatedPace(clock, turns),
         ledger=StrictLedger(dynamodb, table, settings.source),
         # Where no delete is taken nobody is deleted, and nothing need be asked.

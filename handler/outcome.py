@@ -65,7 +65,7 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
         return failure("wrong_api_url", loud=True, halts=True)
     if status in {401, 403}:
         return failure(CREDENTIALS_REFUSED, loud=True, halts=True)
-    if status == 402 or (status == 429 and answer.headers.get("X-Rate-Limit-Type") == "api_calls_cycle"):
+    if status == 402 or (status == 429 and answer.headers.get("x-rate-limit-type") == "api_calls_cycle"):
         return failure(PLAN_USED_UP, loud=True, waits=True)
     if status == 429:
         return failure("rate_limited", waits=True)

@@ -119,12 +119,12 @@ class Pace:
         return window.left > self._in_flight * CALLS_LEFT_PER_CALL
 
     def _learn(self, headers: Mapping[str, str]) -> None:
-        limit, left = _number(headers, "X-Rate-Limit-Limit"), _number(headers, "X-Rate-Limit-Remaining")
+        limit, left = _number(headers, "x-rate-limit-limit"), _number(headers, "x-rate-limit-remaining")
         if limit is None or limit < 1 or left is None:
             return
         seconds = self._seconds_to_end(headers)
         # Without an end that makes sense, what is left holds for as long as the answer is fresh.
-        end = self._clock() + FRESH_SECONDS if seconds is None else _number(headers, "X-Rate-Limit-Retry") or 0.0
+        end = self._clock() + FRESH_SECONDS if seconds is None else _number(headers, "x-rate-limit-retry") or 0.0
         window = self._window
         if not window or window.limit != limit:
             self._window_seconds = 0.0
@@ -133,7 +133,7 @@ class Pace:
             self._window = window = _Window(limit, left, end)
         elif end == window.end:
             window.left = min(window.left, left)  # answers may overtake each other
-        seconds = seconds or min(_number(headers, "Retry-After") or 0.0, MAX_WINDOW_SECONDS)
+        seconds = seconds or min(_number(headers, "retry-after") or 0.0, MAX_WINDOW_SECONDS)
         self._window_seconds = max(self._window_seconds, seconds)
         if window.left <= 0:
             self._close(window.end, WINDOW_USED_UP)
@@ -145,7 +145,7 @@ class Pace:
     def _closing_seconds(self, headers: Mapping[str, str], failure: Failure) -> float:
         if failure.code == PLAN_USED_UP:
             return PLAN_USED_UP_SECONDS
-        to_end, rounded_up = self._seconds_to_end(headers), _number(headers, "Retry-After")
+        to_end, rounded_up = self._seconds_to_end(headers), _number(headers, "retry-after")
         if rounded_up is None:
             return to_end or DEFAULT_WINDOW_SECONDS
         if to_end and abs(rounded_up - to_end) <= 1:
@@ -154,7 +154,7 @@ class Pace:
 
     def _seconds_to_end(self, headers: Mapping[str, str]) -> float | None:
         """How far away the end of the window is; None where the header is missing, or is none by this clock."""
-        end = _number(headers, "X-Rate-Limit-Retry")
+        end = _number(headers, "x-rate-limit-retry")
         if end is None:
             return None
         seconds = end - self._clock()

@@ -90,7 +90,7 @@ class Sandbox:
     def _new_project(self, api_url: str, api_key: str, api_token: str) -> KeptProject:
         # A pool of its own: while one project waits for its window, another goes on.
         pool = Pool(self.environment.voucherify_concurrency)
-        client = VoucherifyClient(api_url, api_key, api_token, connections=pool.size)
+        client = VoucherifyClient(api_url, api_key, api_token)
         return KeptProject(client, Pace(time.time), pool)
 
     def _new_books(self, source: str) -> tuple[Deduplication | None, Deletions | None]:

@@ -13,6 +13,7 @@ from cli.patience import Patience, RatedPace, Stopping, Turns
 from cli.replay_plan import Planned, Row
 from cli.replay_source import Entry
 from handler.pool import Pool
+from handler.voucherify import VoucherifyClient
 from local.voucherify import Fault, Request, VoucherifyStandIn
 from mapping import Operation
 from mapping import Request as Mapped
@@ -29,7 +30,7 @@ class Bulk:
         self.done: list[str] = []
         turns = Turns(None, self.clock, self.clock.sleep)
         self._update = BulkUpdate(
-            BulkClient(voucherify.url, "app-id", "app-token", connections=4),
+            BulkClient(VoucherifyClient(voucherify.url, "app-id", "app-token")),
             Patience(self.stopping, self.clock.sleep),
             Pool(4),
             pace=RatedPace(self.clock, turns),

@@ -30,7 +30,7 @@ REJECTED: dict[str, Any] = {**RETRY, "permanent": True}
 def failure_of(
     status: int, request: Request = TRACK, error: VoucherifyError | None = ERROR, limit_type: str = ""
 ) -> Failure:
-    headers = {"X-Rate-Limit-Type": limit_type} if limit_type else {}
+    headers = {"x-rate-limit-type": limit_type} if limit_type else {}
     failure = failure_of_answer(Answer(status, headers, error), request)
     assert failure
     return failure

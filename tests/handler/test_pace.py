@@ -46,7 +46,7 @@ class Sandbox:
         return self.pace.acquire(lambda: seconds, patient=patient)
 
     def answered(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        answer = Answer(status, headers or {}, None)
+        answer = Answer(status, {name.lower(): value for name, value in (headers or {}).items()}, None)
         self.pace.release(answer, failure_of_answer(answer, IDENTIFY))
 
     def call(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:

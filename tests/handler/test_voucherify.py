@@ -19,7 +19,7 @@ TRACK = Request(Operation.TRACK_EVENT, "POST", "/v1/events", {"event": "e", "cus
 
 @pytest.fixture
 def client(voucherify: VoucherifyStandIn) -> VoucherifyClient:
-    return VoucherifyClient(voucherify.url, API_KEY, API_TOKEN, connections=2)
+    return VoucherifyClient(voucherify.url, API_KEY, API_TOKEN)
 
 
 def no_answer(client: VoucherifyClient, request: Request, timeout_seconds: float = 5.0) -> tuple[str, bool]:
@@ -54,7 +54,7 @@ def test_connections_are_kept(client: VoucherifyClient, voucherify: VoucherifySt
 
 
 def test_a_connection_that_is_idle_for_long_is_replaced(voucherify: VoucherifyStandIn) -> None:
-    client = VoucherifyClient(voucherify.url, API_KEY, API_TOKEN, connections=1, max_idle_seconds=0.0)
+    client = VoucherifyClient(voucherify.url, API_KEY, API_TOKEN, max_idle_seconds=0.0)
     for _ in range(2):
         assert client.send(TRACK, 5.0).status == 200
     assert len({call.connection for call in voucherify.calls}) == 2
@@ -116,24 +116,24 @@ def test_no_answer_in_time_may_have_been_applied(client: VoucherifyClient, vouch
 def test_a_refused_connection_sent_nothing() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound and not listening: refused
-        client = VoucherifyClient(f"http://127.0.0.1:{free.getsockname()[1]}", API_KEY, API_TOKEN, connections=1)
+        client = VoucherifyClient(f"http://127.0.0.1:{free.getsockname()[1]}", API_KEY, API_TOKEN)
         assert no_answer(client, TRACK) == ("voucherify_unreachable", False)
 
 
 def test_a_name_that_leads_nowhere_sent_nothing() -> None:
-    client = VoucherifyClient("https://voucherify.invalid", API_KEY, API_TOKEN, connections=1)
+    client = VoucherifyClient("https://voucherify.invalid", API_KEY, API_TOKEN)
     assert no_answer(client, TRACK) == ("voucherify_unreachable", False)
 
 
 def test_a_failed_tls_handshake_sent_nothing(voucherify: VoucherifyStandIn) -> None:
-    client = VoucherifyClient(voucherify.url.replace("http:", "https:"), API_KEY, API_TOKEN, connections=1)
+    client = VoucherifyClient(voucherify.url.replace("http:", "https:"), API_KEY, API_TOKEN)
     assert no_answer(client, TRACK) == ("voucherify_unreachable", False)
     assert voucherify.calls == []
 
 
 def test_what_is_no_http_is_no_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        client = VoucherifyClient(f"http://127.0.0.1:{server.getsockname()[1]}", API_KEY, API_TOKEN, connections=1)
+        client = VoucherifyClient(f"http://127.0.0.1:{server.getsockname()[1]}", API_KEY, API_TOKEN)
         threading.Thread(target=talk_something_else, args=(server,), daemon=True).start()
         assert no_answer(client, TRACK) == ("voucherify_connection_lost", True)
 
