@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from handler.environment import Environment
@@ -13,11 +13,13 @@ from handler.sandbox import Sandbox
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request of API Gateway's HTTP API, payload format 2.0."""
-    intake = intake_in(Environment.read(os.environ))
-    return intake.handle(event, context.get_remaining_time_in_millis() / 1000).to_proxy()
+    return kept_intake().handle(event, context.get_remaining_time_in_millis() / 1000).to_proxy()
 
 
-@lru_cache(maxsize=1)
-def intake_in(environment: Environment) -> Intake:
-    """Kept for the life of the sandbox, whose environment does not change."""
-    return Intake(Sandbox(environment))
+@cache
+def kept_intake() -> Intake:
+    """Made with the first request and kept for the life of the sandbox, whose environment does not change.
+
+    Raises FaultyEnvironment, and tries again with the next request.
+    """
+    return Intake(Sandbox(Environment.read(os.environ)))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from handler.backoff import RANDOM, backoff_seconds
@@ -40,16 +40,18 @@ UNREADABLE = Failure("decode", "unreadable_record", "the message is no failure r
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver a batch of the retry queue; the answer names the messages that stay there."""
-    redelivery = redelivery_in(Environment.read(os.environ))
     seconds = context.get_remaining_time_in_millis() / 1000
-    failed = redelivery.handle(event["Records"], seconds, getattr(context, "aws_request_id", ""))
+    failed = kept_redelivery().handle(event["Records"], seconds, getattr(context, "aws_request_id", ""))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-@lru_cache(maxsize=1)
-def redelivery_in(environment: Environment) -> Redelivery:
-    """Kept for the life of the sandbox, whose environment does not change."""
-    return Redelivery(Sandbox(environment))
+@cache
+def kept_redelivery() -> Redelivery:
+    """Made with the first batch and kept for the life of the sandbox, whose environment does not change.
+
+    Raises FaultyEnvironment, and tries again with the next batch.
+    """
+    return Redelivery(Sandbox(Environment.read(os.environ)))
 
 
 @dataclass(frozen=True, slots=True)

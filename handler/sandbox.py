@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.logging import Logger
 from botocore.config import Config
 from botocore.session import get_session
 
@@ -18,6 +17,7 @@ from handler.delivery import Delivery
 from handler.environment import Environment
 from handler.errors import UnknownSource
 from handler.lazy import Lazy
+from handler.log_lines import new_logger
 from handler.pace import Pace
 from handler.pool import Pool
 from handler.queues import Queues
@@ -53,7 +53,7 @@ class Sandbox:
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self.environment = environment
         self._pool = Pool(environment.voucherify_concurrency)
-        self.telemetry = Telemetry(Logger(service=environment.service_name), environment.metrics_namespace)
+        self.telemetry = Telemetry(new_logger(environment.service_name), environment.metrics_namespace)
         self._session = Lazy(get_session)
         ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", read_seconds=1.0, tries=2))
         sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", read_seconds=1.0, tries=2))

@@ -31,10 +31,11 @@ class Telemetry:
     def __init__(self, logger: Logger, namespace: str) -> None:
         self._logger = logger
         self._namespace = namespace
+        self._common: dict[str, Any] = {"service": logger.service}
 
     def begin(self, request_id: str) -> None:
         """Every line from here on is this request's."""
-        self._logger.append_keys(request_id=request_id)
+        self._common["request_id"] = request_id
 
     def request(
         self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any], results: Sequence[Result]
@@ -48,16 +49,17 @@ class Telemetry:
             **_present(facts),
         }
         if "cause" in facts:
-            level("request", extra={**line, **self._metrics("cause", Refused=1)})
+            level("request", extra=self._fields({**line, **self._metrics("cause", Refused=1)}))
             return
         latencies = _latencies(results)
         counts = {"Received": len(results), **_counts(results)}
-        level("request", extra={**line, **self._metrics(**counts, VoucherifyLatency=latencies[:MOST_VALUES])})
+        metrics = self._metrics(**counts, VoucherifyLatency=latencies[:MOST_VALUES])
+        level("request", extra=self._fields({**line, **metrics}))
         self._more_latencies(source, latencies)
 
     def batch(self, messages: int, kept: int) -> None:
         """The one line of the worker's batch."""
-        self._logger.info("batch", extra={"messages": messages, "kept": kept})
+        self._logger.info("batch", extra=self._fields({"messages": messages, "kept": kept}))
 
     def redelivered(self, results: Sequence[Result], source: str, ages_seconds: Sequence[float]) -> None:
         """The line of one source's events in the worker's batch, with how old they were."""
@@ -65,14 +67,15 @@ class Telemetry:
         metrics = self._metrics(
             **_counts(results), VoucherifyLatency=latencies[:MOST_VALUES], RetryAge=ages_seconds[:MOST_VALUES]
         )
-        self._logger.info("redelivered", extra={"source": source, **_present(facts_of(results)), **metrics})
+        facts = {"source": source, **_present(facts_of(results)), **metrics}
+        self._logger.info("redelivered", extra=self._fields(facts))
         self._more_latencies(source, latencies)
 
     def _more_latencies(self, source: str, latencies: Sequence[float]) -> None:
         """Those that the line before has no room for."""
         for start in range(MOST_VALUES, len(latencies), MOST_VALUES):
             metrics = self._metrics(VoucherifyLatency=latencies[start : start + MOST_VALUES])
-            self._logger.info("more latencies", extra={"source": source, **metrics})
+            self._logger.info("more latencies", extra=self._fields({"source": source, **metrics}))
 
     def not_delivered(self, result: Result, source: str, **facts: Any) -> None:
         """The line of an event that is queued or rejected."""
@@ -82,70 +85,85 @@ class Telemetry:
         level = self._logger.error if failure.loud else self._logger.warning
         level(
             "event not delivered",
-            extra={
-                "source": source,
-                "outcome": result.fate.value,
-                "stage": failure.stage,
-                "code": failure.code,
-                "reason": failure.reason,
-                "message_id": result.message_id,
-                **facts,
-                **self._metrics("code", NotDelivered=1),
-            },
+            extra=self._fields(
+                {
+                    "source": source,
+                    "outcome": result.fate.value,
+                    "stage": failure.stage,
+                    "code": failure.code,
+                    "reason": failure.reason,
+                    "message_id": result.message_id,
+                    **facts,
+                    **self._metrics("code", NotDelivered=1),
+                }
+            ),
         )
 
     def given_up(self, record: FailureRecord, age_seconds: float) -> None:
         """The line of an event that the worker gives up untried: it is too old, or no event of ours."""
         self._logger.error(
             "event given up",
-            extra={
-                "source": record.source,
-                "stage": record.failure.stage,
-                "code": record.failure.code,
-                "message_id": message_id_of(record.event),
-                "attempts": record.attempts,
-                "age_seconds": round(age_seconds),
-            },
+            extra=self._fields(
+                {
+                    "source": record.source,
+                    "stage": record.failure.stage,
+                    "code": record.failure.code,
+                    "message_id": message_id_of(record.event),
+                    "attempts": record.attempts,
+                    "age_seconds": round(age_seconds),
+                }
+            ),
         )
 
     def buried(self, records: Iterable[FailureRecord]) -> None:
         """The worker has moved these events to the dead-letter queue."""
         for (source, code), count in Counter((record.source, record.failure.code) for record in records).items():
             self._logger.error(
-                "events dead", extra={"source": source, "code": code, **self._metrics("code", Dead=count)}
+                "events dead", extra=self._fields({"source": source, "code": code, **self._metrics("code", Dead=count)})
             )
 
     def settings_unusable(self, error: Unavailable, source: str) -> None:
         faults = [str(fault) for fault in error.faults] if isinstance(error, FaultySettings) else []
         self._logger.error(
             "settings cannot be used",
-            extra={
-                "cause": error.cause,
-                "source": source,
-                "problem": "" if faults else str(error),
-                "faults": faults,
-                **self._metrics(SettingsUnusable=1),
-            },
+            extra=self._fields(
+                {
+                    "cause": error.cause,
+                    "source": source,
+                    "problem": "" if faults else str(error),
+                    "faults": faults,
+                    **self._metrics(SettingsUnusable=1),
+                }
+            ),
         )
 
     def unavailable(self, error: Unavailable, source: str) -> None:
         """The worker cannot deliver a source's events, and keeps them. Why has been said where settings were read."""
-        self._logger.error("events kept", extra={"cause": error.cause, "source": source, "problem": str(error)})
+        facts = {"cause": error.cause, "source": source, "problem": str(error)}
+        self._logger.error("events kept", extra=self._fields(facts))
 
     def unknown_source(self, error: UnknownSource) -> None:
         """The worker keeps the events of a source that has no settings any more."""
         self._logger.error(
             "events kept",
-            extra={
-                "cause": error.cause,
-                "source": UNKNOWN_SOURCE,
-                "problem": f"there are no settings for the source {error}",
-                **self._metrics(SettingsUnusable=1),
-            },
+            extra=self._fields(
+                {
+                    "cause": error.cause,
+                    "source": UNKNOWN_SOURCE,
+                    "problem": f"there are no settings for the source {error}",
+                    **self._metrics(SettingsUnusable=1),
+                }
+            ),
         )
 
     def unknown_settings(self, names: Iterable[str], source: str) -> None:
-        self._logger.warning("parameters that are no settings", extra={"source": source, "names": list(names)})
+        self._logger.warning(
+            "parameters that are no settings", extra=self._fields({"source": source, "names": list(names)})
+        )
+
+    def _fields(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What a record carries: the line's own facts behind those of every line."""
+        return {"fields": {**self._common, **facts}}
 
     def _metrics(self, *dimensions: str, **values: int | Sequence[float]) -> dict[str, Any]:
         """Fields that count `values`, those that there are, by the line's service and source and `dimensions`."""

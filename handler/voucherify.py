@@ -58,14 +58,14 @@ class VoucherifyClient:
     def __init__(
         self, api_url: str, api_key: str, api_token: str, *, max_idle_seconds: float = MAX_IDLE_SECONDS
     ) -> None:
-        self._connections = Connections(api_url, max_idle_seconds=max_idle_seconds)
-        self._secrets = (api_key, api_token)
-        self._headers = {
+        headers = {
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
             "X-App-Id": api_key,
             "X-App-Token": api_token,
         }
+        self._connections = Connections(api_url, headers, max_idle_seconds=max_idle_seconds)
+        self._secrets = (api_key, api_token)
 
     def send(self, request: Request, timeout_seconds: float) -> Answer:
         """Send one request and wait for its answer, about `timeout_seconds` at most. Raises NoAnswer."""
@@ -91,14 +91,13 @@ class VoucherifyClient:
         sent, else by sending again, once, where sending twice does no harm. Raises NoAnswer.
         """
         deadline = time.monotonic() + timeout_seconds
-        headers = {**self._headers, "Content-Type": "application/json"} if body else self._headers
         try:
             try:
-                return self._connections.exchange(method, path, headers, body, deadline, most_bytes)
+                return self._connections.exchange(method, path, body, deadline, most_bytes)
             except KeptConnectionDied:
                 if not is_idempotent:
                     raise
-            return self._connections.exchange(method, path, headers, body, deadline, most_bytes)
+            return self._connections.exchange(method, path, body, deadline, most_bytes)
         except NotConnected as error:
             raise NoAnswer("voucherify_unreachable", str(error), sent=False) from error
         except TimeoutError as error:

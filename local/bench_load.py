@@ -17,6 +17,7 @@ from handler.sources import DEFAULT_SOURCE
 from local.bench_events import Json, identify, proxied, settings_path
 from local.bench_numbers import Series
 from local.bench_template import deployed
+from local.cold import start_cold
 from local.front import LambdaContext
 from local.poller import FUNCTION_TIME_OUT_SECONDS
 from local.soak_sqs import Message, SqsStandIn
@@ -55,6 +56,7 @@ def one_request(events: int, latency: int, repetitions: int, budget_seconds: flo
     A latency lets the sandbox forget its window before each repetition, as Segment's next request may find it.
     """
     os.environ |= {"SETTINGS_PATH": settings_path(latency), "RESPONSE_BUDGET_SECONDS": str(budget_seconds)}
+    start_cold()
     request = proxied([identify(number) for number in range(events)], is_batch=events > 1)
     answers: list[Json] = []
 
@@ -75,6 +77,7 @@ def one_request(events: int, latency: int, repetitions: int, budget_seconds: flo
 def worker(messages: int, latency: int, repetitions: int) -> Load:
     """So many messages of the retry queue, which wait there already, batch after batch as Lambda hands them over."""
     os.environ["SETTINGS_PATH"] = settings_path(latency)
+    start_cold()
     sqs = SqsStandIn()  # its queue alone: whoever delivers all has nothing to ask SQS for
 
     def fill(count: int = messages) -> None:

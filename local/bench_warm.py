@@ -13,6 +13,7 @@ from botocore.config import Config
 from handler.app import lambda_handler
 from local.bench_events import API_KEY, API_TOKEN, Json, identify, proxied, request_for, settings_path, track
 from local.bench_numbers import Series, cpu_of_one, interleaved
+from local.cold import start_cold
 from local.front import LambdaContext
 
 
@@ -56,6 +57,7 @@ def _configure(*, ledger: bool) -> None:
     os.environ["SETTINGS_PATH"] = settings_path(0)
     if not ledger:
         del os.environ["DEDUPLICATION_TABLE"]
+    start_cold()
 
 
 def _beside(rounds: int, times: int, ours: Callable[[], object], floor: Callable[[], object]) -> Warm:

@@ -34,13 +34,13 @@ import boto3
 from rich.console import Console
 from rich.progress import Progress
 
-from handler.app import intake_in
 from handler.app import lambda_handler as take_in
 from handler.environment import Environment
-from handler.redelivery import Redelivery, redelivery_in
+from handler.redelivery import Redelivery
 from handler.redelivery import lambda_handler as redeliver
 from handler.sandbox import Sandbox
 from local.aws import LocalAws, local_aws
+from local.cold import start_cold
 from local.front import LambdaContext, proxy_event
 from local.poller import FUNCTION_TIME_OUT_SECONDS
 from local.samples import SHARED_SECRET, sign
@@ -157,7 +157,7 @@ class _Duplicates(logging.Handler):
         self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.count += getattr(record, "Duplicate", 0)
+        self.count += record.__dict__["fields"].get("Duplicate", 0)
 
 
 @contextmanager
@@ -218,8 +218,7 @@ def soak(
         aws.put_settings(
             {"apiKey": API_KEY, "apiToken": API_TOKEN, "apiUrl": voucherify.url, "sharedSecret": SHARED_SECRET}
         )
-        intake_in.cache_clear()
-        redelivery_in.cache_clear()
+        start_cold()
         accepted = Accepted()
         all_taken_in = threading.Event()
 

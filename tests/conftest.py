@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from handler.app import intake_in
 from local.aws import LocalAws
+from local.cold import start_cold
 from local.system import LocalSystem, Ports, local_system
 from local.voucherify import VoucherifyStandIn
 from tests.contract import assert_published
@@ -30,7 +30,7 @@ def system(running_system: LocalSystem) -> Iterator[LocalSystem]:
 
     Whatever reached Voucherify in the end must be what its published API takes.
     """
-    intake_in.cache_clear()
+    start_cold()
     running_system.voucherify.reset()
     running_system.aws.empty_queues()
     running_system.aws.empty_table()

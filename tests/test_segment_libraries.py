@@ -23,7 +23,7 @@ from segment.analytics.client import Client  # type: ignore[import-untyped] # th
 from segment.analytics.request import APIError  # type: ignore[import-untyped]
 
 from handler.app import lambda_handler
-from handler.redelivery import redelivery_in
+from local.cold import start_cold
 from local.front import Exchange, Front
 from local.system import LocalSystem
 from local.voucherify import Fault
@@ -98,7 +98,7 @@ def destination(system: LocalSystem) -> Iterator[Destination]:
     common = {name: system.settings[name] for name in names}
     system.aws.delete_settings()
     system.aws.put_settings({**common, **SETTINGS})
-    redelivery_in.cache_clear()
+    start_cold()
     exchanges: list[Exchange] = []
     with Front(lambda_handler, on_exchange=exchanges.append) as front:
         yield Destination(system, front.url, exchanges)

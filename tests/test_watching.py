@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 
 import tests.handler.conftest as handler_fixtures
-from handler.app import intake_in
 from handler.backoff import STEPS
 from handler.delivery import Fate
 from handler.pace import PLAN_USED_UP_SECONDS
+from local.cold import start_cold
 from local.poller import poll_once
 from local.voucherify import Fault
 from tests.handler.conftest import Function
@@ -48,7 +48,7 @@ def told(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
 
     def voucherify_answers(*faults: Fault) -> None:
         """To a cold function: what refused keys and a used-up plan taught the last one is forgotten."""
-        intake_in.cache_clear()
+        start_cold()
         function.voucherify.reset()
         function.voucherify.next(*faults)
 

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from moto.sqs.models import Message, sqs_backends
 
-from handler.redelivery import lambda_handler, redelivery_in
+from handler.redelivery import lambda_handler
 from local.aws import LocalAws
+from local.cold import start_cold
 from local.front import LambdaContext
 from local.poller import FUNCTION_TIME_OUT_SECONDS, sqs_event
 from tests.handler.conftest import Function
@@ -51,7 +52,7 @@ class Worker:
 
     def start_cold(self) -> None:
         """The next invocation in this process is a new sandbox's first."""
-        redelivery_in.cache_clear()
+        start_cold()
 
     def receive(self, at_most: int = BATCH_SIZE) -> dict[str, Any] | None:
         """The event that Lambda would invoke the function with, or None where no message is visible."""

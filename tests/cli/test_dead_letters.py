@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 
 from cli import letter_moving, queue_reading
 from cli.target import Target
-from handler.redelivery import redelivery_in
 from local.aws import LocalAws
+from local.cold import start_cold
 from local.http_server import Reply
 from local.voucherify import VoucherifyStandIn
 from tests.cli.conftest import Ended, Run
@@ -306,7 +306,7 @@ def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
 def test_what_is_in_both_queues_reaches_voucherify_once(
     run: Run, aws: LocalAws, voucherify: VoucherifyStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    redelivery_in.cache_clear()
+    start_cold()
     for number in range(7):
         put_letter(aws, f"t-{number}")
     # Its depth, receive, send, delete: cut off before the last, all are in both.
@@ -324,7 +324,7 @@ def test_what_is_in_both_queues_reaches_voucherify_once(
         worker.time_passes_until_one_is_visible()
     assert stored(RETRY) == []
     assert [call.path for call in voucherify.calls] == ["/v1/events"] * 7
-    redelivery_in.cache_clear()
+    start_cold()
 
 
 def test_what_the_retry_queue_does_not_take_stays(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from cli.doctor import CUSTOMER
 from cli.main import app
-from handler.app import intake_in
 from local.aws import SETTINGS_PATH, LocalAws
+from local.cold import start_cold
 from local.system import API_KEY, API_TOKEN, LocalSystem
 from local.voucherify import Fault, RateLimit, VoucherifyStandIn
 from tests.cli.conftest import Run
@@ -173,7 +173,7 @@ class TestEvent:
         voucherify.rule = lambda call: Fault(503) if call.method == "POST" else None
         stored = wrong(run, "--send-event")["test event"]["text"]
         aws.put_settings({"identifyDisabled": "true"})
-        intake_in.cache_clear()  # the function keeps its settings for a minute
+        start_cold()  # the function keeps its settings for a minute
         skipped = wrong(run, "--send-event")["test event"]["text"]
 
         assert stored == "was stored and is not delivered yet"

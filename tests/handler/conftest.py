@@ -153,9 +153,9 @@ class _Lines(logging.Handler):
 @pytest.fixture
 def logs() -> Iterator[Log]:
     """What the function writes, as it formats it."""
-    from aws_lambda_powertools.logging import Logger
+    from handler.log_lines import new_logger
 
-    logger = Logger(service="voucherify-destination")
+    logger = new_logger("voucherify-destination")
     lines = _Lines(logger.registered_formatter.format)
     logger.addHandler(lines)
     yield lines.lines

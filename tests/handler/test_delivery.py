@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.app import intake_in
+from local.cold import start_cold
 from local.voucherify import Fault, Request
 from tests.handler.conftest import Function
 
@@ -64,7 +64,7 @@ def test_a_track_is_delivered_once_however_often_it_comes(function: Function) ->
     assert (answer.status, answer.body["duplicate"]) == (200, 1)
     answer = function.post_batch([track(1), track(2), track(2)])
     assert (answer.body["delivered"], answer.body["duplicate"]) == (1, 2)
-    intake_in.cache_clear()
+    start_cold()
     assert function.post(track(2)).body["duplicate"] == 1, "another sandbox knows it too"
     assert [event["event"] for event in function.voucherify.events] == ["Event 1", "Event 2"]
 
@@ -109,13 +109,13 @@ def test_a_track_that_may_have_been_applied_is_tried_again_or_left_to_the_operat
 
     function.put(ambiguousTrack="deadLetter")
     function.voucherify.close_connections()
-    intake_in.cache_clear()
+    start_cold()
     function.voucherify.next(Fault(drop="after"))
     assert function.post(track(2)).body["rejected"] == 1
     (record,) = function.dead_letters
     assert record["failure"]["message"].endswith("the event may have been applied")
 
-    intake_in.cache_clear()
+    start_cold()
     function.voucherify.next(Fault(drop="after"))
     assert function.post(identify(1, "u-1")).body["queued"] == 1, "an identify may be applied twice"
 
@@ -130,7 +130,7 @@ def test_after_a_429_nothing_more_is_called_until_the_window_opens_and_the_rest_
     assert function.post(identify(1, "u-1")).body["queued"] == 1, "the pause holds for the life of the sandbox"
     assert len(function.voucherify.calls) == 2
     assert function.aws.delayed("RETRY_QUEUE_URL") == 5
-    intake_in.cache_clear()
+    start_cold()
     assert function.post(identify(1, "u-1")).body["delivered"] == 1, "another sandbox has to find out for itself"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handler.backoff import STEPS
-from handler.redelivery import redelivery_in
+from local.cold import start_cold
 from local.voucherify import Fault
 from tests.handler.conftest import Function
 from tests.worker import FIRST_FAILURE, Worker, hidden_seconds, put, put_body, stored
@@ -21,7 +21,7 @@ TRACK = {"type": "track", "messageId": "t-1", "userId": "u-1", "event": "Signed 
 
 @pytest.fixture
 def worker(function: Function) -> Worker:
-    redelivery_in.cache_clear()
+    start_cold()
     return Worker(function.aws)
 
 

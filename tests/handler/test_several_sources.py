@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from handler.app import intake_in
-from handler.redelivery import redelivery_in
 from local.aws import SETTINGS_PATH
+from local.cold import start_cold
 from local.http_server import Reply
 from local.samples import SHARED_SECRET, sign
 from local.system import API_KEY, API_TOKEN
@@ -108,7 +107,7 @@ def sources(function: Function, shop: VoucherifyStandIn) -> Sources:
 
 @pytest.fixture
 def worker(sources: Sources) -> Worker:
-    redelivery_in.cache_clear()
+    start_cold()
     return Worker(sources.function.aws)
 
 
@@ -166,7 +165,7 @@ def test_an_unknown_source_is_not_found_and_nobodys_credentials_are_used(sources
 def test_a_source_is_there_once_its_first_setting_is_and_gone_with_its_last(sources: Sources) -> None:
     assert sources.post("app", TRACK).status == 404
     sources.function.put_source("app", apiUrl=sources.default.url)
-    intake_in.cache_clear()  # one that is known to be missing is looked for only now and then
+    start_cold()  # one that is known to be missing is looked for only now and then
     assert sources.post("app", TRACK).status == 200
     sources.function.aws.ssm.delete_parameters(Names=[f"{SETTINGS_PATH}/app/apiUrl"])
     assert sources.post("app", TRACK).status == 404

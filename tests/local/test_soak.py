@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from handler.app import intake_in
-from handler.redelivery import redelivery_in
 from local.aws import LocalAws
+from local.cold import start_cold
 from local.soak import FAULTS, Soak, Wave, faulty, rate_limit, soak
 from local.soak_chart import chart
 from local.soak_sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStandIn
@@ -23,8 +22,7 @@ QUICK_FAULTS = [(fault, weight) for fault, weight in FAULTS if not fault.delay]
 @pytest.fixture
 def soaked(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
     yield aws
-    intake_in.cache_clear()
-    redelivery_in.cache_clear()
+    start_cold()
 
 
 @pytest.fixture

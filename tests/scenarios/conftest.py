@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from handler.app import intake_in
-from handler.redelivery import redelivery_in
+from local.cold import start_cold
 from tests.handler.conftest import Function, function, logs
 from tests.scenarios.aws_proxy import AwsProxy, aws_proxy
 from tests.scenarios.sandbox import ProcessSandbox, process_sandbox
@@ -19,7 +18,7 @@ __all__ = ["function", "logs"]
 
 @pytest.fixture
 def worker(function: Function) -> Worker:
-    redelivery_in.cache_clear()
+    start_cold()
     return Worker(function.aws)
 
 
@@ -29,8 +28,7 @@ def proxy(function: Function, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsPr
     with aws_proxy(function.aws.url) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         yield running
-    intake_in.cache_clear()
-    redelivery_in.cache_clear()
+    start_cold()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.app import intake_in
+from local.cold import start_cold
 from local.http_server import Reply
 from local.voucherify import Fault
 from tests.handler.conftest import Function
@@ -142,7 +142,7 @@ def test_a_redrive_amid_live_traffic_applies_each_event_once_under_the_current_m
     assert worker.redrive() == 2
     with process_sandbox("redelivery", os.environ) as sandbox:
         worker.invoke = sandbox.invoke
-        intake_in.cache_clear()
+        start_cold()
         function.warm_up()
         proxy.rule = send_again
         assert worker.run().kept == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.app import intake_in
+from local.cold import start_cold
 from local.http_server import Reply
 from local.samples import SHARED_SECRET, sign
 from tests.handler.conftest import Function
@@ -75,5 +75,5 @@ def test_a_cold_start_with_a_broken_mapping_is_503_until_it_is_mended(function: 
     function.put(trackMapping="{")
     assert function.post(IDENTIFY).status == 503
     function.put(trackMapping="{}")
-    intake_in.cache_clear()
+    start_cold()
     assert function.post(IDENTIFY).status == 200

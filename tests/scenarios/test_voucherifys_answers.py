@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handler.app import intake_in
+from local.cold import start_cold
 from local.voucherify import Fault, RateLimit, VoucherifyStandIn
 from tests.handler.conftest import Function
 from tests.worker import Worker, hidden_seconds, stored
@@ -143,7 +143,7 @@ def test_sandboxes_behind_one_limit_all_keep_answering_and_waste_few_calls(
         function.put(apiUrl=voucherify.url)
         answers = []
         for sandbox in range(sandboxes):
-            intake_in.cache_clear()
+            start_cold()
             events = [identify(number, f"u-{number}") for number in range(sandbox * 30, sandbox * 30 + 30)]
             answers += [function.post_batch(events), function.post_batch(events)]
         assert {answer.status for answer in answers} <= {200, 202}
