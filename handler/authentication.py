@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -86,7 +85,7 @@ def given_token(headers: Mapping[str, str]) -> bytes:
 
 def signature(signed: bytes, secret: str) -> str:
     """`X-Signature` of the bytes that are signed."""
-    return hmac.new(secret.encode(), signed, hashlib.sha1).hexdigest()
+    return hmac.digest(secret.encode(), signed, "sha1").hex()
 
 
 def wrong_credentials(cause: str) -> Unauthorised:

@@ -7,6 +7,7 @@ Webhook). One strict JSON decoder reads them all, so that what was signed and wh
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Body:
 def read_json(body: bytes) -> Any:
     """The JSON value in the body's bytes. Raises MalformedBody."""
     try:
-        return DECODER.decode(body.decode("utf-8-sig"))
+        return DECODER.decode(body.removeprefix(BOM_UTF8).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise MalformedBody("not_json", f"the body is not JSON: {complaint(error)}") from error
 
@@ -51,12 +52,12 @@ def signed_bytes(body: bytes) -> bytes:
     Raw bytes, never serialised again: `1.0` stays `1.0`. Of `{"json": ...}` it is the inner object's bytes. A body
     that cannot be read that far is its own signed part, so that who cannot sign learns nothing about it.
     """
+    opening = _ARRAY.match(body)
+    if opening is None:
+        return body
     try:
-        text = body.decode("utf-8-sig")
+        text = body[opening.end() :].decode("utf-8")
         start = _skip_space(text, 0)
-        if text[start : start + 1] != "[":
-            return body
-        start = _skip_space(text, start + 1)
         element, end = DECODER.raw_decode(text, start)
         if _unwrapped(element) is not element:
             # Of a repeated key the last value counts, in Python's JSON as in JavaScript's.
@@ -90,3 +91,4 @@ def _skip_space(text: str, position: int) -> int:
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\r]*\[")

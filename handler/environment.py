@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from handler.errors import FaultyEnvironment
+from handler.log import LEVELS
 
 T = TypeVar("T", int, float)
 
@@ -20,6 +21,7 @@ class Environment:
 
     service_name: str
     metrics_namespace: str
+    log_level: str
     settings_path: str
     retry_queue_url: str
     dead_letter_queue_url: str
@@ -49,9 +51,16 @@ class Environment:
                 faults.append(f"{name} must be a number, {least} or more")
             return value
 
+        def log_level() -> str:
+            level = (variables.get("POWERTOOLS_LOG_LEVEL") or "INFO").strip().upper()
+            if level not in LEVELS:
+                faults.append(f"POWERTOOLS_LOG_LEVEL must be one of {', '.join(LEVELS)}")
+            return level
+
         environment = cls(
             service_name=variables.get("POWERTOOLS_SERVICE_NAME") or "voucherify-destination",
             metrics_namespace=variables.get("POWERTOOLS_METRICS_NAMESPACE") or "VoucherifyDestination",
+            log_level=log_level(),
             settings_path="/" + (variables.get("SETTINGS_PATH") or "voucherify-destination").strip("/ "),
             retry_queue_url=required("RETRY_QUEUE_URL"),
             dead_letter_queue_url=required("DEAD_LETTER_QUEUE_URL"),
@@ -64,3 +73,12 @@ class Environment:
         if faults:
             raise FaultyEnvironment(faults)
         return environment
+
+
+def trace_id(variables: Mapping[str, str]) -> str:
+    """X-Ray's trace of the invocation under way, which Lambda names anew for each; empty where there is none.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+    """
+    root, _, _ = variables.get("_X_AMZN_TRACE_ID", "").partition(";")
+    return root.removeprefix("Root=")

@@ -23,7 +23,8 @@ from handler.reply import reply_to, reply_to_refused, reply_to_unavailable, trac
 from handler.routes import Route, TrackingApi, Webhook, check_method, route_at
 from handler.sandbox import Sandbox
 from handler.settings import Settings
-from handler.telemetry import UNKNOWN_SOURCE, facts_of
+from handler.tally import Tally
+from handler.telemetry import UNKNOWN_SOURCE
 from handler.tracking_api import decode_call, disarmed, write_key_of
 
 # Kept back of the budget for storing what could not be delivered and for the reply (a quarter of a short one), with a
@@ -81,10 +82,10 @@ class Intake:
         self._sandbox = sandbox
         self._telemetry = sandbox.telemetry
 
-    def handle(self, event: Mapping[str, Any], seconds_until_time_out: float) -> Reply:
+    def handle(self, event: Mapping[str, Any], seconds_until_time_out: float, trace_id: str = "") -> Reply:
         """The reply to API Gateway's proxy event, before the budget and the function's own time-out are used up."""
         started = time.monotonic()
-        self._telemetry.begin(event["requestContext"].get("requestId", ""))
+        self._telemetry.begin(event["requestContext"].get("requestId", ""), trace_id)
         budget = min(
             self._sandbox.environment.response_budget_seconds, seconds_until_time_out - TIME_OUT_RESERVE_SECONDS
         )
@@ -97,7 +98,7 @@ class Intake:
             store_until = min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS)
             return started + store_until - time.monotonic()
 
-        source, route, results = UNKNOWN_SOURCE, None, list[Result]()
+        source, route, tally = UNKNOWN_SOURCE, None, None
         try:
             request = read_request(event)
             route = route_at(request.path)
@@ -105,7 +106,7 @@ class Intake:
             visit = Visit(route, request, request.body())
             settings = self._settings_of(visit)
             source = settings.source
-            reply, facts, results = self._answer(visit, settings, time_left, store_time_left)
+            reply, facts, tally = self._answer(visit, settings, time_left, store_time_left)
         except RequestRefused as error:
             reply, facts = reply_to_refused(error), {"cause": error.cause, "problem": error.message}
         except Unavailable as error:
@@ -113,7 +114,7 @@ class Intake:
             reply, facts = reply_to_unavailable(), {"cause": error.cause, "problem": str(error)}
         if isinstance(route, TrackingApi):
             reply = tracking_reply(reply, facts.get("cause", ""))
-        self._telemetry.request(reply, time.monotonic() - started, source, facts, results)
+        self._telemetry.request(reply, time.monotonic() - started, source, facts, tally)
         return reply
 
     def _settings_of(self, visit: Visit) -> Settings:
@@ -133,7 +134,7 @@ class Intake:
 
     def _answer(
         self, visit: Visit, settings: Settings, time_left: TimeLeft, store_time_left: Callable[[], float]
-    ) -> tuple[Reply, dict[str, Any], list[Result]]:
+    ) -> tuple[Reply, dict[str, Any], Tally]:
         matched = visit.authenticate(settings.secrets)
         body = visit.decode()
         too_large = _too_large(body, len(visit.body))
@@ -143,7 +144,8 @@ class Intake:
         ]
         results = self._sandbox.delivery(settings, patient=False).deliver(arrivals, time_left)
         self._store(results, settings, store_time_left)
-        return reply_to(results, is_batch=body.is_batch), {"matched": matched, **facts_of(results)}, results
+        tally = Tally(results)
+        return reply_to(results, tally, is_batch=body.is_batch), {"matched": matched}, tally
 
     def _store(self, results: Sequence[Result], settings: Settings, time_left: Callable[[], float]) -> None:
         """Store what was not delivered. Raises NotStored."""

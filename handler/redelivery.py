@@ -18,13 +18,14 @@ from typing import Any
 
 from handler.backoff import RANDOM, backoff_seconds
 from handler.delivery import Arrival
-from handler.environment import Environment
+from handler.environment import Environment, trace_id
 from handler.errors import Unavailable, UnknownSource, UnreadableRecord
 from handler.outcome import Failure
 from handler.pace import Pace
 from handler.queues import FailureRecord
 from handler.sandbox import Sandbox
 from handler.sources import DEFAULT_SOURCE
+from handler.tally import Tally
 
 # Kept back of the function's time-out for burying, hiding and answering; a third of it where it is short.
 RESERVE_SECONDS = 5.0
@@ -41,7 +42,8 @@ UNREADABLE = Failure("decode", "unreadable_record", "the message is no failure r
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver a batch of the retry queue; the answer names the messages that stay there."""
     seconds = context.get_remaining_time_in_millis() / 1000
-    failed = kept_redelivery().handle(event["Records"], seconds, getattr(context, "aws_request_id", ""))
+    request_id = getattr(context, "aws_request_id", "")
+    failed = kept_redelivery().handle(event["Records"], seconds, request_id, trace_id(os.environ))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -78,11 +80,15 @@ class Redelivery:
         self._telemetry = sandbox.telemetry
 
     def handle(
-        self, records: Sequence[Mapping[str, Any]], seconds_until_time_out: float, request_id: str = ""
+        self,
+        records: Sequence[Mapping[str, Any]],
+        seconds_until_time_out: float,
+        request_id: str = "",
+        trace_id: str = "",
     ) -> list[str]:
         """The ids of the messages that stay in the queue; all others are done with."""
         deadline = time.monotonic() + seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3)
-        self._telemetry.begin(request_id)
+        self._telemetry.begin(request_id, trace_id)
         now = time.time()
         messages = [_read(record, now) for record in records]
         self._scatter_suspects(messages)
@@ -130,7 +136,7 @@ class Redelivery:
                     kept.append(message)
                     hidden[message.receipt] = _seconds_until_next_try(message, failure, pace)
         self._sandbox.queues.postpone(hidden)
-        self._telemetry.redelivered(results, source, [message.age_seconds for message in messages])
+        self._telemetry.redelivered(Tally(results), source, [message.age_seconds for message in messages])
         return kept, refused
 
     def _kept_untried(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:

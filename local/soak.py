@@ -12,6 +12,7 @@ enforces the limit, and one worker, then two, drain what Segment sends at once.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import math
@@ -27,7 +28,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -149,25 +149,17 @@ class Soak:
     backlog: list[Point]
 
 
-class _Duplicates(logging.Handler):
-    """Counts the duplicates that the function says it found."""
+class _Counted(io.StringIO):
+    """Counts what the function says it counted, in the place of its log, which nobody is to see."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.counts: Counter[str] = Counter()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.count += record.__dict__["fields"].get("Duplicate", 0)
-
-
-@contextmanager
-def _counted_duplicates() -> Iterator[_Duplicates]:
-    """Of the function's log, which nobody else is to see."""
-    logger, counting = logging.getLogger("voucherify-destination"), _Duplicates()
-    logger.addHandler(counting)
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        yield counting
-    logger.removeHandler(counting)
+    def write(self, text: str) -> int:
+        line = json.loads(text)
+        self.counts.update({name: line.get(name, 0) for name in ("Duplicate", "Unguarded")})
+        return len(text)
 
 
 @contextmanager
@@ -211,7 +203,7 @@ def soak(
         VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, limit=limit) as voucherify,
         SqsStandIn() as sqs,
         _environment(sqs.environment),
-        _counted_duplicates() as duplicates,
+        redirect_stdout(_Counted()) as counted,
     ):
         voucherify.rule = rule
         aws.empty_table()
@@ -248,7 +240,8 @@ def soak(
         Counter(json.loads(message.body)["event"]["messageId"] for message in sqs.dead.messages),
         len(sqs.retry),
         sqs.redriven,
-        duplicates.count - accepted.counts["duplicate"],
+        counted.counts["Duplicate"] - accepted.counts["duplicate"],
+        counted.counts["Unguarded"],
     )
     drained_in = max((call.at for call in calls if call.applied), default=started) - started
     return Soak(books, ended - started, drained_in, sqs.clock.skipped, sqs.retry.history)

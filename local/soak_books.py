@@ -26,7 +26,8 @@ class Books:
     """accepted = delivered + dead + skipped + duplicate, and nothing lost or doubled.
 
     `skipped` are the messageIds of a type that is not sent on; `dead` those in the dead-letter queue, `left` how many
-    messages lie in the retry queue; `found_by_worker` how many duplicates the worker says that it found.
+    messages lie in the retry queue; `found_by_worker` how many duplicates the worker says that it found,
+    and `unguarded` how many tracks the function says that it delivered without the ledger, which may double them.
     """
 
     accepted: Accepted
@@ -37,6 +38,7 @@ class Books:
     left: int
     redriven: int
     found_by_worker: int
+    unguarded: int
 
     @cached_property
     def delivered(self) -> Counter[str]:
@@ -91,7 +93,7 @@ class Books:
                 self.accepted.events.total() != self.accounted_for
             ),
             f"{self.lost} lost": self.lost > 0,
-            f"{self.doubled} doubled": self.doubled > 0,
+            f"{self.doubled} doubled, {self.unguarded} unguarded": self.doubled > self.unguarded,
             f"{self.left} left in the retry queue": self.left > 0,
             f"{self.redriven} given up by SQS, received too often": self.redriven > 0,
             "Voucherify has other events than were applied": (

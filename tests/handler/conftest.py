@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
+import handler.log
 from handler.app import lambda_handler
 from local.aws import LocalAws
 from local.front import LambdaContext, proxy_event
@@ -133,14 +136,16 @@ class Log(list[dict[str, Any]]):
         self.metrics: list[dict[str, Any]] = []
 
 
-class _Lines(logging.Handler):
-    def __init__(self, format_line: Callable[[logging.LogRecord], str]) -> None:
+class _Stdout(io.StringIO):
+    """Reads the lines as they are written, and passes them on."""
+
+    def __init__(self) -> None:
         super().__init__()
         self.lines = Log()
-        self._format_line = format_line
 
-    def emit(self, record: logging.LogRecord) -> None:
-        line = json.loads(self._format_line(record))
+    def write(self, text: str) -> int:
+        assert text.endswith("}\n"), "a line is written in one piece, so that threads do not mix theirs"
+        line = json.loads(text)
         for directive in line.pop("_aws", {}).get("CloudWatchMetrics", []):
             (dimensions,) = directive["Dimensions"]
             assert directive["Namespace"] == "VoucherifyDestination"
@@ -148,15 +153,13 @@ class _Lines(logging.Handler):
             figures = {metric["Name"]: line.pop(metric["Name"]) for metric in directive["Metrics"]}
             self.lines.metrics.append({**{name: line[name] for name in dimensions[1:]}, **figures})
         self.lines.append(line)
+        return sys.stdout.write(text)
 
 
 @pytest.fixture
-def logs() -> Iterator[Log]:
-    """What the function writes, as it formats it."""
-    from handler.log_lines import new_logger
-
-    logger = new_logger("voucherify-destination")
-    lines = _Lines(logger.registered_formatter.format)
-    logger.addHandler(lines)
-    yield lines.lines
-    logging.getLogger("voucherify-destination").removeHandler(lines)
+def logs(monkeypatch: pytest.MonkeyPatch) -> Log:
+    """What the function writes."""
+    stdout = _Stdout()
+    # Of this module alone: pytest has a standard output of its own for each phase of a test.
+    monkeypatch.setattr(handler.log, "sys", SimpleNamespace(stdout=stdout))
+    return stdout.lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.environment import Environment
+from handler.environment import Environment, trace_id
 from handler.errors import FaultyEnvironment
 
 QUEUES = {"RETRY_QUEUE_URL": "https://sqs.example/r", "DEAD_LETTER_QUEUE_URL": "https://sqs.example/d"}
@@ -14,6 +14,7 @@ def test_only_the_queues_have_no_default() -> None:
     assert Environment.read(QUEUES) == Environment(
         service_name="voucherify-destination",
         metrics_namespace="VoucherifyDestination",
+        log_level="INFO",
         settings_path="/voucherify-destination",
         retry_queue_url="https://sqs.example/r",
         dead_letter_queue_url="https://sqs.example/d",
@@ -31,6 +32,7 @@ def test_every_variable_is_read() -> None:
             **QUEUES,
             "POWERTOOLS_SERVICE_NAME": "shop",
             "POWERTOOLS_METRICS_NAMESPACE": "Shop",
+            "POWERTOOLS_LOG_LEVEL": "debug",
             "DEDUPLICATION_TABLE": "ledger",
             "RETRY_HOURS": "48",
             "SETTINGS_PATH": "/shop/segment/",
@@ -41,6 +43,7 @@ def test_every_variable_is_read() -> None:
     )
     assert environment.service_name == "shop"
     assert environment.metrics_namespace == "Shop"
+    assert environment.log_level == "DEBUG"
     assert environment.deduplication_table == "ledger"
     assert environment.retry_hours == 48.0
     assert environment.settings_path == "/shop/segment"
@@ -57,12 +60,29 @@ def test_every_fault_is_named_at_once() -> None:
                 "RESPONSE_BUDGET_SECONDS": "soon",
                 "SETTINGS_TTL_SECONDS": "inf",
                 "VOUCHERIFY_CONCURRENCY": "0",
+                "POWERTOOLS_LOG_LEVEL": "LOUD",
             }
         )
     assert raised.value.faults == (
+        "POWERTOOLS_LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
         "RETRY_QUEUE_URL is not set",
         "DEAD_LETTER_QUEUE_URL is not set",
         "RESPONSE_BUDGET_SECONDS must be a number, 0.1 or more",
         "SETTINGS_TTL_SECONDS must be a number, 0.0 or more",
         "VOUCHERIFY_CONCURRENCY must be a number, 1 or more",
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (
+            "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+            "1-5759e988-bd862e3fe1be46a994272793",
+        ),
+        ("", ""),
+    ],
+)
+def test_a_traced_invocation_has_the_root_of_its_trace(header: str, trace: str) -> None:
+    assert trace_id({"_X_AMZN_TRACE_ID": header}) == trace
+    assert trace_id({}) == ""
