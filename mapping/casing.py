@@ -40,7 +40,7 @@ class Casing:
     def get(self, object_: Mapping[str, Any], name: str) -> Any:
         """The value under `name`, or None."""
         value = object_.get(name)
-        return object_.get(self.key(object_, name)) if value is None or value == "" else value
+        return object_.get(self.key(object_, name)) if not value and is_missing(value) else value
 
     def key(self, object_: Mapping[str, Any], name: str) -> str:
         """The key that is meant by `name`; `name` itself where there is none."""

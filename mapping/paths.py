@@ -36,12 +36,18 @@ def object_at(target: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def place(target: dict[str, Any], path: Path, value: Any) -> None:
-    """Put `value` at `path` in `target`, making the objects on the way; an object merges into one that is there.
+    """Put `value` at `path` in `target`, making the objects on the way.
 
-    Raises ValueError where something other than an object is in the way. `target` must own its objects: `value` is
-    taken as it is and may be written to by a later placing.
+    Raises ValueError where something other than an object is in the way.
     """
-    target, name = object_at(target, path[:-1]), path[-1]
+    merge(object_at(target, path[:-1]), path[-1], value)
+
+
+def merge(target: dict[str, Any], name: str, value: Any) -> None:
+    """Put `value` under `name`; an object merges into one that is there.
+
+    `target` must own its objects: `value` is taken as it is and may be written to by a later one.
+    """
     existing = target.get(name)
     if isinstance(existing, dict) and isinstance(value, dict):
         existing.update(value)

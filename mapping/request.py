@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from mapping.journal import LeftOut
 
+_STRICT = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
 
 class Operation(StrEnum):
     """What a request does in Voucherify."""
@@ -43,8 +45,7 @@ class Request(NamedTuple):
         """The body as it leaves: strict JSON in UTF-8. Half of a surrogate pair, as cut text has it, becomes `?`."""
         if self.body is None:
             return None
-        text = json.dumps(self.body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "replace")
+        return _STRICT.encode(self.body).encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from mapping.casing import fold
 from mapping.errors import Fault, InvalidMapping, Problem
-from mapping.fields import FIELDS, Field, destinations, field_at
+from mapping.fields import FIELDS, Convert, Field, destinations, field_at
 from mapping.journal import Filled, Journal
-from mapping.paths import Path, is_missing, object_at, place, split
+from mapping.paths import Path, is_missing, merge, object_at, place, split
 from mapping.segment import Event
 from mapping.sources import InvalidSource, PathSource, Source, compile_source
 from mapping.spelling import nearest
@@ -32,27 +32,18 @@ class Rule(NamedTuple):
     field: Field
 
 
-class Row(NamedTuple):
-    """A rule as an object's keys are read by it: the key, as it is and in any casing, whether it fills text, the place
-    of that, and the rule.
+class Fields(NamedTuple):
+    """Rules, one after the other, that fill fields of the one object at `place` from keys of the one object at
+    `parent`, as most do: so the way to both is gone once. A row is the key, the field's name, what makes a value valid
+    for it, and the rule.
     """
 
-    key: str
-    folded: str
-    is_text: bool
-    parents: Path
-    name: str
-    rule: Rule
+    parent: PathSource
+    place: Path
+    rows: tuple[tuple[str, str, Convert, Rule], ...]
 
 
-class Group(NamedTuple):
-    """Rules, one after the other, whose sources are keys of the one object at `parent`, if they are keys of one."""
-
-    parent: PathSource | None
-    rows: tuple[Row, ...]
-
-
-Rules = tuple[Group, ...]
+Rules = tuple[Fields | Rule, ...]
 
 
 def compile_rules(setting: str, mapping: object, payload: str, parts: Container[str] = FIELDS) -> Rules:
@@ -72,17 +63,25 @@ def compile_rules(setting: str, mapping: object, payload: str, parts: Container[
         faults += [Fault(setting, text, problem.text, problem.position) for problem in entry.problems]
     if faults:
         raise InvalidMapping(faults)
-    return tuple(
-        Group(parent, tuple(_rows(group))) for parent, group in groupby(rules, lambda rule: rule.source.parent)
-    )
+    return tuple(_grouped(rules))
 
 
-def _rows(rules: Iterable[Rule]) -> Iterator[Row]:
-    parents: dict[Path, Path] = {}  # one and the same tuple for each place, to be told by its identity
-    for rule in rules:
-        path = rule.path[:-1]
-        name = rule.source.name
-        yield Row(name, fold(name), rule.field is to_text, parents.setdefault(path, path), rule.path[-1], rule)
+def _grouped(rules: Iterable[Rule]) -> Iterator[Fields | Rule]:
+    for objects, group in groupby(rules, _objects_of):
+        if objects:
+            yield Fields(*objects, tuple(_row(rule) for rule in group))
+        else:
+            yield from group
+
+
+def _objects_of(rule: Rule) -> tuple[PathSource, Path] | None:
+    """The one that a rule reads a key of and the one that it fills a field of, if it does just that."""
+    parent = rule.source.parent
+    return (parent, rule.path[:-1]) if parent and callable(rule.field) else None
+
+
+def _row(rule: Rule) -> tuple[str, str, Convert, Rule]:
+    return rule.source.name, rule.path[-1], rule.field, rule  # type: ignore[return-value]
 
 
 class _Entry:
@@ -132,12 +131,14 @@ def apply_rules(rules: Rules, event: Event, journal: Journal) -> dict[str, Any]:
     Rules apply in their order: a later value replaces an earlier one at the same place, objects merge.
     """
     filling = _Filling(event, journal)
-    for group in rules:
-        parent = group.parent.read(event) if group.parent else None
-        if isinstance(parent, dict):
-            filling.apply_to_object(group.rows, parent)
-        elif parent is not None or group.parent is None or journal.is_full:
-            filling.apply(row.rule for row in group.rows)
+    for rule in rules:
+        if isinstance(rule, Rule):
+            filling.apply(rule)
+        elif journal.is_full:
+            for *_, each in rule.rows:
+                filling.apply(each)
+        else:
+            filling.apply_fields(rule)
     return filling.body
 
 
@@ -151,34 +152,40 @@ class _Filling:
         self._event = event
         self._journal = journal
 
-    def apply(self, rules: Iterable[Rule]) -> None:
-        """Fill what the rules' sources give."""
-        for rule in rules:
-            try:
-                given = rule.source.read(self._event)
-            except Unfit as unfit:
-                self._journal.leave_out(rule.source.text, rule.destination, str(unfit))
-            else:
-                self._fill(rule, given)
+    def apply(self, rule: Rule) -> None:
+        """Fill what the rule's source gives."""
+        try:
+            given = rule.source.read(self._event)
+        except Unfit as unfit:
+            self._journal.leave_out(rule.source.text, rule.destination, str(unfit))
+        else:
+            self._fill(rule, given)
 
-    def apply_to_object(self, rows: Iterable[Row], parent: dict[str, Any]) -> None:
-        """Fill what rules give whose sources are keys of one object, which spares the way to it."""
-        is_brief = not self._journal.is_full
-        others: Mapping[str, str] | None = None
-        target, place_of_target = self.body, None
-        for key, folded, is_text, parents, name, rule in rows:
+    def apply_fields(self, fields: Fields) -> None:
+        """Fill what their rules give, where no journal is kept."""
+        parent = fields.parent.read(self._event)
+        if not isinstance(parent, dict):
+            for *_, rule in fields.rows if parent is not None else ():
+                self.apply(rule)
+            return
+        casing, target = self._event.casing, None
+        for key, name, convert, rule in fields.rows:
             given = parent.get(key)
-            if given is None or given == "":
-                if others is None:
-                    others = self._event.casing.keys(parent)
-                given = parent.get(others.get(folded, key))
-            if is_text and is_brief and type(given) is str and given:
-                # Most of what there is: text that stays as it is, often beside the one before it.
-                if parents is not place_of_target:
-                    target, place_of_target = object_at(self.body, parents), parents
-                target[name] = given
+            if not given:
+                given = casing.get(parent, key)
+                if is_missing(given):
+                    continue
+            try:
+                value = given if convert is to_text and type(given) is str else convert(given)
+                if target is None:
+                    target = object_at(self.body, fields.place)
+            except ValueError as error:
+                self._journal.leave_out(rule.source.text, rule.destination, str(error))
+                continue
+            if type(value) is dict:
+                merge(target, name, value)
             else:
-                self._fill(rule, given)
+                target[name] = value
 
     def _fill(self, rule: Rule, given: Any) -> None:
         is_full = self._journal.is_full

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mapping.casing import Casing, fold
 from mapping.errors import InvalidEvent, UnknownType
 from mapping.journal import LeftOut
+from mapping.paths import is_missing
 from mapping.values import Unfit, kind_of, to_text
 
 # https://segment.com/docs/connections/spec/ and, for delete, Segment's privacy call to webhooks:
@@ -94,12 +95,7 @@ def normalise(raw: object) -> Event:
         if payload in fields and not isinstance(fields[payload], dict)
     ]
     return Event(
-        type=_type_of(fields),
-        user_id=_id_of(fields, "userId"),
-        anonymous_id=_id_of(fields, "anonymousId"),
-        fields=fields,
-        left_out=tuple(left_out),
-        casing=Casing(),
+        _type_of(fields), _id_of(fields, "userId"), _id_of(fields, "anonymousId"), fields, tuple(left_out), Casing()
     )
 
 
@@ -117,7 +113,7 @@ def _canonical_names(raw: dict[str, Any]) -> dict[str, Any]:
     """The fields that are not missing; of two casings of a name the exact one wins, else the first."""
     fields: dict[str, Any] = {}
     for key, value in raw.items():
-        if value is None or value == "":
+        if not value and is_missing(value):  # what is truthy is not missing, and quickly told
             continue
         if key in ENVELOPE:
             fields[key] = value
@@ -127,13 +123,13 @@ def _canonical_names(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _type_of(fields: dict[str, Any]) -> str:
-    type_ = fields.get("type")
-    if not isinstance(type_, str) or not type_.strip():
+    given = fields.get("type")
+    type_ = given.strip().lower() if isinstance(given, str) else ""
+    if type_ in TYPES:
+        return type_
+    if not type_:
         raise InvalidEvent("invalid_event", "type", "is missing")
-    type_ = type_.strip().lower()
-    if type_ not in TYPES:
-        raise UnknownType
-    return type_
+    raise UnknownType
 
 
 def _id_of(fields: dict[str, Any], name: str) -> str | None:
@@ -144,6 +140,4 @@ def _id_of(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _trimmed_text(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    return to_text(value).strip() or None
+    return None if value is None else to_text(value).strip() or None

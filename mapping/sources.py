@@ -111,7 +111,8 @@ class PathSource:
         value: Any = event.fields
         for part in self.path:
             if isinstance(value, dict):
-                value = event.casing.get(value, part)
+                found = value.get(part)
+                value = found or event.casing.get(value, part)
             elif isinstance(value, list) and _INDEX.fullmatch(part):
                 index = int(part)
                 value = value[index] if -len(value) <= index < len(value) else None

@@ -46,7 +46,7 @@ def to_text(value: object) -> str:
     """Text as it is; a number as JavaScript writes it, so that `1.0` is `1`."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Unfit(f"{kind_of(value)} is not text")
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -123,16 +123,17 @@ def to_object(value: object) -> dict[str, Any]:
 def _copy(value: Any, depth: int) -> Any:
     if depth == 0:
         raise Unfit(f"nested deeper than {MAX_DEPTH} levels")
-    if value is None or isinstance(value, str | bool):
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
         return value
-    if isinstance(value, dict):
+    if kind is dict:
         return {str(key): _copy(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [_copy(item, depth - 1) for item in value]
-    if not isinstance(value, int | float):
-        raise Unfit(f"{kind_of(value)} is not JSON")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise Unfit("a number in it is not finite")
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+    if kind is int and value.bit_length() > _MAX_BITS:
         raise Unfit("a number in it is too long")
-    return value
+    if kind is float and not math.isfinite(value):
+        raise Unfit("a number in it is not finite")
+    if kind is int or kind is float:
+        return value
+    raise Unfit(f"{kind_of(value)} is not JSON")
