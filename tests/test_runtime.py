@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 # The runtime's client and what it needs, then https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
 LAMBDAS_OWN = (
     *("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py"),
-    *("boto3", "botocore", "dateutil", "s3transfer", "six.py"),
+    *("boto3", "botocore", "dateutil", "s3transfer", "six.py", "urllib3"),
 )
 
 ANSWERED = [sample for sample in SAMPLES if not sample.voucherify_is_down]

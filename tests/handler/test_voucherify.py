@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import socket
+import socketserver
+import ssl
 import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 from handler import __version__
 from handler.voucherify import MAX_ANSWER_BYTES, NoAnswer, VoucherifyClient, VoucherifyError
+from local.http_server import HttpRequest, HttpServer, Reply
 from local.system import API_KEY, API_TOKEN
 from local.voucherify import Fault, VoucherifyStandIn
 from mapping import Operation, Request
@@ -131,18 +138,151 @@ def test_a_failed_tls_handshake_sent_nothing(voucherify: VoucherifyStandIn) -> N
     assert voucherify.calls == []
 
 
-def test_what_is_no_http_is_no_answer() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        client = VoucherifyClient(f"http://127.0.0.1:{server.getsockname()[1]}", API_KEY, API_TOKEN)
-        threading.Thread(target=talk_something_else, args=(server,), daemon=True).start()
+class TlsServer(HttpServer):
+    """Answers every request with 200 and keeps it; its certificate is an address's."""
+
+    def __init__(self, authority: trustme.CA, address: str) -> None:
+        self.requests: list[HttpRequest] = []
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(address).configure_cert(self._context)
+        super().__init__(0, self._answer)
+
+    def _answer(self, request: HttpRequest) -> Reply:
+        self.requests.append(request)
+        return Reply(200, {}, b"{}")
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        # The handshake comes with the first reading, in the connection's own thread.
+        return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that does not trust the certificate is nothing to report."""
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """An authority that this machine trusts, and no other."""
+    certificate = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(certificate))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    return authority
+
+
+def test_https_is_spoken_over_a_kept_connection(trusted: trustme.CA) -> None:
+    with closing(TlsServer(trusted, "127.0.0.1")) as server:
+        client = VoucherifyClient(f"https://127.0.0.1:{server.port}", API_KEY, API_TOKEN)
+        assert [client.send(request, 5.0).status for request in (IDENTIFY, TRACK)] == [200, 200]
+    assert [request.path for request in server.requests] == ["/v1/customers", "/v1/events"]
+    assert {request.headers["host"] for request in server.requests} == {f"127.0.0.1:{server.port}"}
+    assert len({request.connection for request in server.requests}) == 1
+
+
+def test_a_kept_https_connection_that_was_closed_meanwhile_is_replaced_unnoticed(trusted: trustme.CA) -> None:
+    with closing(TlsServer(trusted, "127.0.0.1")) as server:
+        client = VoucherifyClient(f"https://127.0.0.1:{server.port}", API_KEY, API_TOKEN)
+        client.send(TRACK, 5.0)
+        server.close_connections()
+        assert client.send(TRACK, 5.0).status == 200
+    assert len(server.requests) == 2
+
+
+def test_a_certificate_of_another_host_gets_nothing(trusted: trustme.CA) -> None:
+    with closing(TlsServer(trusted, "127.0.0.2")) as server:
+        client = VoucherifyClient(f"https://127.0.0.1:{server.port}", API_KEY, API_TOKEN)
+        assert no_answer(client, TRACK) == ("voucherify_unreachable", False)
+    assert server.requests == []
+
+
+def test_a_certificate_that_nobody_vouches_for_gets_nothing(authority: trustme.CA) -> None:
+    with closing(TlsServer(authority, "127.0.0.1")) as server:
+        client = VoucherifyClient(f"https://127.0.0.1:{server.port}", API_KEY, API_TOKEN)
+        assert no_answer(client, TRACK) == ("voucherify_unreachable", False)
+    assert server.requests == []
+
+
+class RawServer(socketserver.ThreadingTCPServer):
+    """Answers whatever it is sent with the same bytes, once or, where it keeps connections, each time."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: bytes, *, keeps: bool) -> None:
+        self.connections = 0
+        server = self
+
+        class Connection(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                server.connections += 1
+                while self.request.recv(65536):
+                    self.request.sendall(answer)
+                    if not keeps:
+                        return
+
+        super().__init__(("127.0.0.1", 0), Connection)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+ERROR = b'{"key": "k"}'
+LENGTH = b"Content-Length: 12\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "is_kept"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n" + LENGTH, ERROR, True),
+        (b"HTTP/1.1 400 \r\n" + LENGTH, ERROR, True),
+        (
+            b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n",
+            b'5\r\n{"key\r\n7\r\n": "k"}\r\n0\r\n\r\n',
+            True,
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 Bad Request\r\n" + LENGTH, ERROR, True),
+        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n" + LENGTH, ERROR, False),
+        (b"HTTP/1.1 400 Bad Request\r\n", ERROR, False),
+        (b"HTTP/1.0 400 Bad Request\r\n", ERROR, False),
+    ],
+    ids=["length", "no phrase", "chunked", "continue", "close", "no length", "HTTP/1.0"],
+)
+def test_an_answer_comes_in_every_form_that_http_has(head: bytes, body: bytes, is_kept: bool) -> None:
+    with closing(RawServer(head + b"\r\n" + body, keeps=is_kept)) as server:
+        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
+        for _ in range(2):
+            answer = client.send(TRACK, 5.0)
+            assert (answer.status, answer.error) == (400, VoucherifyError("k", "", "", ""))
+        assert server.connections == (1 if is_kept else 2)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
+def test_an_answer_without_a_body_leaves_its_connection_fit_for_more(head: bytes) -> None:
+    with closing(RawServer(head, keeps=True)) as server:
+        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
+        for _ in range(2):
+            assert 200 <= client.send(TRACK, 5.0).status < 300
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"220 mail.example.com ESMTP\r\n", b"HTTP/1.1 OK\r\n\r\n", b"\x15\x03\x01\r\n", b""]
+)
+def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
+    with closing(RawServer(answer, keeps=False)) as server:
+        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
         assert no_answer(client, TRACK) == ("voucherify_connection_lost", True)
 
 
-def talk_something_else(server: socket.socket) -> None:
-    connection, _ = server.accept()
-    with connection:
-        connection.recv(65536)
-        connection.sendall(b"220 mail.example.com ESMTP\r\n")
+@pytest.mark.parametrize("text", ["line\r\nX-App-Id: another", "line\n", "ключ", "\x00"])
+def test_no_key_can_add_to_the_request(voucherify: VoucherifyStandIn, text: str) -> None:
+    with pytest.raises(ValueError, match="no text for a line of HTTP"):
+        VoucherifyClient(voucherify.url, API_KEY, text)
 
 
 def test_a_redirect_is_not_followed(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
