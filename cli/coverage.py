@@ -60,9 +60,8 @@ class Coverage:
         ]
 
     def _rows_of(self, call: str) -> Iterator[Row]:
-        for group in self.mapping.rules.get(call, ()):
-            for row in group.rows:
-                yield call, row.rule.source.text, row.rule.destination
+        for rule in self.mapping.rules_of(call):
+            yield call, rule.source.text, rule.destination
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -12,8 +12,8 @@ import io
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from handler.errors import BodyTooLarge, MalformedBody
 
@@ -23,8 +23,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"  # no JSON text starts with it, so the bytes say more than a Content-Encoding that may be lost
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(NamedTuple):
     """`headers` has lower-case names; `path` has no stage and no slash at its end."""
 
     method: str
@@ -46,13 +45,12 @@ class HttpRequest:
         return _unpacked(body) if body.startswith(_GZIP_MAGIC) else body
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An HTTP status, a JSON object and headers beside its content type."""
 
     status: int
     body: dict[str, Any]
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def to_proxy(self) -> dict[str, Any]:
         """What API Gateway takes from the function."""

@@ -52,7 +52,8 @@ class Connections:
         address = urlsplit(url)
         self._host = address.hostname or ""
         self._port = address.port or (443 if address.scheme == "https" else 80)
-        self._head = _lines({"Host": address.netloc, "Accept-Encoding": "identity", **headers})
+        always = {"Host": address.netloc, "Accept-Encoding": "identity", **headers}
+        self._head = b"".join(_line(f"{name}: {value}") for name, value in always.items())
         # One for all: to read the machine's certificates takes longer than all else that a connection needs.
         self._tls = Lazy(_tls_context) if address.scheme == "https" else None
         self._max_idle_seconds = max_idle_seconds
@@ -87,10 +88,10 @@ class Connections:
         return Response(response.status, {name.lower(): value for name, value in response.headers.items()}, received)
 
     def _request(self, method: str, path: str, body: bytes | None) -> bytes:
-        about_body = {} if body is None else {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        if body is None and method == "POST":
-            about_body = {"Content-Length": "0"}
-        return b"%s%s\r\n%s" % (_line(f"{method} {path} HTTP/1.1"), self._head + _lines(about_body), body or b"")
+        head = _line(f"{method} {path} HTTP/1.1") + self._head
+        if body is None:
+            return head + (b"Content-Length: 0\r\n\r\n" if method == "POST" else b"\r\n")
+        return b"%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
 
     def _kept(self) -> socket.socket | None:
         """The connection that answered last, if it still lives; what has died is closed."""
@@ -123,10 +124,6 @@ def _tls_context() -> ssl.SSLContext:
 def _close(idle: Iterable[tuple[socket.socket, float]]) -> None:
     for connection, _ in idle:
         connection.close()
-
-
-def _lines(headers: Mapping[str, str]) -> bytes:
-    return b"".join(_line(f"{name}: {value}") for name, value in headers.items())
 
 
 def _line(text: str) -> bytes:
@@ -166,11 +163,8 @@ def _read(response: HTTPResponse, deadline: float, most_bytes: int) -> bytes:
     """
     body = b""
     with suppress(OSError, HTTPException):
-        while len(body) < most_bytes and time.monotonic() < deadline:
-            part = response.read1(most_bytes - len(body))
-            if not part:
-                break
-            body += part
-    if response.length == 0:  # before Python 3.12 nobody else closes it
-        response.close()
+        while not response.isclosed() and len(body) < most_bytes and time.monotonic() < deadline:
+            body += response.read1(most_bytes - len(body))
+            if response.length == 0:  # before Python 3.12 it does not end by itself
+                response.close()
     return body

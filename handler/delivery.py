@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from handler.deduplication import Claim, Deduplication
 from handler.deletions import Deletions, DeletionsUnknown
@@ -37,8 +37,7 @@ MIN_CALL_SECONDS = 0.3
 CLAIM_MARGIN_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A raw event to be delivered, since when it was stored, if it was, and why it is refused unseen, if it is."""
 
     event: Any
@@ -96,8 +95,7 @@ class Policy:
     ambiguous_track: AmbiguousTrack
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
+class _Planned(NamedTuple):
     """A request that waits for its call, by the place of its event."""
 
     place: int
@@ -212,7 +210,8 @@ class Delivery:
 
     def _deliver_once(self, planned: _Planned, call: _Call, time_left: Callable[[], float]) -> Result:
         """Call Voucherify between claiming the event in the ledger and keeping or releasing it, if it is a track."""
-        message_id = None if planned.request.is_idempotent else message_id_of(planned.arrival.event)
+        is_guarded = self._ledger is not None and not planned.request.is_idempotent
+        message_id = message_id_of(planned.arrival.event) if is_guarded else None
         if not (self._ledger and message_id):
             self._call(planned.request, call, time_left)
             return _result(planned, call.failure, call)

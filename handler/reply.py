@@ -7,7 +7,6 @@ https://segment.com/docs/connections/destinations/#retries-between-segment-and-d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from handler.api_gateway import Reply
@@ -38,8 +37,8 @@ def tracking_reply(reply: Reply, code: str = "") -> Reply:
     https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#errors
     """
     if code:
-        return replace(reply, body={"success": False, "code": code, **reply.body})
-    return replace(reply, status=200, body={"success": True, **reply.body})
+        return reply._replace(body={"success": False, "code": code, **reply.body})
+    return reply._replace(status=200, body={"success": True, **reply.body})
 
 
 def reply_to_refused(error: RequestRefused) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from handler.delivery import Fate, Result
@@ -19,8 +19,8 @@ class Tally:
         self.events = len(results)
         self.fates = dict.fromkeys(_FATES, 0)
         self.unguarded = 0
-        self.skip_reasons: Counter[str] = Counter()
-        self.left_out: Counter[str] = Counter()
+        self.skip_reasons: dict[str, int] = defaultdict(int)
+        self.left_out: dict[str, int] = defaultdict(int)
         self.latencies: list[float] = []
         for result in results:
             self.fates[result.fate] += 1

@@ -143,7 +143,7 @@ _METRICS = {fate: fate.name.title() for fate in Fate}
 
 def _facts_of(tally: Tally) -> dict[str, Any]:
     """What a line says of its events: how many had which fate, and why they were skipped or cut."""
-    left_out = dict(tally.left_out.most_common(_MOST_LEFT_OUT)) if tally.left_out else {}
+    left_out = dict(Counter(tally.left_out).most_common(_MOST_LEFT_OUT)) if tally.left_out else {}
     return _present({"events": tally.events, **tally.fates, "skip_reasons": tally.skip_reasons, "left_out": left_out})
 
 

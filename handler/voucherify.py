@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.client import HTTPException
 from typing import NamedTuple
 
@@ -30,8 +29,7 @@ class VoucherifyError(NamedTuple):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back: the status, headers by lower-case names, and Voucherify's error object where there is one."""
 
     status: int

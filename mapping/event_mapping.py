@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mapping.calls import CALLS, Call
 from mapping.errors import Fault, InvalidMapping
 from mapping.event_filter import EventFilter
-from mapping.rules import Rules
+from mapping.rules import Rule, Rules, each_rule
 from mapping.values import kind_of
 
 TRACK_EVENTS_FILTER = "trackEventsFilter"
@@ -43,6 +43,10 @@ class EventMapping:
         if faults:
             raise InvalidMapping(faults)
         return cls(frozenset(disabled), rules, track_events_filter)
+
+    def rules_of(self, call: str) -> Iterator[Rule]:
+        """The rules of a call in the order written; none of one that is not mapped."""
+        return each_rule(self.rules.get(call, ()))
 
 
 _DEFAULT_RULES = {

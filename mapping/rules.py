@@ -32,18 +32,36 @@ class Rule(NamedTuple):
     field: Field
 
 
+class Row(NamedTuple):
+    """A rule as the key of an object, as it is and in any casing, the name of a field, and what makes a value valid."""
+
+    key: str
+    folded: str
+    name: str
+    convert: Convert
+    rule: Rule
+
+
 class Fields(NamedTuple):
     """Rules, one after the other, that fill fields of the one object at `place` from keys of the one object at
-    `parent`, as most do: so the way to both is gone once. A row is the key, the field's name, what makes a value valid
-    for it, and the rule.
+    `parent`, as most do: so the way to both is gone once.
     """
 
     parent: PathSource
     place: Path
-    rows: tuple[tuple[str, str, Convert, Rule], ...]
+    rows: tuple[Row, ...]
 
 
 Rules = tuple[Fields | Rule, ...]
+
+
+def each_rule(rules: Rules) -> Iterator[Rule]:
+    """Every rule in the order written."""
+    for rule in rules:
+        if isinstance(rule, Fields):
+            yield from (row.rule for row in rule.rows)
+        else:
+            yield rule
 
 
 def compile_rules(setting: str, mapping: object, payload: str, parts: Container[str] = FIELDS) -> Rules:
@@ -69,19 +87,22 @@ def compile_rules(setting: str, mapping: object, payload: str, parts: Container[
 def _grouped(rules: Iterable[Rule]) -> Iterator[Fields | Rule]:
     for objects, group in groupby(rules, _objects_of):
         if objects:
-            yield Fields(*objects, tuple(_row(rule) for rule in group))
+            yield Fields(*objects, tuple(_rows(group)))
         else:
             yield from group
+
+
+def _rows(rules: Iterable[Rule]) -> Iterator[Row]:
+    for rule in rules:
+        if callable(rule.field):
+            key = rule.source.name
+            yield Row(key, fold(key), rule.path[-1], rule.field, rule)
 
 
 def _objects_of(rule: Rule) -> tuple[PathSource, Path] | None:
     """The one that a rule reads a key of and the one that it fills a field of, if it does just that."""
     parent = rule.source.parent
     return (parent, rule.path[:-1]) if parent and callable(rule.field) else None
-
-
-def _row(rule: Rule) -> tuple[str, str, Convert, Rule]:
-    return rule.source.name, rule.path[-1], rule.field, rule  # type: ignore[return-value]
 
 
 class _Entry:
@@ -131,14 +152,11 @@ def apply_rules(rules: Rules, event: Event, journal: Journal) -> dict[str, Any]:
     Rules apply in their order: a later value replaces an earlier one at the same place, objects merge.
     """
     filling = _Filling(event, journal)
-    for rule in rules:
-        if isinstance(rule, Rule):
-            filling.apply(rule)
-        elif journal.is_full:
-            for *_, each in rule.rows:
-                filling.apply(each)
-        else:
+    for rule in each_rule(rules) if journal.is_full else rules:
+        if isinstance(rule, Fields):
             filling.apply_fields(rule)
+        else:
+            filling.apply(rule)
     return filling.body
 
 
@@ -165,16 +183,18 @@ class _Filling:
         """Fill what their rules give, where no journal is kept."""
         parent = fields.parent.read(self._event)
         if not isinstance(parent, dict):
-            for *_, rule in fields.rows if parent is not None else ():
-                self.apply(rule)
+            for row in fields.rows if parent is not None else ():
+                self.apply(row.rule)
             return
-        casing, target = self._event.casing, None
-        for key, name, convert, rule in fields.rows:
+        others, target = None, None
+        for key, folded, name, convert, rule in fields.rows:
             given = parent.get(key)
-            if not given:
-                given = casing.get(parent, key)
-                if is_missing(given):
+            if not given and is_missing(given):
+                if others is None:
+                    others = self._event.casing.keys(parent)
+                if folded not in others:
                     continue
+                given = parent[others[folded]]
             try:
                 value = given if convert is to_text and type(given) is str else convert(given)
                 if target is None:

@@ -51,6 +51,8 @@ def run(system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Run:
     known = {"EventsUrl": f"{system.url}/events", "TrackingApiUrl": system.url, **_names(system)}
     target = Target("local", Target.local(port=0).session, system.aws.url, known)
     monkeypatch.setattr(Target, "local", lambda port: target)
+    # The function runs in this process: its lines would stand among the command's.
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
     def run(*arguments: str, stdin: str | None = None) -> Ended:
         result = CliRunner().invoke(app, ["--local", *arguments], input=stdin, catch_exceptions=False)
