@@ -74,7 +74,7 @@ def _view(name: _Name, event: Event, rules: Rules, journal: Journal) -> Request:
 def _custom_event(body: dict[str, Any], name: _Name, event: Event, journal: Journal) -> Request:
     customer = complete_customer(body, event, journal, "properties")
     for part in _NEED_A_CODE:
-        if "code" not in body.get(part, {"code": ""}):
+        if part in body and "code" not in body[part]:
             del body[part]
             journal.set_aside(part, "has no code")
             journal.leave_out("", part, "has no code")
@@ -107,6 +107,7 @@ def _event_name(body: dict[str, Any], name: _Name, event: Event, journal: Journa
             result = to_event_name(name.pattern.format(to_text(given)))
         except Unfit as unfit:
             raise UnmappableEvent("invalid_event_name", source, str(unfit)) from unfit
-    found_at = event.casing.key(event.fields, source)
-    journal.fill(Filled("event", source, found_at, given, result, is_fallback=True))
+    if journal.is_full:
+        found_at = event.casing.key(event.fields, source)
+        journal.fill(Filled("event", source, found_at, given, result, is_fallback=True))
     return result
