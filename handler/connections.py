@@ -95,13 +95,14 @@ class Connections:
 
     def _kept(self) -> socket.socket | None:
         """The connection that answered last, if it still lives; what has died is closed."""
-        with suppress(IndexError):
-            while True:
+        while True:
+            try:
                 connection, answered_at = self._idle.pop()
-                if 0 <= time.time() - answered_at < self._max_idle_seconds and not _has_news(connection):
-                    return connection
-                connection.close()
-        return None
+            except IndexError:
+                return None
+            if 0 <= time.time() - answered_at < self._max_idle_seconds and not _has_news(connection):
+                return connection
+            connection.close()
 
     def _connected(self, deadline: float) -> socket.socket:
         connection = None

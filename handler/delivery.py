@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -55,8 +55,7 @@ class Fate(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of one raw event. `failure` says why it is queued or rejected, `skip_reason` why it is skipped.
 
     `unguarded`: it was delivered without the ledger, which could not be reached. `seconds` is how long its call took,
@@ -65,12 +64,12 @@ class Result:
 
     event: Any
     fate: Fate
+    at: datetime
     failure: Failure | None = None
     skip_reason: str = ""
     left_out: tuple[LeftOut, ...] = ()
     unguarded: bool = False
     seconds: float | None = None
-    at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 
     @property
     def message_id(self) -> str | None:
@@ -164,15 +163,15 @@ class Delivery:
         """The request that an event becomes, or its result where it becomes none."""
         event = arrival.event
         if arrival.refusal:
-            return Result(event, Fate.REJECTED, arrival.refusal)
+            return Result(event, Fate.REJECTED, _now(), arrival.refusal)
         try:
             mapped = map_event(event, self._policy.mapping)
         except InvalidEvent as error:
-            return Result(event, Fate.REJECTED, failure_of_invalid_event(error))
+            return Result(event, Fate.REJECTED, _now(), failure_of_invalid_event(error))
         except Exception as error:
-            return Result(event, Fate.QUEUED, failure_of_bug(error))
+            return Result(event, Fate.QUEUED, _now(), failure_of_bug(error))
         if isinstance(mapped, Skip):
-            return Result(event, Fate.SKIPPED, skip_reason=mapped.reason)
+            return Result(event, Fate.SKIPPED, _now(), skip_reason=mapped.reason)
         return _Planned(place, arrival, mapped)
 
     def _deliver(self, planned: _Planned, time_left: Callable[[], float]) -> Result:
@@ -188,7 +187,7 @@ class Delivery:
             return _result(planned, OUT_OF_TIME)
         try:
             if self._deletions and self._is_of_a_deleted_customer(planned, self._deletions):
-                return Result(planned.arrival.event, Fate.SKIPPED, skip_reason="customer_deleted")
+                return Result(planned.arrival.event, Fate.SKIPPED, _now(), skip_reason="customer_deleted")
         except DeletionsUnknown:
             return _result(planned, DELETIONS_UNKNOWN)
         pace = self._project.pace
@@ -204,7 +203,7 @@ class Delivery:
         """Whether an event was stored before its customer was deleted. A deletion is noted, before it is called."""
         customer, stored_at = planned.request.customer, planned.arrival.stored_at
         if planned.request.operation is Operation.DELETE_CUSTOMER:
-            deletions.note(customer, stored_at or datetime.now(UTC))
+            deletions.note(customer, stored_at or _now())
             return False
         return stored_at is not None and deletions.is_deleted_since(customer, stored_at)
 
@@ -217,7 +216,7 @@ class Delivery:
             return _result(planned, call.failure, call)
         claim = self._ledger.claim(message_id, time_left() + CLAIM_MARGIN_SECONDS)
         if claim is Claim.DELIVERED:
-            return Result(planned.arrival.event, Fate.DUPLICATE)
+            return Result(planned.arrival.event, Fate.DUPLICATE, _now())
         if claim is Claim.IN_PROGRESS:
             return _result(planned, IN_PROGRESS)
         self._call(planned.request, call, time_left)
@@ -283,4 +282,8 @@ def _result(
     fate = Fate.DELIVERED if failure is None else Fate.REJECTED if failure.permanent else Fate.QUEUED
     left_out = planned.request.left_out
     seconds = call.seconds if call else None
-    return Result(planned.arrival.event, fate, failure, left_out=left_out, unguarded=unguarded, seconds=seconds)
+    return Result(planned.arrival.event, fate, _now(), failure, "", left_out, unguarded, seconds)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
