@@ -78,7 +78,7 @@ class Connections:
             if kept and isinstance(error, ConnectionError | ssl.SSLError):
                 raise KeptConnectionDied from error
             raise
-        received = _read(response, deadline, most_bytes)
+        received = _read(connection, response, deadline, most_bytes)
         if response.isclosed() and not response.will_close:
             # The wall clock: a monotonic one may stand still while the sandbox is frozen.
             self._idle.append((connection, time.time()))
@@ -157,7 +157,7 @@ def _answer(connection: socket.socket, method: str, request: bytes) -> HTTPRespo
     return response
 
 
-def _read(response: HTTPResponse, deadline: float, most_bytes: int) -> bytes:
+def _read(connection: socket.socket, response: HTTPResponse, deadline: float, most_bytes: int) -> bytes:
     """What is read whole leaves the connection fit for more.
 
     The status has come by then and says what became of the request: a body that breaks off changes nothing.
@@ -165,6 +165,7 @@ def _read(response: HTTPResponse, deadline: float, most_bytes: int) -> bytes:
     body = b""
     with suppress(OSError, HTTPException):
         while not response.isclosed() and len(body) < most_bytes and time.monotonic() < deadline:
+            connection.settimeout(_left(deadline))
             body += response.read1(most_bytes - len(body))
             if response.length == 0:  # before Python 3.12 it does not end by itself
                 response.close()

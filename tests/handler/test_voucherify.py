@@ -340,6 +340,14 @@ def test_an_answer_that_breaks_off_keeps_its_status(client: VoucherifyClient, vo
     assert client.send(TRACK, 5.0).status == 200
 
 
+def test_an_answer_whose_body_never_comes_keeps_its_status() -> None:
+    with closing(RawServer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 12\r\n\r\n", keeps=True)) as server:
+        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
+        for _ in range(2):
+            assert client.send(TRACK, 0.2) == (400, {"content-length": "12"}, None)
+        assert server.connections == 2
+
+
 def test_nothing_that_utf_8_cannot_say_leaves(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
     client.send(Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "\ud83e \x00 🦊"}, "c"), 5.0)
     assert voucherify.calls[0].body == '{"source_id":"? \\u0000 🦊"}'.encode()
