@@ -149,12 +149,12 @@ class Intake:
 
     def _store(self, results: Sequence[Result], settings: Settings, time_left: Callable[[], float]) -> None:
         """Store what was not delivered. Raises NotStored."""
-        pace = self._sandbox.project(settings).pace
         records: list[FailureRecord] = []
         for index, result in enumerate(results):
             if failure := result.failure:
                 self._telemetry.not_delivered(result, settings.source, index=index)
                 # What waits for the plan is hidden until its turn, so that the worker does not find it in vain.
+                pace = self._sandbox.project(settings).pace
                 delay = round(pace.seconds_until_next_turn()) if failure.waits else 0
                 records.append(
                     FailureRecord(result.event, settings.source, int(failure.called), result.at, failure, delay)

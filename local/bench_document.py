@@ -77,11 +77,13 @@ def _explanations(results: Results) -> Iterator[str]:
                 Lambda's own packages are compiled, as they are there.""",
                 """*Warm*: an event alone in its request, the signature checked, the answer read. Its floor sends the
                 same bytes and headers over a kept connection of urllib3; with the ledger it writes to DynamoDB before
-                and after it, by boto3.""",
+                and after it, by boto3. Each in several processes, since one has more luck than another with where
+                its parts come to lie in memory.""",
                 f"""*Mapping*: an identify with all twelve fields of the default mapping: {mapped.events_a_second:,.0f}
                 a second. Plain code knows one casing, checks that values are text or numbers, and says nothing of
                 what it leaves out. Naive look-ups find the twelve dotted paths and do nothing with what is there:
-                {1 / mapped.look_ups.median:,.0f} events a second, {mapped.look_ups_a_second:,.0f} look-ups.""",
+                {1 / mapped.look_ups.median:,.0f} events a second, {mapped.look_ups_a_second:,.0f} look-ups.
+                [decisions.md](decisions.md) says why it is no nearer to its floor.""",
                 f"""*1,000 events*, *worker*: where nothing is known of Voucherify's window, one call goes before all
                 others. The worker gets batches of {BATCH_SIZE}, each of which ends before the next one begins.""",
                 f"""*4,000 events*: the slowest time; {HALF_STORED_LATENCY} ms a call;
