@@ -82,15 +82,18 @@ def _upsert(customer: dict[str, Any], journal: Journal) -> Request:
     )
 
 
+_NAME_PARTS = (("firstName", "customer.firstName"), ("lastName", "customer.lastName"))
+
+
 def _complete_name(customer: dict[str, Any], event: Event, journal: Journal, payload: str | None) -> None:
     """`name` from `firstName` and `lastName`, mapped or else from the payload. Voucherify has no such two fields."""
     texts: list[str] = []
     sources: list[str] = []
     places: list[str] = []
-    for part in ("firstName", "lastName"):
+    for part, destination in _NAME_PARTS:
         text: str | None = customer.pop(part, None)
         if text is not None:
-            filled = journal.set_aside(f"customer.{part}", "Voucherify has only a name")
+            filled = journal.set_aside(destination, "Voucherify has only a name")
             source, found_at = (filled.source, filled.found_at) if filled else ("", "")
         else:
             text, key = _text_in(event, payload, part)

@@ -74,7 +74,7 @@ class Event(NamedTuple):
         https://segment.com/docs/connections/spec/common/#integrations
         """
         integrations = self.fields.get("integrations")
-        if not isinstance(integrations, dict):
+        if not integrations or not isinstance(integrations, dict):
             return False
         by_name = integrations.get("Voucherify")
         return (integrations.get("All") if by_name is None else by_name) is False
