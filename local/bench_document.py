@@ -10,7 +10,7 @@ from datetime import date
 from importlib.metadata import version
 
 from handler import __version__
-from local.bench_cold import ColdStart
+from local.bench_cold import SPARED, ColdStart
 from local.bench_cost import LATENCY, MEMORY_SIZES, ONE_CPU_MB, PRICES, Cost, seconds_on_lambda
 from local.bench_drawing import drawing
 from local.bench_growth import Growth
@@ -108,6 +108,12 @@ def _imports(cold: ColdStart) -> Iterator[str]:
     yield table(("module", "itself", "with its imports"), modules)
     shares = [(name, quantity(seconds, "s"), f"{seconds / total:.0%}") for name, seconds in packages.items()]
     yield table(("package", "together", "of all"), shares[:_DEAR_IMPORTS])
+    yield _paragraph(
+        """What it does not wait for, each on top of what is there and of those above it. Clients of SQS and DynamoDB,
+        and what they import, come with the first need too."""
+    )
+    spared = [(f"`{found.name}`", quantity(found.cumulative, "s"), SPARED[found.name]) for found in cold.spared]
+    yield table(("not imported", "would take", "since"), spared)
 
 
 def _growths(growths: Sequence[Growth]) -> Iterator[str]:

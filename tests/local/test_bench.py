@@ -134,7 +134,7 @@ def results() -> Results:
     warm = Warm(one, one)
     imports = (Import("urllib3.util", 0.5, 0.5), Import("json", 0.1, 0.1), Import("urllib3", 0.2, 0.7))
     return Results(
-        cold=ColdStart(one, one, imports),
+        cold=ColdStart(one, one, imports, (Import("boto3", 0.1, 0.25),)),
         identify=warm,
         track=warm,
         guarded_track=warm,
@@ -156,6 +156,7 @@ def test_the_document_has_the_table_and_shows_every_drawing(results: Results) ->
     document = written.pop("performance.md")
     assert main_table(results) in document
     assert "2 December 2026" in document
+    assert re.search(r"^\| `boto3` +\| 250 ms +\| botocore's session", document, re.MULTILINE)
     assert set(re.findall(r"!\[.*\]\((.*)\)", document)) == written.keys() == {"performance-events.svg"}
 
 
