@@ -118,3 +118,20 @@ def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(fu
         },
     ]
     assert len({line["request_id"] for line in function.logs}) == 1
+
+
+def test_a_line_leads_to_the_trace_of_its_own_invocation(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    function.voucherify.next(Fault(503))
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1")
+    function.post(identify(1))
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-67891233-abcdef012345678912345678")
+    assert poll_once(function.aws) == 1
+    monkeypatch.delenv("_X_AMZN_TRACE_ID")
+    function.post(identify(2))
+    assert [(line["message"], line.get("xray_trace_id")) for line in function.logs] == [
+        ("event not delivered", "1-5759e988-bd862e3fe1be46a994272793"),
+        ("request", "1-5759e988-bd862e3fe1be46a994272793"),
+        ("redelivered", "1-67891233-abcdef012345678912345678"),
+        ("batch", "1-67891233-abcdef012345678912345678"),
+        ("request", None),
+    ]
