@@ -6,8 +6,9 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
-import time
+import threading
 
 from rich.console import Console
 from rich.text import Text
@@ -89,15 +90,19 @@ def main(arguments: list[str]) -> int:
             if host != "127.0.0.1":
                 # By the name that README.md has a container find this machine by.
                 system.aws.put_settings({"apiUrl": f"http://localhost:{port + 2}"})
+            # An exception may be raised where nobody sees it, such as in a finalizer.
+            stopping = threading.Event()
+            signal.signal(signal.SIGINT, lambda *_: stopping.set())
             introduce(system, console)
-            while True:  # what is stored in the retry queue is delivered as it becomes visible
+            while not stopping.is_set():  # what is stored in the retry queue is delivered as it becomes visible
                 if not poll_once(system.aws):
-                    time.sleep(1)
+                    stopping.wait(1)
     except PortTaken as taken:
         console.print(Text(f"Cannot start: {taken}. Choose three free ones: make serve PORT={port + 100}", "red"))
         return 1
-    except KeyboardInterrupt:
-        console.print("\nStopped.")
+    except KeyboardInterrupt:  # while it starts
+        pass
+    console.print("\nStopped.")
     return 0
 
 

@@ -104,7 +104,7 @@ def test_serve_prints_a_curl_that_works_shows_the_request_and_stops_at_ctrl_c() 
         assert json.loads(curl.stdout.splitlines()[-1])["delivered"] == 1
 
         server.send_signal(signal.SIGINT)
-        rest = server.stdout.read()
+        rest, _ = server.communicate(timeout=30)
         assert "→ Voucherify  POST /v1/customers  200" in rest
         assert "POST /events  200" in rest
         assert "Stopped." in rest
