@@ -209,12 +209,12 @@ class Delivery:
 
     def _deliver_once(self, planned: _Planned, call: _Call, time_left: Callable[[], float]) -> Result:
         """Call Voucherify between claiming the event in the ledger and keeping or releasing it, if it is a track."""
-        is_guarded = self._ledger is not None and not planned.request.is_idempotent
-        message_id = message_id_of(planned.arrival.event) if is_guarded else None
-        if not (self._ledger and message_id):
+        ledger = None if planned.request.is_idempotent else self._ledger
+        message_id = message_id_of(planned.arrival.event) if ledger else None
+        if not (ledger and message_id):
             self._call(planned.request, call, time_left)
             return _result(planned, call.failure, call)
-        claim = self._ledger.claim(message_id, time_left() + CLAIM_MARGIN_SECONDS)
+        claim = ledger.claim(message_id, time_left() + CLAIM_MARGIN_SECONDS)
         if claim is Claim.DELIVERED:
             return Result(planned.arrival.event, Fate.DUPLICATE, _now())
         if claim is Claim.IN_PROGRESS:
@@ -222,7 +222,7 @@ class Delivery:
         self._call(planned.request, call, time_left)
         if call.failure and claim is Claim.UNGUARDED:  # nothing to release: what is there may be an earlier delivery's
             return _result(planned, call.failure, call, unguarded=True)
-        settle = self._ledger.release if call.failure else self._ledger.keep
+        settle = ledger.release if call.failure else ledger.keep
         is_settled = settle(message_id)
         return _result(planned, call.failure, call, unguarded=claim is Claim.UNGUARDED or not is_settled)
 

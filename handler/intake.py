@@ -154,8 +154,9 @@ class Intake:
             if failure := result.failure:
                 self._telemetry.not_delivered(result, settings.source, index=index)
                 # What waits for the plan is hidden until its turn, so that the worker does not find it in vain.
-                pace = self._sandbox.project(settings).pace
-                delay = round(pace.seconds_until_next_turn()) if failure.waits else 0
+                delay = 0
+                if failure.waits:
+                    delay = round(self._sandbox.project(settings).pace.seconds_until_next_turn())
                 records.append(
                     FailureRecord(result.event, settings.source, int(failure.called), result.at, failure, delay)
                 )

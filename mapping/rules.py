@@ -209,7 +209,7 @@ class _Filling:
 
     def _fill(self, rule: Rule, given: Any) -> None:
         is_full = self._journal.is_full
-        if given is None or given == "":
+        if is_missing(given):
             if is_full:
                 self._journal.empty.append((rule.source.text, rule.destination))
             return
