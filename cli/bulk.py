@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from cli.errors import CommandFailed, Exit
-from cli.patience import Patience, RatedPace
+from cli.patience import CALL_SECONDS, Patience, RatedPace
 from cli.replay_plan import Row
+from handler.deadline import Deadline
 from handler.outcome import AmbiguousTrack, Failure, failure_of_answer, failure_of_no_answer
-from handler.pool import Pool
 from handler.voucherify import Answer, NoAnswer, VoucherifyClient
 from mapping import Operation, Request
 
@@ -59,18 +60,16 @@ class BulkClient:
     def __init__(self, client: VoucherifyClient) -> None:
         self._client = client
 
-    def update(self, rows: bytes, timeout_seconds: float) -> tuple[Answer, Any]:
+    def update(self, rows: bytes, deadline: Deadline) -> tuple[Answer, Any]:
         """Raises NoAnswer."""
-        return self._call("POST", PATH, rows, timeout_seconds)
+        return self._call("POST", PATH, rows, deadline)
 
-    def action(self, action_id: str, timeout_seconds: float) -> tuple[Answer, Any]:
+    def action(self, action_id: str, deadline: Deadline) -> tuple[Answer, Any]:
         """Raises NoAnswer."""
-        return self._call("GET", f"/v1/async-actions/{quote(action_id, safe='')}", None, timeout_seconds)
+        return self._call("GET", f"/v1/async-actions/{quote(action_id, safe='')}", None, deadline)
 
-    def _call(self, method: str, path: str, body: bytes | None, timeout_seconds: float) -> tuple[Answer, Any]:
-        response = self._client.exchange(
-            method, path, body, timeout_seconds, is_idempotent=True, most_bytes=_MAX_RESULT_BYTES
-        )
+    def _call(self, method: str, path: str, body: bytes | None, deadline: Deadline) -> tuple[Answer, Any]:
+        response = self._client.exchange(method, path, body, deadline, is_idempotent=True, most_bytes=_MAX_RESULT_BYTES)
         return self._client.answer_in(response), _parsed(response.body)
 
 
@@ -82,11 +81,11 @@ class BulkUpdate:
     """
 
     def __init__(
-        self, client: BulkClient, patience: Patience, pool: Pool, *, pace: RatedPace, polling_pace: RatedPace
+        self, client: BulkClient, patience: Patience, threads: Executor, *, pace: RatedPace, polling_pace: RatedPace
     ) -> None:
         self._client = client
         self._patience = patience
-        self._pool = pool
+        self._threads = threads
         self._pace = pace
         self._polling_pace = polling_pace
 
@@ -119,14 +118,14 @@ class BulkUpdate:
 
     def _settle(self, batches: Sequence[Batch], call: Callable[[Batch], Failure | None], pace: RatedPace) -> None:
         def attempt(left: Sequence[Batch]) -> list[tuple[Batch, Failure]]:
-            failures = self._pool.map(call, left)
+            failures = list(self._threads.map(call, left))
             return [(batch, failure) for batch, failure in zip(left, failures, strict=True) if failure]
 
         for _, failure in self._patience.settle(batches, attempt, pace):
             raise CommandFailed(failure.reason, "the same command goes on where it was", Exit.UNREACHABLE)
 
     def _post(self, batch: Batch) -> Failure | None:
-        failure, document = self._call(self._pace, lambda seconds: self._client.update(batch.body, seconds))
+        failure, document = self._call(self._pace, lambda deadline: self._client.update(batch.body, deadline))
         if failure and not failure.permanent:
             return failure
         match document:
@@ -138,7 +137,7 @@ class BulkUpdate:
 
     def _ask(self, batch: Batch) -> Failure | None:
         failure, document = self._call(
-            self._polling_pace, lambda seconds: self._client.action(batch.action_id, seconds)
+            self._polling_pace, lambda deadline: self._client.action(batch.action_id, deadline)
         )
         if failure and not failure.permanent:
             return failure
@@ -151,14 +150,14 @@ class BulkUpdate:
                 batch.refuse(batch.rows)
         return None
 
-    def _call(self, pace: RatedPace, call: Callable[[float], tuple[Answer, Any]]) -> tuple[Failure | None, Any]:
-        if closed := pace.acquire(self._patience.time_left, patient=True):
+    def _call(self, pace: RatedPace, call: Callable[[Deadline], tuple[Answer, Any]]) -> tuple[Failure | None, Any]:
+        if closed := pace.acquire(self._patience.deadline(), patient=True):
             return closed, None
         answer: Answer | None = None
         failure: Failure | None = None
         document: Any = None
         try:
-            answer, document = call(max(self._patience.time_left(), 1.0))
+            answer, document = call(Deadline.after(CALL_SECONDS))
             failure = failure_of_answer(answer, _UPSERTS)
         except NoAnswer as error:
             failure = failure_of_no_answer(error, _UPSERTS, AmbiguousTrack.RETRY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from handler.deadline import Deadline
 from handler.voucherify import NoAnswer, VoucherifyClient
 from mapping import Operation, Request
 
@@ -37,7 +38,7 @@ def ask_voucherify(api_url: str, api_key: str, api_token: str) -> Verdict:
     """Asks for one customer with these keys. No text of the verdict holds them."""
     client = VoucherifyClient(api_url, api_key, api_token)
     try:
-        answer = client.send(_LIST, _TIMEOUT_SECONDS)
+        answer = client.send(_LIST, Deadline.after(_TIMEOUT_SECONDS))
     except NoAnswer as error:
         advice = "is it the project's cluster, and does this machine reach it?"
         return Verdict(f"{api_url} does not answer: {error}", advice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from types import FrameType
 from typing import TypeVar
 
 from cli.errors import CommandFailed, Exit
+from handler.deadline import Deadline
 from handler.outcome import CREDENTIALS_REFUSED, OUT_OF_TIME, PLAN_USED_UP, Failure
 from handler.pace import Pace
 
@@ -97,13 +99,13 @@ class RatedPace(Pace):
         super().__init__(clock)
         self._turns = turns
 
-    def acquire(self, time_left: Callable[[], float], *, patient: bool) -> Failure | None:
-        return super().acquire(time_left, patient=patient) if self._turns.take(time_left()) else OUT_OF_TIME
+    def acquire(self, deadline: Deadline, *, patient: bool) -> Failure | None:
+        return super().acquire(deadline, patient=patient) if self._turns.take(deadline.seconds_left) else OUT_OF_TIME
 
     @property
     def is_open(self) -> bool:
         """Whether a call may be made now."""
-        if not self._turns.is_one_free or super().acquire(lambda: 0.0, patient=False):
+        if not self._turns.is_one_free or super().acquire(Deadline.after(0.0), patient=False):
             return False
         self.release(None, None)
         return True
@@ -122,9 +124,12 @@ class Patience:
         self._sleep = sleep
         self._note = note
 
-    def time_left(self, unsettled: int = 0) -> float:
-        """For one call, however many are to follow."""
-        return 0.0 if self._stopping.is_asked else CALL_SECONDS
+    def deadline(self) -> Deadline:
+        """Return the deadline of one call; it has passed as soon as a person asks to stop."""
+        return Deadline(time.monotonic() + CALL_SECONDS, self._clock)
+
+    def _clock(self) -> float:
+        return math.inf if self._stopping.is_asked else time.monotonic()
 
     def settle(
         self,

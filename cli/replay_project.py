@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,19 +14,20 @@ from cli.errors import CommandFailed
 from cli.patience import RatedPace, Turns
 from cli.settings_store import parameters_of, settings_of, sources_in
 from cli.target import Target
-from handler.deduplication import Claim, Deduplication
 from handler.deletions import Deletions
 from handler.delivery import Delivery
 from handler.errors import FaultySettings
-from handler.pool import Pool
+from handler.idempotency import IdempotencyStore
 from handler.sandbox import KeptProject
 from handler.settings import Settings
 from handler.sources import DEFAULT_SOURCE
+from handler.threads import Threads
 from handler.voucherify import VoucherifyClient
 from mapping import CALLS, TRACK_EVENTS_FILTER
 
-# As the function has it.
+# As the function has them.
 CONCURRENCY = 16
+_TRY_SECONDS = 1.0
 
 _WHAT_MATTERS = (
     "apiUrl",
@@ -34,20 +36,6 @@ _WHAT_MATTERS = (
     *(call.disabled_setting for call in CALLS.values()),
     *(call.mapping_setting for call in CALLS.values()),
 )
-
-
-class LedgerUnreachable(Exception):
-    """DynamoDB cannot be asked whether a track was delivered. A replay can wait, where the function cannot."""
-
-
-class StrictLedger(Deduplication):
-    """Nothing is delivered that could not be claimed."""
-
-    def claim(self, message_id: str, seconds: float) -> Claim:
-        claim = super().claim(message_id, seconds)
-        if claim is Claim.UNGUARDED:
-            raise LedgerUnreachable
-        return claim
 
 
 @dataclass(frozen=True)
@@ -60,14 +48,13 @@ class Project:
     pace: RatedPace
     bulk_client: BulkClient
     bulk_pace: RatedPace
-    ledger: Deduplication
+    store: IdempotencyStore
+    threads: Executor
     deletions: Deletions | None
 
     def delivery(self) -> Delivery:
         """A delivery of one event at a time, by many threads."""
-        return Delivery(
-            self.settings.policy, self.kept, lambda: None, self.ledger, self.deletions, self.kept.pool, patient=True
-        )
+        return Delivery(self.settings.policy, self.kept, lambda: None, self.store, self.deletions, patient=True)
 
 
 def settings_in_force(target: Target, source: str) -> tuple[Settings, str]:
@@ -89,18 +76,19 @@ def project_of(
     target: Target, settings: Settings, version: str, turns: Turns, clock: Callable[[], float] = time.time
 ) -> Project:
     """How to call the project of these settings."""
-    pace, pool = RatedPace(clock, turns), Pool(CONCURRENCY)
-    client = VoucherifyClient(settings.api_url, settings.api_key, settings.api_token)
+    pace = RatedPace(clock, turns)
+    client = VoucherifyClient(settings.api_url, settings.api_key, settings.api_token, connections=CONCURRENCY)
     table = target.value("DeduplicationTableName")
     dynamodb = partial(getattr, target, "dynamodb")
     return Project(
         settings=settings,
         version=version,
-        kept=KeptProject(client, pace, pool),
+        kept=KeptProject(client, pace, Threads(CONCURRENCY)),
         pace=pace,
         bulk_client=BulkClient(client),
         bulk_pace=RatedPace(clock, turns),
-        ledger=StrictLedger(dynamodb, table, settings.source),
+        store=IdempotencyStore(dynamodb, table, settings.source, try_seconds=_TRY_SECONDS),
+        threads=ThreadPoolExecutor(CONCURRENCY),
         # Where no delete is taken nobody is deleted, and nothing need be asked.
         deletions=None if "delete" in settings.policy.mapping.disabled else Deletions(dynamodb, table, settings.source),
     )

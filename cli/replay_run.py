@@ -12,11 +12,11 @@ from cli.checkpoint import Checkpoint
 from cli.errors import CommandFailed, Exit
 from cli.patience import Patience
 from cli.replay_plan import Bulk, Planned, Row, mapped, only_names_its_customer, steps
-from cli.replay_project import LedgerUnreachable, Project
+from cli.replay_project import Project
 from cli.replay_source import Window
 from handler.deletions import DeletionsUnknown
 from handler.delivery import Arrival, Delivery, Fate
-from handler.outcome import DELETIONS_UNKNOWN, Failure
+from handler.outcome import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
 from mapping import Operation
 
 # What becomes of an event that Voucherify took none of the tries of, in the summary.
@@ -26,7 +26,7 @@ FAILED = "failed"
 MOST_FAILING = 20
 
 # Failures that are nothing of one event's: whoever comes next would have them too.
-_OUTAGES = frozenset({"voucherify_unreachable", "internal_error", DELETIONS_UNKNOWN.code})
+_OUTAGES = frozenset({"voucherify_unreachable", "internal_error", DELETIONS_UNKNOWN.code, DELIVERIES_UNKNOWN.code})
 
 Chain = deque[Planned]
 
@@ -39,9 +39,9 @@ class Replay:
         self._books = books
         self._patience = patience
         self._in_bulk = in_bulk
-        self._pool = project.kept.pool
+        self._threads = project.threads
         self._bulk = BulkUpdate(
-            project.bulk_client, patience, self._pool, pace=project.bulk_pace, polling_pace=project.pace
+            project.bulk_client, patience, self._threads, pace=project.bulk_pace, polling_pace=project.pace
         )
 
     def work_off(self, window: Window) -> None:
@@ -83,7 +83,7 @@ class Replay:
         alive: dict[str, Row] = {}
 
         def attempt(left: Sequence[Row]) -> list[tuple[Row, Failure]]:
-            answers = self._pool.map(self._deleted_in, left)
+            answers = self._threads.map(self._deleted_in, left)
             unknown: list[tuple[Row, Failure]] = []
             for row, deleted in zip(left, answers, strict=True):
                 if deleted is None:
@@ -128,7 +128,7 @@ class Replay:
             left = [chain for chain, _ in stuck if chain]
 
     def _attempt(self, chains: Sequence[Chain]) -> list[tuple[Chain, Failure]]:
-        failures = self._pool.map(partial(self._work_off_chain, self._project.delivery()), chains)
+        failures = self._threads.map(partial(self._work_off_chain, self._project.delivery()), chains)
         return [(chain, failure) for chain, failure in zip(chains, failures, strict=True) if failure]
 
     def _work_off_chain(self, delivery: Delivery, chain: Chain) -> Failure | None:
@@ -141,7 +141,7 @@ class Replay:
             elif has_unwritten_upsert and not only_names_its_customer(one.request):
                 self._books.write()  # for the same reason as after each step
                 has_unwritten_upsert = False
-            (result,) = delivery.deliver([Arrival(one.entry.event, one.at)], self._patience.time_left)
+            (result,) = delivery.deliver([Arrival(one.entry.event, one.at)], self._patience.deadline())
             if result.fate is Fate.QUEUED:
                 return result.failure
             chain.popleft()
@@ -151,7 +151,6 @@ class Replay:
 
 
 def _unreachable(failure: Failure) -> CommandFailed:
-    reason = failure.reason
-    if LedgerUnreachable.__name__ in reason:
-        reason = "DynamoDB cannot be asked which tracks were delivered"
-    return CommandFailed(f"it keeps failing: {reason}", "the same command goes on where it was", Exit.UNREACHABLE)
+    return CommandFailed(
+        f"it keeps failing: {failure.reason}", "the same command goes on where it was", Exit.UNREACHABLE
+    )

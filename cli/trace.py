@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyItemNotFoundError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.context import Context
@@ -17,7 +16,7 @@ from cli.letters import Letter
 from cli.output import Output
 from cli.queue_reading import Depth, QueueReading, hiding_seconds
 from cli.target import Target
-from handler.deduplication import KEPT_SECONDS, new_ledger
+from handler.idempotency import KEPT_SECONDS, record_key
 from handler.sources import DEFAULT_SOURCE
 
 EPILOG = """Examples:
@@ -96,14 +95,13 @@ def trace(
 
 
 def _entry(target: Target, source: str, message_id: str) -> _Entry | None:
-    ledger = new_ledger(target.dynamodb, target.value("DeduplicationTableName"), "track", KEPT_SECONDS)
-    try:
-        record = ledger.get_record({"source": source, "messageId": message_id})
-    except IdempotencyItemNotFoundError:
+    key = {"id": {"S": record_key(source, message_id)}}
+    table = target.value("DeduplicationTableName")
+    item = target.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+    if item is None:
         return None
-    if record is None or record.expiry_timestamp is None:
-        return None
-    return _Entry(source, record.status, datetime.fromtimestamp(int(record.expiry_timestamp) - KEPT_SECONDS, UTC))
+    at = datetime.fromtimestamp(int(item["expiration"]["N"]) - KEPT_SECONDS, UTC)
+    return _Entry(source, item["status"]["S"], at)
 
 
 def _found(target: Target, queue: str, message_id: str, source: str | None, limit: int) -> _Found:

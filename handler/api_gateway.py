@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from aws_lambda_powertools.utilities.data_classes.api_gateway_proxy_event import APIGatewayProxyEventV2
+
 from handler.errors import BodyTooLarge, MalformedBody
 
 # Lambda takes 6 MB a request; a gzip body may unpack to this much, so that no small request fills the memory.
@@ -64,13 +66,14 @@ class Reply(NamedTuple):
 
 def read_request(event: Mapping[str, Any]) -> HttpRequest:
     """The request in API Gateway's proxy event."""
-    context = event["requestContext"]
+    proxy = APIGatewayProxyEventV2(dict(event))
+    context = proxy.request_context
     return HttpRequest(
-        method=context["http"]["method"].upper(),
-        path=_without_stage(event["rawPath"], context.get("stage", "$default")),
-        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
-        encoded_body=event.get("body"),
-        is_base64=bool(event.get("isBase64Encoded")),
+        method=context.http.method.upper(),
+        path=_without_stage(proxy.raw_path, context.get("stage") or "$default"),
+        headers=proxy.headers,
+        encoded_body=proxy.body,
+        is_base64=bool(proxy.is_base64_encoded),
     )
 
 

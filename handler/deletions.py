@@ -1,19 +1,20 @@
 """Who was deleted, and when: so that nothing that was queued before brings a person back.
 
-Kept beside the ledger of tracks, by Powertools Idempotency in DynamoDB: a hash of the customer, never the id itself.
+Kept in the table of idempotency records: a hash of the customer, never the id itself.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.deduplication import new_ledger
-from handler.lazy import Lazy
+from handler.idempotency import is_refused_by_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -30,32 +31,43 @@ class Deletions:
     """The deleted customers of one source. Thread-safe."""
 
     def __init__(self, client: Callable[[], DynamoDBClient], table: str, source: str) -> None:
+        self._client = client
+        self._table = table
         self._source = source
-        self._records = Lazy(lambda: new_ledger(client(), table, "deleted", KEPT_SECONDS))
 
     def note(self, customer: str, at: datetime) -> None:
-        """A customer is deleted: what was there before `at` is not to be delivered. Raises DeletionsUnknown."""
-        latest = max(filter(None, (self._deleted_at(customer), at)))
+        """A customer is deleted: what was there before `at` is not to be delivered. Raise DeletionsUnknown."""
+
         try:
-            self._records().save_success(self._key(customer), {"deletedAt": latest.isoformat()})
+            self._client().update_item(
+                TableName=self._table,
+                Key=self._key(customer),
+                UpdateExpression="SET deleted_at = :at, expiration = :expiration",
+                # A deletion that was queued comes later than one that was made since.
+                ConditionExpression="attribute_not_exists(deleted_at) OR deleted_at < :at",
+                ExpressionAttributeValues={
+                    ":at": {"S": _sortable(at)},
+                    ":expiration": {"N": str(round(time.time() + KEPT_SECONDS))},
+                },
+            )
         except (BotoCoreError, ClientError) as error:
-            raise DeletionsUnknown from error
+            if not is_refused_by_condition(error):
+                raise DeletionsUnknown from error
 
     def is_deleted_since(self, customer: str, at: datetime) -> bool:
-        """Whether a customer was deleted at that time or later. Raises DeletionsUnknown."""
-        deleted_at = self._deleted_at(customer)
-        return deleted_at is not None and at <= deleted_at
-
-    def _deleted_at(self, customer: str) -> datetime | None:
-        from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyItemNotFoundError
-
+        """Return whether a customer was deleted at that time or later. Raise DeletionsUnknown."""
         try:
-            record = self._records().get_record(self._key(customer))
-        except IdempotencyItemNotFoundError:
-            return None
+            found = self._client().get_item(TableName=self._table, Key=self._key(customer), ConsistentRead=True)
         except (BotoCoreError, ClientError) as error:
             raise DeletionsUnknown from error
-        return datetime.fromisoformat(json.loads(record.response_data)["deletedAt"]) if record else None
+        deleted_at = found.get("Item", {}).get("deleted_at")
+        return deleted_at is not None and _sortable(at) <= deleted_at["S"]
 
-    def _key(self, customer: str) -> dict[str, Any]:
-        return {"source": self._source, "customer": customer}
+    def _key(self, customer: str) -> Any:
+        data = json.dumps({"customer": customer, "source": self._source})
+        return {"id": {"S": f"deleted#{hashlib.sha256(data.encode()).hexdigest()}"}}
+
+
+def _sortable(moment: datetime) -> str:
+    """Return a text that sorts as the moments do."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

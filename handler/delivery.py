@@ -5,20 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from handler.deduplication import Claim, Deduplication
+from handler.deadline import Deadline
 from handler.deletions import Deletions, DeletionsUnknown
+from handler.idempotency import ClaimState, IdempotencyStore
 from handler.outcome import (
     CREDENTIALS_REFUSED,
     DELETIONS_UNKNOWN,
+    DELIVERIES_UNKNOWN,
     IN_PROGRESS,
     OUT_OF_TIME,
     AmbiguousTrack,
     Failure,
+    UnguardedTrack,
     failure_of_answer,
     failure_of_bug,
     failure_of_invalid_event,
@@ -26,15 +30,18 @@ from handler.outcome import (
     failure_while_halted,
 )
 from handler.pace import Pace
-from handler.pool import Pool
-from handler.voucherify import Answer, NoAnswer
+from handler.threads import Threads
+from handler.voucherify import Answer, Call, GivenUp, NoAnswer
 from mapping import EventMapping, InvalidEvent, LeftOut, Operation, Request, Skip, map_event, message_id_of
 
 # A call that would hardly be answered in what is left is not begun: the track would be in doubt.
 MIN_CALL_SECONDS = 0.3
 
-# A claim holds for the time of the call and for writing down what came of it.
-CLAIM_MARGIN_SECONDS = 5.0
+# How long after the deadline a call may still notice by itself that its time is up; then it is given up.
+_GRACE_SECONDS = 0.05
+
+# How long after the deadline it may take to write down what became of the tracks that were called.
+SETTLE_SECONDS = 0.3
 
 
 class Arrival(NamedTuple):
@@ -77,36 +84,43 @@ class Result(NamedTuple):
 
 
 class Project(Protocol):
-    """One Voucherify project: how to call it, and how fast."""
+    """One Voucherify project: how to call it, how fast, and how many calls at a time."""
 
     @property
     def pace(self) -> Pace: ...
 
-    def send(self, request: Request, timeout_seconds: float) -> Answer:
-        """Raises NoAnswer."""
+    @property
+    def threads(self) -> Threads: ...
+
+    def send(self, request: Request, deadline: Deadline, call: Call) -> Answer:
+        """Raises NoAnswer, or GivenUp."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a shop wants: its mapping, and what becomes of a track that may have been applied."""
+    """What a shop wants: its mapping, and what becomes of a track that may have been applied, now or before."""
 
     mapping: EventMapping
     ambiguous_track: AmbiguousTrack
+    unguarded_track: UnguardedTrack
 
 
-class _Planned(NamedTuple):
-    """A request that waits for its call, by the place of its event."""
+@dataclass(slots=True)
+class _Job:
+    """One event on its way, with the request that it becomes; in the end it has a result."""
 
-    place: int
     arrival: Arrival
     request: Request
+    call: Call = field(default_factory=Call)
+    result: Result | None = None
 
 
 class Delivery:
     """Delivers raw events to one project.
 
     `reload` gives the project under its newest settings where those are others, once its keys were refused, else None.
-    `ledger` and `deletions` are None where there is no table for them. `patient` waits for the next window of calls.
+    `store` and `deletions` are None where there is no table for them. `patient`: nobody waits for an answer, so that a
+    window of calls is waited for, and no track is delivered unguarded.
     """
 
     def __init__(
@@ -114,53 +128,44 @@ class Delivery:
         policy: Policy,
         project: Project,
         reload: Callable[[], Project | None],
-        ledger: Deduplication | None,
+        store: IdempotencyStore | None,
         deletions: Deletions | None,
-        pool: Pool,
         *,
         patient: bool,
     ) -> None:
         self._policy = policy
         self._project = project
         self._reload = reload
-        self._ledger = ledger
-        # Where no delete is taken nobody is deleted, and nothing need be asked.
-        self._deletions = None if "delete" in policy.mapping.disabled else deletions
-        self._pool = pool
+        self._store = store
+        self._deletions = deletions
+        self._threads = project.threads
         self._patient = patient
         self._halted_by: Failure | None = None
         self._reloading = threading.Lock()
         self._reloaded = False
 
-    def deliver(self, arrivals: Sequence[Arrival], time_left: Callable[[int], float]) -> list[Result]:
-        """The result of each event, in their order.
+    def deliver(self, arrivals: Sequence[Arrival], deadline: Deadline) -> list[Result]:
+        """Return the result of each event, in their order, at most SETTLE_SECONDS after the deadline.
 
-        `time_left` gives the seconds until nothing more may be called, where so many events may still have to be
-        stored.
+        No call is begun after the deadline, and none that is under way then is waited for: its connection is closed.
         """
-        results: dict[int, Result] = {}
-        chains: dict[str, list[_Planned]] = {}
-        for place, arrival in enumerate(arrivals):
-            planned = self._plan(place, arrival)
-            if isinstance(planned, Result):
-                results[place] = planned
-            else:
-                chains.setdefault(planned.request.customer, []).append(planned)
+        plans = [self._plan(arrival) for arrival in arrivals]
+        jobs = [plan for plan in plans if isinstance(plan, _Job)]
+        chains: dict[str, list[_Job]] = {}
+        for job in jobs:
+            chains.setdefault(job.request.customer, []).append(job)
+        started = self._threads.start([partial(self._deliver_chain, chain, deadline) for chain in chains.values()])
+        started.wait(deadline.later(_GRACE_SECONDS))
+        outcomes = {id(job): job.call.give_up() for job in jobs if not job.result}
+        started.wait(deadline.later(SETTLE_SECONDS))
+        started.results()
+        return [
+            plan if isinstance(plan, Result) else plan.result or self._unfinished(plan, outcomes.get(id(plan)))
+            for plan in plans
+        ]
 
-        unsettled = _Countdown(sum(map(len, chains.values())))
-
-        def deliver_chain(chain: list[_Planned]) -> None:
-            for planned in chain:
-                result = self._deliver(planned, lambda: time_left(unsettled.count))
-                results[planned.place] = result
-                if not result.failure:
-                    unsettled.decrease()
-
-        self._pool.map(deliver_chain, list(chains.values()))
-        return [results[place] for place in range(len(arrivals))]
-
-    def _plan(self, place: int, arrival: Arrival) -> _Planned | Result:
-        """The request that an event becomes, or its result where it becomes none."""
+    def _plan(self, arrival: Arrival) -> _Job | Result:
+        """Return the job that an event becomes, or its result where it becomes no request."""
         event = arrival.event
         if arrival.refusal:
             return Result(event, Fate.REJECTED, _now(), arrival.refusal)
@@ -172,79 +177,108 @@ class Delivery:
             return Result(event, Fate.QUEUED, _now(), failure_of_bug(error))
         if isinstance(mapped, Skip):
             return Result(event, Fate.SKIPPED, _now(), skip_reason=mapped.reason)
-        return _Planned(place, arrival, mapped)
+        return _Job(arrival, mapped)
 
-    def _deliver(self, planned: _Planned, time_left: Callable[[], float]) -> Result:
-        try:
-            return self._deliver_at_its_turn(planned, time_left)
-        except Exception as error:
-            return _result(planned, failure_of_bug(error))
+    def _unfinished(self, job: _Job, outcome: Answer | NoAnswer | None) -> Result:
+        """Return the result of an event whose thread is not waited for any longer, by what became of its call."""
+        if outcome is None:
+            return _result(job, OUT_OF_TIME)
+        failure = self._failure_of(outcome, job.request)
+        # Delivered, and DynamoDB has not said yet that it knows.
+        is_unguarded = failure is None and bool(self._store) and not job.request.is_idempotent
+        return _result(job, failure, unguarded=is_unguarded)
 
-    def _deliver_at_its_turn(self, planned: _Planned, time_left: Callable[[], float]) -> Result:
+    def _deliver_chain(self, chain: Sequence[_Job], deadline: Deadline) -> None:
+        for job in chain:
+            try:
+                job.result = self._deliver_in_turn(job, deadline)
+            except GivenUp:
+                return
+            except Exception as error:
+                job.result = _result(job, failure_of_bug(error))
+
+    def _deliver_in_turn(self, job: _Job, deadline: Deadline) -> Result:
         if self._halted_by:
-            return _result(planned, failure_while_halted(self._halted_by))
-        if time_left() < MIN_CALL_SECONDS:
-            return _result(planned, OUT_OF_TIME)
+            return _result(job, failure_while_halted(self._halted_by))
+        if deadline.seconds_left < MIN_CALL_SECONDS:
+            return _result(job, OUT_OF_TIME)
         try:
-            if self._deletions and self._is_of_a_deleted_customer(planned, self._deletions):
-                return Result(planned.arrival.event, Fate.SKIPPED, _now(), skip_reason="customer_deleted")
+            if self._deletions and self._is_of_a_deleted_customer(job, self._deletions):
+                return Result(job.arrival.event, Fate.SKIPPED, _now(), skip_reason="customer_deleted")
         except DeletionsUnknown:
-            return _result(planned, DELETIONS_UNKNOWN)
-        pace = self._project.pace
-        if closed := pace.acquire(time_left, patient=self._patient):
-            return _result(planned, closed)
-        call = _Call()
-        try:
-            return self._deliver_once(planned, call, time_left)
-        finally:
-            pace.release(call.answer, call.failure)
+            return _result(job, DELETIONS_UNKNOWN)
+        message_id = message_id_of(job.arrival.event)
+        if job.request.is_idempotent or not self._store or not message_id:
+            return self._call(job, deadline)
+        return self._call_once(job, self._store, message_id, deadline)
 
-    def _is_of_a_deleted_customer(self, planned: _Planned, deletions: Deletions) -> bool:
+    def _is_of_a_deleted_customer(self, job: _Job, deletions: Deletions) -> bool:
         """Whether an event was stored before its customer was deleted. A deletion is noted, before it is called."""
-        customer, stored_at = planned.request.customer, planned.arrival.stored_at
-        if planned.request.operation is Operation.DELETE_CUSTOMER:
+        customer, stored_at = job.request.customer, job.arrival.stored_at
+        if job.request.operation is Operation.DELETE_CUSTOMER:
             deletions.note(customer, stored_at or _now())
             return False
         return stored_at is not None and deletions.is_deleted_since(customer, stored_at)
 
-    def _deliver_once(self, planned: _Planned, call: _Call, time_left: Callable[[], float]) -> Result:
-        """Call Voucherify between claiming the event in the ledger and keeping or releasing it, if it is a track."""
-        ledger = None if planned.request.is_idempotent else self._ledger
-        message_id = message_id_of(planned.arrival.event) if ledger else None
-        if not (ledger and message_id):
-            self._call(planned.request, call, time_left)
-            return _result(planned, call.failure, call)
-        claim = ledger.claim(message_id, time_left() + CLAIM_MARGIN_SECONDS)
-        if claim is Claim.DELIVERED:
-            return Result(planned.arrival.event, Fate.DUPLICATE, _now())
-        if claim is Claim.IN_PROGRESS:
-            return _result(planned, IN_PROGRESS)
-        self._call(planned.request, call, time_left)
-        if call.failure and claim is Claim.UNGUARDED:  # nothing to release: what is there may be an earlier delivery's
-            return _result(planned, call.failure, call, unguarded=True)
-        settle = ledger.release if call.failure else ledger.keep
-        is_settled = settle(message_id)
-        return _result(planned, call.failure, call, unguarded=claim is Claim.UNGUARDED or not is_settled)
+    def _call_once(self, job: _Job, store: IdempotencyStore, message_id: str, deadline: Deadline) -> Result:
+        """Call Voucherify between claiming a track and noting what became of it."""
+        claim = store.acquire(message_id, deadline, reserve_seconds=MIN_CALL_SECONDS)
+        if claim.state is ClaimState.COMPLETED:
+            return Result(job.arrival.event, Fate.DUPLICATE, _now())
+        if claim.state is ClaimState.HELD_BY_ANOTHER:
+            return _result(job, IN_PROGRESS)
+        is_unguarded = claim.state is ClaimState.UNKNOWN
+        if is_unguarded and (self._patient or self._policy.unguarded_track is UnguardedTrack.QUEUE):
+            return _result(job, DELIVERIES_UNKNOWN)
+        try:
+            result = self._call(job, deadline)
+        except GivenUp:
+            store.release(claim)
+            raise
+        if result.fate is not Fate.DELIVERED:
+            store.release(claim)
+            return result
+        is_known = store.mark_completed(claim)
+        return result._replace(unguarded=is_unguarded or not is_known)
 
-    def _call(self, request: Request, call: _Call, time_left: Callable[[], float]) -> None:
-        if time_left() < MIN_CALL_SECONDS:  # waiting for the window, or for the ledger, has used it up
-            call.failure = OUT_OF_TIME
-            return
+    def _call(self, job: _Job, deadline: Deadline) -> Result:
+        """Call Voucherify, and once more under new settings where the keys are refused."""
         project = self._project
-        self._send(project, request, call, time_left)
-        if call.failure and call.failure.code == CREDENTIALS_REFUSED and (other := self._other_than(project)):
-            self._send(other, request, call, time_left)
-        if call.failure and call.failure.halts:
-            self._halted_by = call.failure
+        result = self._call_project(project, job, deadline)
+        failure = result.failure
+        if failure and failure.code == CREDENTIALS_REFUSED and (other := self._other_than(project)):
+            result = self._call_project(other, job, deadline)
+        if result.failure and result.failure.halts:
+            self._halted_by = result.failure
+        return result
 
-    def _send(self, project: Project, request: Request, call: _Call, time_left: Callable[[], float]) -> None:
+    def _call_project(self, project: Project, job: _Job, deadline: Deadline) -> Result:
+        """Call Voucherify when the plan allows it."""
+        if closed := project.pace.acquire(deadline, patient=self._patient):
+            return _result(job, closed)
+        answer: Answer | None = None
+        failure: Failure | None = OUT_OF_TIME
         started = time.monotonic()
         try:
-            call.answer = project.send(request, time_left())
-            call.failure = failure_of_answer(call.answer, request)
+            if deadline.seconds_left < MIN_CALL_SECONDS:  # waiting has used it up
+                return _result(job, OUT_OF_TIME)
+            outcome = self._send(project, job, deadline)
+            answer = outcome if isinstance(outcome, Answer) else None
+            failure = self._failure_of(outcome, job.request)
+            return _result(job, failure, seconds=time.monotonic() - started)
+        finally:
+            project.pace.release(answer, failure)
+
+    def _send(self, project: Project, job: _Job, deadline: Deadline) -> Answer | NoAnswer:
+        try:
+            return project.send(job.request, deadline, job.call)
         except NoAnswer as error:
-            call.failure = failure_of_no_answer(error, request, self._policy.ambiguous_track)
-        call.seconds = time.monotonic() - started
+            return error
+
+    def _failure_of(self, outcome: Answer | NoAnswer, request: Request) -> Failure | None:
+        if isinstance(outcome, Answer):
+            return failure_of_answer(outcome, request)
+        return failure_of_no_answer(outcome, request, self._policy.ambiguous_track)
 
     def _other_than(self, refused: Project) -> Project | None:
         """The project under settings read again, once, where its keys are no longer those that were refused."""
@@ -255,34 +289,9 @@ class Delivery:
             return self._project if self._project is not refused else None
 
 
-@dataclass(slots=True)
-class _Call:
-    """What came of a call, if one was made."""
-
-    answer: Answer | None = None
-    failure: Failure | None = None
-    seconds: float | None = None
-
-
-class _Countdown:
-    """How many events may still have to be stored. Thread-safe."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._lock = threading.Lock()
-
-    def decrease(self) -> None:
-        with self._lock:
-            self.count -= 1
-
-
-def _result(
-    planned: _Planned, failure: Failure | None, call: _Call | None = None, *, unguarded: bool = False
-) -> Result:
+def _result(job: _Job, failure: Failure | None, *, unguarded: bool = False, seconds: float | None = None) -> Result:
     fate = Fate.DELIVERED if failure is None else Fate.REJECTED if failure.permanent else Fate.QUEUED
-    left_out = planned.request.left_out
-    seconds = call.seconds if call else None
-    return Result(planned.arrival.event, fate, _now(), failure, "", left_out, unguarded, seconds)
+    return Result(job.arrival.event, fate, _now(), failure, "", job.request.left_out, unguarded, seconds)
 
 
 def _now() -> datetime:

@@ -16,7 +16,8 @@ T = TypeVar("T", int, float)
 class Environment:
     """The names are those of the variables; times are in the unit that the name says.
 
-    Without a `deduplication_table` there is no deduplication.
+    Without a `deduplication_table` there is no deduplication. `connect_timeout_seconds` is for each new connection, the
+    other time-outs for each answer of that service; both hold for one try.
     """
 
     service_name: str
@@ -30,6 +31,10 @@ class Environment:
     settings_ttl_seconds: float
     voucherify_concurrency: int
     retry_hours: float
+    connect_timeout_seconds: float
+    ssm_timeout_seconds: float
+    sqs_timeout_seconds: float
+    dynamodb_timeout_seconds: float
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Environment:
@@ -69,6 +74,12 @@ class Environment:
             settings_ttl_seconds=number("SETTINGS_TTL_SECONDS", default=60.0, least=0.0),
             voucherify_concurrency=number("VOUCHERIFY_CONCURRENCY", default=16, least=1),
             retry_hours=number("RETRY_HOURS", default=24.0, least=0.0),
+            # AWS answers within milliseconds, and a new connection takes less than 0.1 s: after a second another try is
+            # the better bet, and two of them fit into the 5 seconds that Segment waits.
+            connect_timeout_seconds=number("CONNECT_TIMEOUT_SECONDS", default=1.0, least=0.01),
+            ssm_timeout_seconds=number("SSM_TIMEOUT_SECONDS", default=1.0, least=0.01),
+            sqs_timeout_seconds=number("SQS_TIMEOUT_SECONDS", default=1.0, least=0.01),
+            dynamodb_timeout_seconds=number("DYNAMODB_TIMEOUT_SECONDS", default=1.0, least=0.01),
         )
         if faults:
             raise FaultyEnvironment(faults)

@@ -6,8 +6,7 @@ before the reply goes out. A 2xx is the promise that nothing of the request is l
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from handler.api_gateway import HttpRequest, Reply, read_request
 from handler.authentication import Secrets, authenticate, check_token, given_token, wrong_credentials
 from handler.body import Body, decode
+from handler.deadline import Deadline
 from handler.delivery import Arrival, Result
 from handler.errors import BodyTooLarge, FaultySettings, NotFound, RequestRefused, Unavailable, UnknownSource
 from handler.outcome import DELETE_NOT_TAKEN, EVENT_TOO_LARGE
@@ -34,15 +34,14 @@ STORE_SECONDS = 0.4
 STORE_SECONDS_PER_EVENT = 0.00025
 TIME_OUT_RESERVE_SECONDS = 1.0
 
-# For how long past the budget storing may go on: better a late answer than none. But Segment waits 5 seconds, and then
-# sends the request again. And what is kept back for the answer that not all could be stored.
-STORE_GRACE_SECONDS = 1.5
-ANSWER_SECONDS = 0.2
+# For how long past the budget storing may go on, and how long before the function's own time-out it ends at the latest:
+# better a late answer than none, but Segment waits 5 seconds, and then sends the request again. The answer leaves a
+# little later, so that it is there 1.5 s after the budget and 0.2 s before the time-out.
+STORE_GRACE_SECONDS = 1.3
+ANSWER_SECONDS = 0.4
 
 # JSON written again in ASCII grows sixfold at most, so that no event of a smaller body can be too large to store.
 _SURELY_STORABLE_BYTES = MAX_EVENT_BYTES // 6
-
-TimeLeft = Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -84,29 +83,22 @@ class Intake:
 
     def handle(self, event: Mapping[str, Any], seconds_until_time_out: float, trace_id: str = "") -> Reply:
         """The reply to API Gateway's proxy event, before the budget and the function's own time-out are used up."""
-        started = time.monotonic()
+        started = Deadline.after(0.0)
         self._telemetry.begin(event["requestContext"].get("requestId", ""), trace_id)
         budget = min(
             self._sandbox.environment.response_budget_seconds, seconds_until_time_out - TIME_OUT_RESERVE_SECONDS
         )
-
-        def time_left(unsettled: int) -> float:
-            reserve = min(STORE_SECONDS, budget / 4) + unsettled * STORE_SECONDS_PER_EVENT
-            return started + budget - reserve - time.monotonic()
-
-        def store_time_left() -> float:
-            store_until = min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS)
-            return started + store_until - time.monotonic()
-
+        deliver_by = started.later(budget - min(STORE_SECONDS, max(budget, 0.0) / 4))
+        store_by = started.later(min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS))
         source, route, tally = UNKNOWN_SOURCE, None, None
         try:
             request = read_request(event)
             route = route_at(request.path)
             check_method(request)
             visit = Visit(route, request, request.body())
-            settings = self._settings_of(visit)
+            settings = self._settings_of(visit, deliver_by)
             source = settings.source
-            reply, facts, tally = self._answer(visit, settings, time_left, store_time_left)
+            reply, facts, tally = self._answer(visit, settings, deliver_by, store_by)
         except RequestRefused as error:
             reply, facts = reply_to_refused(error), {"cause": error.cause, "problem": error.message}
         except Unavailable as error:
@@ -114,18 +106,18 @@ class Intake:
             reply, facts = reply_to_unavailable(), {"cause": error.cause, "problem": str(error)}
         if isinstance(route, TrackingApi):
             reply = tracking_reply(reply, facts.get("cause", ""))
-        self._telemetry.request(reply, time.monotonic() - started, source, facts, tally)
+        self._telemetry.request(reply, -started.seconds_left, source, facts, tally)
         return reply
 
-    def _settings_of(self, visit: Visit) -> Settings:
+    def _settings_of(self, visit: Visit, deadline: Deadline) -> Settings:
         """The settings of the source that the path names, or whose access token the write key is."""
         sources = self._sandbox.sources
         if isinstance(visit.route, Webhook):
             try:
-                return sources.settings(visit.route.source)
+                return sources.settings(visit.route.source, deadline)
             except UnknownSource as unknown:
                 raise NotFound("unknown_source", "there is no such source") from unknown
-        settings = sources.of_access_token(visit.write_key) if visit.write_key else None
+        settings = sources.of_access_token(visit.write_key, deadline) if visit.write_key else None
         if settings is None:
             raise wrong_credentials("wrong_token" if visit.write_key else "missing_token")
         if not settings.is_tracking_api_open:
@@ -133,7 +125,7 @@ class Intake:
         return settings
 
     def _answer(
-        self, visit: Visit, settings: Settings, time_left: TimeLeft, store_time_left: Callable[[], float]
+        self, visit: Visit, settings: Settings, deliver_by: Deadline, store_by: Deadline
     ) -> tuple[Reply, dict[str, Any], Tally]:
         matched = visit.authenticate(settings.secrets)
         body = visit.decode()
@@ -142,12 +134,14 @@ class Intake:
             Arrival(event, refusal=EVENT_TOO_LARGE) if place in too_large else visit.arrival_of(event)
             for place, event in enumerate(body.events)
         ]
-        results = self._sandbox.delivery(settings, patient=False).deliver(arrivals, time_left)
-        self._store(results, settings, store_time_left)
+        # All of them may have to be stored.
+        deadline = deliver_by.later(-len(arrivals) * STORE_SECONDS_PER_EVENT)
+        results = self._sandbox.delivery(settings, deadline, patient=False).deliver(arrivals, deadline)
+        self._store(results, settings, store_by)
         tally = Tally(results)
         return reply_to(results, tally, is_batch=body.is_batch), {"matched": matched}, tally
 
-    def _store(self, results: Sequence[Result], settings: Settings, time_left: Callable[[], float]) -> None:
+    def _store(self, results: Sequence[Result], settings: Settings, deadline: Deadline) -> None:
         """Store what was not delivered. Raises NotStored."""
         records: list[FailureRecord] = []
         for index, result in enumerate(results):
@@ -161,7 +155,7 @@ class Intake:
                     FailureRecord(result.event, settings.source, int(failure.called), result.at, failure, delay)
                 )
         if records:
-            self._sandbox.queues.store(records, time_left)
+            self._sandbox.queues.store(records, deadline)
 
 
 def _too_large(body: Body, size: int) -> frozenset[int]:

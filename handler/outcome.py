@@ -25,6 +25,13 @@ class AmbiguousTrack(StrEnum):
     DEAD_LETTER = "deadLetter"
 
 
+class UnguardedTrack(StrEnum):
+    """The setting `unguardedTrack`: what becomes of a track where nobody can say whether it was delivered before."""
+
+    QUEUE = "queue"
+    DELIVER = "deliver"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an event was not delivered.
@@ -114,6 +121,10 @@ WINDOW_USED_UP = Failure("deliver", "rate_limited", "the calls of this window ar
 
 IN_PROGRESS = Failure("deduplicate", "in_progress", "another delivery of the same messageId is under way")
 
+
+DELIVERIES_UNKNOWN = Failure(
+    "deduplicate", "deliveries_unknown", "DynamoDB could not say whether it was delivered before"
+)
 
 DELETIONS_UNKNOWN = Failure("deduplicate", "deletions_unknown", "it cannot be asked or noted who was deleted")
 

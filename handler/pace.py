@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from handler.deadline import Deadline
 from handler.outcome import OUT_OF_TIME, PLAN_USED_UP, WINDOW_USED_UP, Failure, failure_while_halted
 from handler.voucherify import Answer
 
@@ -68,27 +69,27 @@ class Pace:
         self._closed_by = WINDOW_USED_UP
         self._next_turn = 0.0
 
-    def acquire(self, time_left: Callable[[], float], *, patient: bool) -> Failure | None:
+    def acquire(self, deadline: Deadline, *, patient: bool) -> Failure | None:
         """Take the right to one call, which `release` gives back; or the failure that stands against it.
 
         Waits for the calls in flight where only their answers can say whether one more is allowed. Who is `patient`
-        waits for the next window too, where that opens within `time_left`.
+        waits for the next window too, where that opens before the deadline.
         """
         with self._changed:
             while True:
                 closed_for = self._closed_until - self._clock()
                 if closed_for > 0:
-                    if not patient or closed_for > time_left():
+                    if not patient or closed_for > deadline.seconds_left:
                         return failure_while_halted(self._closed_by)
                     self._changed.wait(closed_for)
                 elif self._has_room():
                     self._in_flight += 1
                     self._called_at = self._clock()
                     return None
-                elif time_left() <= 0:
+                elif deadline.seconds_left <= 0:
                     return OUT_OF_TIME
                 else:
-                    self._changed.wait(min(time_left(), PROBE_SECONDS))
+                    self._changed.wait(min(deadline.seconds_left, PROBE_SECONDS))
 
     def release(self, answer: Answer | None, failure: Failure | None) -> None:
         """A call has ended: learn from its answer, and close where that says so."""

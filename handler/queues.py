@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler.deadline import Deadline
 from handler.errors import NotStored, UnreadableRecord
 from handler.outcome import Failure
-from handler.pool import Pool
 from handler.strict_json import DECODER
+from handler.threads import Threads
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -119,38 +119,38 @@ class Queues:
     """Stores failure records: what may succeed later in the retry queue, what cannot in the dead-letter queue."""
 
     def __init__(
-        self, sqs: Callable[[], SQSClient], retry_queue_url: str, dead_letter_queue_url: str, pool: Pool
+        self, sqs: Callable[[], SQSClient], retry_queue_url: str, dead_letter_queue_url: str, threads: Threads
     ) -> None:
         self._sqs = sqs
         self._retry_queue_url = retry_queue_url
         self._dead_letter_queue_url = dead_letter_queue_url
-        self._pool = pool
+        self._threads = threads
 
-    def store(self, records: Sequence[FailureRecord], time_left: Callable[[], float]) -> None:
-        """Store every record, in the other queue where its own takes it not.
+    def store(self, records: Sequence[FailureRecord], deadline: Deadline) -> None:
+        """Store every record, in the other queue where its own does not take it.
 
-        Raises NotStored where neither does, or where not all are stored as `time_left`, in seconds, is used up.
+        Raise NotStored where neither does, or where not all are known to be stored by the deadline.
         """
         retry, dead = self._retry_queue_url, self._dead_letter_queue_url
-        send = partial(self._send, time_left=time_left)
+        send = partial(self._send, deadline=deadline)
         retries = [record for record in records if not record.failure.permanent]
         rejected = [record for record in records if record.failure.permanent]
         left = send(dead, send(retry, retries)) + send(retry, send(dead, rejected))
         if left:
-            raise NotStored(f"{len(left)} of {len(records)} events could be stored in neither queue")
+            raise NotStored(f"{len(left)} of {len(records)} events could be stored in neither queue in time")
 
-    def bury(self, records: Sequence[FailureRecord]) -> list[FailureRecord]:
-        """Store records in the dead-letter queue; the ones that it did not take come back."""
-        return self._send(self._dead_letter_queue_url, records, time_left=lambda: math.inf)
+    def bury(self, records: Sequence[FailureRecord], deadline: Deadline) -> list[FailureRecord]:
+        """Store records in the dead-letter queue, and return the ones that it is not known to have taken."""
+        return self._send(self._dead_letter_queue_url, records, deadline)
 
-    def postpone(self, seconds_by_receipt: Mapping[str, int]) -> None:
+    def postpone(self, seconds_by_receipt: Mapping[str, int], deadline: Deadline) -> None:
         """Hide received messages of the retry queue, by their receipt handles, for so many seconds from now.
 
         Where that fails a message is visible again after the queue's own time: later or sooner, and not lost.
         """
         entries = list(seconds_by_receipt.items())
         batches = [entries[start : start + MAX_BATCH_ENTRIES] for start in range(0, len(entries), MAX_BATCH_ENTRIES)]
-        self._pool.map(self._hide, batches)
+        self._threads.run([partial(self._hide, batch) for batch in batches], deadline)
 
     def _hide(self, batch: Sequence[tuple[str, int]]) -> None:
         with suppress(ClientError, BotoCoreError):
@@ -162,19 +162,19 @@ class Queues:
                 ],
             )
 
-    def _send(
-        self, queue_url: str, records: Sequence[FailureRecord], time_left: Callable[[], float]
-    ) -> list[FailureRecord]:
-        """Send records to one queue; the ones that it did not take come back."""
-
-        def send_in_time(batch: Sequence[_Message]) -> list[FailureRecord]:
-            return self._send_batch(queue_url, batch) if time_left() > 0 else [message.record for message in batch]
-
+    def _send(self, queue_url: str, records: Sequence[FailureRecord], deadline: Deadline) -> list[FailureRecord]:
+        """Send records to one queue, and return the ones that it is not known to have taken."""
         left = list(records)
         for _ in range(_SENDS_PER_QUEUE):
-            left = [record for refused in self._pool.map(send_in_time, list(_batches(left))) for record in refused]
-            if not left:
+            if not left or deadline.seconds_left <= 0:
                 break
+            batches = list(_batches(left))
+            refused = self._threads.run([partial(self._send_batch, queue_url, batch) for batch in batches], deadline)
+            left = [
+                record
+                for batch, of_batch in zip(batches, refused, strict=True)
+                for record in ([message.record for message in batch] if of_batch is None else of_batch)
+            ]
         return left
 
     def _send_batch(self, queue_url: str, batch: Sequence[_Message]) -> list[FailureRecord]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent, SQSRecord
+
 from handler.backoff import RANDOM, backoff_seconds
-from handler.delivery import Arrival
+from handler.deadline import Deadline
+from handler.delivery import Arrival, Result
 from handler.environment import Environment, trace_id
 from handler.errors import Unavailable, UnknownSource, UnreadableRecord
 from handler.outcome import Failure
@@ -27,8 +30,10 @@ from handler.sandbox import Sandbox
 from handler.sources import DEFAULT_SOURCE
 from handler.tally import Tally
 
-# Kept back of the function's time-out for burying, hiding and answering; a third of it where it is short.
+# Kept back of the function's time-out for burying, hiding and answering, and of that for answering alone; a third and a
+# tenth of the time-out where it is short.
 RESERVE_SECONDS = 5.0
+ANSWER_SECONDS = 0.5
 
 # A message that was received so often may have crashed the function each time; most have only failed for long.
 SUSPECT_RECEIVES = 5
@@ -43,7 +48,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver a batch of the retry queue; the answer names the messages that stay there."""
     seconds = context.get_remaining_time_in_millis() / 1000
     request_id = getattr(context, "aws_request_id", "")
-    failed = kept_redelivery().handle(event["Records"], seconds, request_id, trace_id(os.environ))
+    failed = kept_redelivery().handle(SQSEvent(event).records, seconds, request_id, trace_id(os.environ))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -72,6 +77,17 @@ class Message:
         return replace(self, record=replace(self.record, attempts=attempts, failure=failure))
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What became of one source's messages: a result for each, None where a `problem` kept all from being tried."""
+
+    source: str
+    messages: Sequence[Message]
+    results: Sequence[Result | None]
+    pace: Pace | None
+    problem: UnknownSource | Unavailable | None
+
+
 class Redelivery:
     """Handles batches of the retry queue with the collaborators of one sandbox."""
 
@@ -81,67 +97,64 @@ class Redelivery:
 
     def handle(
         self,
-        records: Sequence[Mapping[str, Any]],
+        records: Iterable[SQSRecord],
         seconds_until_time_out: float,
         request_id: str = "",
         trace_id: str = "",
     ) -> list[str]:
         """The ids of the messages that stay in the queue; all others are done with."""
-        deadline = time.monotonic() + seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3)
+        deliver_by = Deadline.after(seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3))
+        store_by = Deadline.after(seconds_until_time_out - min(ANSWER_SECONDS, seconds_until_time_out / 10))
         self._telemetry.begin(request_id, trace_id)
         now = time.time()
         messages = [_read(record, now) for record in records]
-        self._scatter_suspects(messages)
+        self._scatter_suspects(messages, deliver_by)
         dead, alive = self._told_apart(messages)
         by_source: dict[str, list[Message]] = {}
         for message in alive:
             by_source.setdefault(message.record.source, []).append(message)
 
-        def deliver(source: str) -> tuple[list[Message], list[Message]]:
-            return self._deliver(source, by_source[source], lambda unsettled: deadline - time.monotonic())
-
         # Each source in its own thread: while one waits for its window of calls, another goes on.
         with ThreadPoolExecutor(max(1, len(by_source))) as threads:
-            sorted_out = list(threads.map(deliver, by_source))
-        kept = [message for kept, _ in sorted_out for message in kept]
-        refused = [message for _, refused in sorted_out for message in refused]
-        failed = [message.message_id for message in kept + self._bury(dead + refused)]
+            attempts = list(threads.map(lambda source: self._attempt(source, by_source[source], deliver_by), by_source))
+        kept: list[Message] = []
+        hidden: dict[str, int] = {}
+        for attempt in attempts:
+            self._tell(attempt)
+            for message, result in zip(attempt.messages, attempt.results, strict=True):
+                failure = result.failure if result else None
+                if failure and failure.permanent:
+                    dead.append(message.with_failure(failure))
+                elif failure or not result:
+                    kept.append(message)
+                    hidden[message.receipt] = _seconds_until_next_try(message, failure, attempt.pace)
+        self._sandbox.queues.postpone(hidden, store_by)
+        failed = [message.message_id for message in kept + self._bury(dead, store_by)]
         self._telemetry.batch(len(messages), len(failed))
         return failed
 
-    def _deliver(
-        self, source: str, messages: Sequence[Message], time_left: Callable[[int], float]
-    ) -> tuple[list[Message], list[Message]]:
-        """The messages that are to be tried again, already hidden until then, and those that can never succeed."""
+    def _attempt(self, source: str, messages: Sequence[Message], deadline: Deadline) -> _Attempt:
+        """Deliver one source's messages."""
         try:
-            settings = self._sandbox.sources.settings(source)
-        except UnknownSource as error:
-            self._telemetry.unknown_source(error)
-            return self._kept_untried(messages)
-        except Unavailable as error:
-            self._telemetry.unavailable(error, source)
-            return self._kept_untried(messages)
+            settings = self._sandbox.sources.settings(source, deadline)
+        except (UnknownSource, Unavailable) as error:
+            return _Attempt(source, messages, [None] * len(messages), None, error)
         arrivals = [Arrival(message.record.event, message.record.first_failed_at) for message in messages]
-        results = self._sandbox.delivery(settings, patient=True).deliver(arrivals, time_left)
-        pace = self._sandbox.project(settings).pace
-        refused: list[Message] = []
-        kept: list[Message] = []
-        hidden: dict[str, int] = {}
-        for message, result in zip(messages, results, strict=True):
-            if failure := result.failure:
-                self._telemetry.not_delivered(result, source, age_seconds=round(message.age_seconds))
-                if failure.permanent:
-                    refused.append(message.with_failure(failure))
-                else:
-                    kept.append(message)
-                    hidden[message.receipt] = _seconds_until_next_try(message, failure, pace)
-        self._sandbox.queues.postpone(hidden)
-        self._telemetry.redelivered(Tally(results), source, [message.age_seconds for message in messages])
-        return kept, refused
+        results = self._sandbox.delivery(settings, deadline, patient=True).deliver(arrivals, deadline)
+        return _Attempt(source, messages, results, self._sandbox.project(settings).pace, None)
 
-    def _kept_untried(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
-        self._sandbox.queues.postpone({message.receipt: backoff_seconds(message.age_seconds) for message in messages})
-        return list(messages), []
+    def _tell(self, attempt: _Attempt) -> None:
+        """Log what became of one source's messages."""
+        if isinstance(attempt.problem, UnknownSource):
+            self._telemetry.unknown_source(attempt.problem)
+        elif attempt.problem:
+            self._telemetry.unavailable(attempt.problem, attempt.source)
+        else:
+            results = [result for result in attempt.results if result]
+            for message, result in zip(attempt.messages, results, strict=True):
+                self._telemetry.not_delivered(result, attempt.source, age_seconds=round(message.age_seconds))
+            ages = [message.age_seconds for message in attempt.messages]
+            self._telemetry.redelivered(Tally(results), attempt.source, ages)
 
     def _told_apart(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
         """The messages to give up, unreadable or too old, and those to deliver, the oldest first."""
@@ -156,34 +169,37 @@ class Redelivery:
                 alive.append(message)
         return dead, alive
 
-    def _bury(self, messages: Sequence[Message]) -> list[Message]:
+    def _bury(self, messages: Sequence[Message], deadline: Deadline) -> list[Message]:
         """Move messages to the dead-letter queue, each with its last failure; those that it did not take come back."""
-        not_taken = {id(record) for record in self._sandbox.queues.bury([message.record for message in messages])}
+        not_taken = {
+            id(record) for record in self._sandbox.queues.bury([message.record for message in messages], deadline)
+        }
         self._telemetry.buried(message.record for message in messages if id(message.record) not in not_taken)
         return [message for message in messages if id(message.record) in not_taken]
 
-    def _scatter_suspects(self, messages: Sequence[Message]) -> None:
+    def _scatter_suspects(self, messages: Sequence[Message], deadline: Deadline) -> None:
         """See to it that messages that may crash the function come back one by one, and so spare each other."""
         suspects = [message for message in messages if message.receives >= SUSPECT_RECEIVES]
         if len(suspects) > 1:
             self._sandbox.queues.postpone(
-                {suspect.receipt: RANDOM.randint(SCATTER_SECONDS, 2 * SCATTER_SECONDS) for suspect in suspects}
+                {suspect.receipt: RANDOM.randint(SCATTER_SECONDS, 2 * SCATTER_SECONDS) for suspect in suspects},
+                deadline,
             )
 
 
-def _read(record: Mapping[str, Any], now: float) -> Message:
+def _read(record: SQSRecord, now: float) -> Message:
     """One record of the SQS event. https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
-    attributes = record["attributes"]
+    attributes = record.attributes
     try:
-        failure_record = FailureRecord.from_message(record["body"])
+        failure_record = FailureRecord.from_message(record.body)
     except UnreadableRecord:
-        failure_record = FailureRecord(record["body"], DEFAULT_SOURCE, 0, datetime.fromtimestamp(now, UTC), UNREADABLE)
+        failure_record = FailureRecord(record.body, DEFAULT_SOURCE, 0, datetime.fromtimestamp(now, UTC), UNREADABLE)
     return Message(
-        message_id=record["messageId"],
-        receipt=record["receiptHandle"],
+        message_id=record.message_id,
+        receipt=record.receipt_handle,
         # Since when it lies in the queue: after a redrive that is a new time, so that RETRY_HOURS begin anew.
-        age_seconds=max(0.0, now - int(attributes["SentTimestamp"]) / 1000),
-        receives=int(attributes["ApproximateReceiveCount"]),
+        age_seconds=max(0.0, now - int(attributes.sent_timestamp) / 1000),
+        receives=int(attributes.approximate_receive_count),
         record=failure_record,
     )
 
@@ -193,7 +209,7 @@ def _order(message: Message) -> tuple[datetime, float]:
     return message.record.first_failed_at, -message.age_seconds
 
 
-def _seconds_until_next_try(message: Message, failure: Failure, pace: Pace) -> int:
-    if failure.waits:
+def _seconds_until_next_try(message: Message, failure: Failure | None, pace: Pace | None) -> int:
+    if failure and failure.waits and pace:
         return math.ceil(pace.seconds_until_next_turn())
     return backoff_seconds(message.age_seconds)

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import boto3
 from botocore.config import Config
-from botocore.session import get_session
 
-from handler.deduplication import Deduplication
+from handler.deadline import Deadline
 from handler.deletions import Deletions
 from handler.delivery import Delivery
 from handler.environment import Environment
-from handler.errors import UnknownSource
+from handler.errors import SettingsUnavailable, UnknownSource
+from handler.idempotency import IdempotencyStore
 from handler.lazy import Lazy
 from handler.log import Log
 from handler.pace import Pace
-from handler.pool import Pool
 from handler.queues import Queues
 from handler.settings import Settings
-from handler.sources import Sources, read_parameters
+from handler.sources import Parameters, Sources, read_parameters
 from handler.telemetry import Telemetry
-from handler.voucherify import Answer, VoucherifyClient
+from handler.threads import Threads
+from handler.voucherify import Answer, Call, VoucherifyClient
 from mapping import Request
 
 if TYPE_CHECKING:
@@ -39,10 +42,10 @@ class KeptProject:
 
     client: VoucherifyClient
     pace: Pace
-    pool: Pool
+    threads: Threads
 
-    def send(self, request: Request, timeout_seconds: float) -> Answer:
-        return self.client.send(request, timeout_seconds)
+    def send(self, request: Request, deadline: Deadline, call: Call) -> Answer:
+        return self.client.send(request, deadline, call)
 
 
 class Sandbox:
@@ -52,63 +55,72 @@ class Sandbox:
         # botocore says at INFO where it found its credentials: nothing that an operator needs.
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self.environment = environment
-        self._pool = Pool(environment.voucherify_concurrency)
         self.telemetry = Telemetry(Log(environment.service_name, environment.log_level), environment.metrics_namespace)
-        self._session = Lazy(get_session)
-        ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", read_seconds=1.0, tries=2))
-        sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", read_seconds=1.0, tries=2))
-        # It stands before and after each track's call, and an event is delivered without it too.
-        self._dynamodb: Lazy[DynamoDBClient] = Lazy(lambda: self._client("dynamodb", read_seconds=0.8, tries=1))
+        self._threads = Threads(environment.voucherify_concurrency)
+        self._ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", environment.ssm_timeout_seconds, tries=2))
+        sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", environment.sqs_timeout_seconds, tries=2))
+        # It tries by itself, as long as there is time.
+        self._dynamodb: Lazy[DynamoDBClient] = Lazy(
+            lambda: self._client("dynamodb", environment.dynamodb_timeout_seconds, tries=1)
+        )
         self.sources = Sources(
-            read=lambda: read_parameters(ssm(), environment.settings_path),
+            read=self._read_parameters,
             ttl_seconds=environment.settings_ttl_seconds,
             clock=time.monotonic,
             telemetry=self.telemetry,
         )
-        self.queues = Queues(sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self._pool)
-        self._books = cache(self._new_books)
+        self.queues = Queues(sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self._threads)
+        self._records = cache(self._new_records)
         # The keys make a project: new ones start with fresh connections and without the old ones' limits.
         self._project = cache(self._new_project)
+        self._making_project = threading.Lock()
 
-    def delivery(self, settings: Settings, *, patient: bool) -> Delivery:
-        """A delivery under these settings."""
+    def delivery(self, settings: Settings, deadline: Deadline, *, patient: bool) -> Delivery:
+        """Return a delivery under these settings."""
         project = self.project(settings)
 
         def reload() -> KeptProject | None:
             try:
-                other = self.project(self.sources.reload(settings.source))
+                other = self.project(self.sources.reload(settings.source, deadline))
             except UnknownSource:
                 return None
             return None if other is project else other
 
-        ledger, deletions = self._books(settings.source)
-        return Delivery(settings.policy, project, reload, ledger, deletions, project.pool, patient=patient)
+        store, deletions = self._records(settings.source)
+        return Delivery(settings.policy, project, reload, store, deletions, patient=patient)
 
     def project(self, settings: Settings) -> KeptProject:
-        return self._project(settings.api_url, settings.api_key, settings.api_token)
+        with self._making_project:  # made twice, it would have its limits twice
+            return self._project(settings.api_url, settings.api_key, settings.api_token)
 
     def _new_project(self, api_url: str, api_key: str, api_token: str) -> KeptProject:
-        # A pool of its own: while one project waits for its window, another goes on.
-        pool = Pool(self.environment.voucherify_concurrency)
-        client = VoucherifyClient(api_url, api_key, api_token)
-        return KeptProject(client, Pace(time.time), pool)
+        # Threads of its own: while one project waits for its window, another goes on.
+        size = self.environment.voucherify_concurrency
+        client = VoucherifyClient(api_url, api_key, api_token, connections=size)
+        return KeptProject(client, Pace(time.time), Threads(size))
 
-    def _new_books(self, source: str) -> tuple[Deduplication | None, Deletions | None]:
+    def _new_records(self, source: str) -> tuple[IdempotencyStore | None, Deletions | None]:
         """What is known of a source's tracks and of its deleted customers."""
         table = self.environment.deduplication_table
         if not table:
             return None, None
-        return Deduplication(self._dynamodb, table, source), Deletions(self._dynamodb, table, source)
+        store = IdempotencyStore(self._dynamodb, table, source, try_seconds=self.environment.dynamodb_timeout_seconds)
+        return store, Deletions(self._dynamodb, table, source)
 
-    def _client(self, service: str, read_seconds: float, tries: int) -> Any:
-        """What `boto3.client` makes; boto3 itself brings S3's transfers along, which a cold start would pay for.
+    def _read_parameters(self, deadline: Deadline) -> Mapping[str, Parameters]:
+        """Raise SettingsUnavailable."""
+        path = self.environment.settings_path
+        (parameters,) = self._threads.run([lambda: read_parameters(self._ssm(), path)], deadline)
+        if parameters is None:
+            raise SettingsUnavailable("SSM has not answered in time")
+        return parameters
 
-        Segment waits 5 seconds for an answer: AWS's own defaults of 60 seconds and four tries are not for us.
-        """
+    def _client(self, service: Any, answer_seconds: float, tries: int) -> Any:
+        """Return a client of AWS's whose time-outs suit an answer that Segment waits 5 seconds for."""
         config = Config(
-            connect_timeout=0.5,
-            read_timeout=read_seconds,
+            connect_timeout=self.environment.connect_timeout_seconds,
+            read_timeout=answer_seconds,
             retries={"mode": "standard", "total_max_attempts": tries},
-            max_pool_connections=self._pool.size,
+            max_pool_connections=self.environment.voucherify_concurrency,
         )
-        return self._session().create_client(service, config=config)
+        return boto3.client(service, config=config)

@@ -13,7 +13,7 @@ from handler import setting_kinds as kinds
 from handler.authentication import Secrets
 from handler.delivery import Policy
 from handler.errors import FaultySettings
-from handler.outcome import AmbiguousTrack
+from handler.outcome import AmbiguousTrack, UnguardedTrack
 from handler.setting_kinds import Kind, Misfit, Parameter
 from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, Fault, InvalidMapping
 
@@ -59,6 +59,12 @@ SETTINGS: Mapping[str, Setting] = {
             AmbiguousTrack.RETRY,
             "what becomes of a track that may have been applied",
         ),
+        Setting(
+            "unguardedTrack",
+            kinds.Choice(list(UnguardedTrack)),
+            UnguardedTrack.QUEUE,
+            "what becomes of a track where DynamoDB cannot say whether it was delivered before",
+        ),
     )
 }
 
@@ -98,7 +104,7 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
         api_token=values["apiToken"],
         secrets=Secrets(*(_current_and_previous(values, name) for name in ROTATING)),
         is_tracking_api_open=not values["trackingApiDisabled"],
-        policy=Policy(mapping, AmbiguousTrack(values["ambiguousTrack"])),
+        policy=Policy(mapping, AmbiguousTrack(values["ambiguousTrack"]), UnguardedTrack(values["unguardedTrack"])),
         unknown=tuple(sorted(parameters.keys() - SETTINGS.keys())),
     )
 

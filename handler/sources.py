@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler.deadline import Deadline
 from handler.errors import FaultySettings, SettingsUnavailable, UnknownSource
 from handler.setting_kinds import Parameter
 from handler.settings import ROTATING, Settings, check_settings
@@ -64,7 +65,7 @@ class Sources:
 
     def __init__(
         self,
-        read: Callable[[], Mapping[str, Parameters]],
+        read: Callable[[Deadline], Mapping[str, Parameters]],
         ttl_seconds: float,
         clock: Callable[[], float],
         telemetry: Telemetry,
@@ -81,31 +82,31 @@ class Sources:
         # The faults under the parameters of the last read; None where there are none.
         self._checked: dict[str, FaultySettings | None] = {}
 
-    def settings(self, source: str) -> Settings:
+    def settings(self, source: str, deadline: Deadline) -> Settings:
         """Raises UnknownSource, or SettingsUnavailable or FaultySettings where there are no good settings yet."""
         with self._lock:
             is_faulty = source not in self._in_force and self._checked.get(source) is not None
             is_unknown = source not in self._own
             longest = UNKNOWN_SOURCE_SECONDS if is_unknown else self._ttl_seconds
-            self._refresh_after(0 if is_faulty else min(longest, self._ttl_seconds))
+            self._refresh_after(0 if is_faulty else min(longest, self._ttl_seconds), deadline)
             return self._settings(source)
 
-    def reload(self, source: str) -> Settings:
+    def reload(self, source: str, deadline: Deadline) -> Settings:
         """Read them again now. Raises as `settings` does."""
         with self._lock:
-            self._refresh_after(0)
+            self._refresh_after(0, deadline)
             return self._settings(source)
 
-    def of_access_token(self, token: bytes) -> Settings | None:
+    def of_access_token(self, token: bytes, deadline: Deadline) -> Settings | None:
         """The settings of the source whose access token this is, or None.
 
         Raises SettingsUnavailable, or FaultySettings of a source whose it may be.
         """
         with self._lock:
-            self._refresh_after(self._ttl_seconds)
+            self._refresh_after(self._ttl_seconds, deadline)
             found = self._with_access_token(token)
             if found is None:
-                self._refresh_after(UNKNOWN_SOURCE_SECONDS)
+                self._refresh_after(UNKNOWN_SOURCE_SECONDS, deadline)
                 found = self._with_access_token(token)
             if found is None:
                 for error in self._checked.values():
@@ -124,12 +125,12 @@ class Sources:
                 found = found or (settings if any(matches) else None)
         return found
 
-    def _refresh_after(self, seconds: float) -> None:
+    def _refresh_after(self, seconds: float, deadline: Deadline) -> None:
         now = self._clock()
         if now - self._read_at < seconds:
             return
         try:
-            parameters = self._read()
+            parameters = self._read(deadline)
         except SettingsUnavailable as error:
             self._telemetry.settings_unusable(error, "all")
             if not self._own:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from cli.errors import CommandFailed, Exit
 from cli.patience import Patience, RatedPace, Stopping, Turns
 from cli.replay_plan import Planned, Row
 from cli.replay_source import Entry
-from handler.pool import Pool
 from handler.voucherify import VoucherifyClient
 from local.voucherify import Fault, Request, VoucherifyStandIn
 from mapping import Operation
@@ -32,7 +32,7 @@ class Bulk:
         self._update = BulkUpdate(
             BulkClient(VoucherifyClient(voucherify.url, "app-id", "app-token")),
             Patience(self.stopping, self.clock.sleep),
-            Pool(4),
+            ThreadPoolExecutor(4),
             pace=RatedPace(self.clock, turns),
             polling_pace=RatedPace(self.clock, turns),
         )

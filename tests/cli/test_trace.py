@@ -13,7 +13,8 @@ import pytest
 
 from cli import queue_reading
 from cli.target import Target
-from handler.deduplication import Deduplication
+from handler.deadline import Deadline
+from handler.idempotency import IdempotencyStore
 from local.aws import LocalAws
 from tests.cli.conftest import Run
 from tests.cli.letters import CANARY, DEAD, RETRY, put_letter
@@ -47,13 +48,16 @@ def log(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return log
 
 
-def ledger(aws: LocalAws, source: str = "default") -> Deduplication:
-    return Deduplication(lambda: aws.dynamodb, aws.environment["DEDUPLICATION_TABLE"], source)
+def claim(aws: LocalAws, source: str = "default", *, is_completed: bool = False) -> None:
+    """Claim the event t-1, and deliver it."""
+    store = IdempotencyStore(lambda: aws.dynamodb, aws.environment["DEDUPLICATION_TABLE"], source, try_seconds=1.0)
+    claim = store.acquire("t-1", Deadline.after(10.0), reserve_seconds=0.0)
+    if is_completed:
+        store.mark_completed(claim)
 
 
 def test_a_delivered_track_is_in_the_ledger(run: Run, aws: LocalAws) -> None:
-    ledger(aws).claim("t-1", 10)
-    ledger(aws).keep("t-1")
+    claim(aws, is_completed=True)
     ended = run("trace", "t-1")
     assert ended.code == 0
     assert "ledger\tCOMPLETED for source default" in ended.out
@@ -66,7 +70,7 @@ def test_a_delivered_track_is_in_the_ledger(run: Run, aws: LocalAws) -> None:
 
 
 def test_a_claim_that_was_not_settled_is_in_progress(run: Run, aws: LocalAws) -> None:
-    ledger(aws).claim("t-1", 10)
+    claim(aws)
     assert run("trace", "t-1", "--json").json["verdict"] == "in progress"
 
 
@@ -89,7 +93,7 @@ def test_a_dead_letter_of_another_source_that_was_delivered_before(run: Run, aws
     assert run("trace", "t-1", "--source", "default", "--json").json["verdict"] == "never seen"
     assert len(aws.messages(DEAD)) == 1
 
-    ledger(aws, "shop").keep("t-1")
+    claim(aws, "shop", is_completed=True)
     ended = run("trace", "t-1")
     assert (ended.code, "what still lies in a queue (1) is skipped as a duplicate" in ended.out) == (0, True)
 

@@ -23,6 +23,10 @@ def test_only_the_queues_have_no_default() -> None:
         settings_ttl_seconds=60.0,
         voucherify_concurrency=16,
         retry_hours=24.0,
+        connect_timeout_seconds=1.0,
+        ssm_timeout_seconds=1.0,
+        sqs_timeout_seconds=1.0,
+        dynamodb_timeout_seconds=1.0,
     )
 
 
@@ -39,6 +43,10 @@ def test_every_variable_is_read() -> None:
             "RESPONSE_BUDGET_SECONDS": "2.5",
             "SETTINGS_TTL_SECONDS": "0",
             "VOUCHERIFY_CONCURRENCY": "4",
+            "CONNECT_TIMEOUT_SECONDS": "0.25",
+            "SSM_TIMEOUT_SECONDS": "2",
+            "SQS_TIMEOUT_SECONDS": "3",
+            "DYNAMODB_TIMEOUT_SECONDS": "4.5",
         }
     )
     assert environment.service_name == "shop"
@@ -50,6 +58,10 @@ def test_every_variable_is_read() -> None:
     assert environment.response_budget_seconds == 2.5
     assert environment.settings_ttl_seconds == 0.0
     assert environment.voucherify_concurrency == 4
+    assert environment.connect_timeout_seconds == 0.25
+    assert environment.ssm_timeout_seconds == 2.0
+    assert environment.sqs_timeout_seconds == 3.0
+    assert environment.dynamodb_timeout_seconds == 4.5
 
 
 def test_every_fault_is_named_at_once() -> None:

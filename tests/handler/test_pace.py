@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from handler.deadline import Deadline
 from handler.outcome import Failure, failure_of_answer
 from handler.pace import (
     CALLS_LEFT_PER_CALL,
@@ -43,7 +44,7 @@ class Sandbox:
 
     def ask(self, *, patient: bool = False, seconds: float = 0.0) -> Failure | None:
         """Ask for one call, with `seconds` left."""
-        return self.pace.acquire(lambda: seconds, patient=patient)
+        return self.pace.acquire(Deadline.after(seconds, self.clock), patient=patient)
 
     def answered(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         answer = Answer(status, {name.lower(): value for name, value in (headers or {}).items()}, None)
@@ -278,12 +279,12 @@ def test_who_waits_for_the_answers_in_flight_goes_on_with_the_first(sandbox: San
     assert sandbox.ask() is None
     asked = threading.Event()
 
-    def time_left() -> float:
+    def clock() -> float:
         asked.set()
-        return 60.0
+        return sandbox.clock()
 
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(sandbox.pace.acquire, time_left, patient=False)
+        waiting = threads.submit(sandbox.pace.acquire, Deadline(clock() + 60.0, clock), patient=False)
         assert asked.wait(10)
         sandbox.answered(headers=limits(left=90))
         assert waiting.result(timeout=10) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from handler.deadline import Deadline
 from handler.errors import NotStored
 from handler.outcome import Failure
-from handler.pool import Pool
 from handler.queues import MAX_BATCH_BYTES, MAX_EVENT_BYTES, FailureRecord, Queues, is_storable
+from handler.threads import Threads
 from local.aws import LocalAws
 from local.http_server import HttpRequest, HttpServer, Reply
 from tests.handler.conftest import aws_client_at
@@ -23,11 +25,8 @@ if TYPE_CHECKING:
 
 RETRY = Failure("deliver", "voucherify_503", "Voucherify answered 503", called=True)
 REJECTED = Failure("map", "customer_id_missing", "userId is missing", permanent=True)
-POOL = Pool(4)
-
-
-def in_time() -> float:
-    return 60.0
+THREADS: Threads = Threads(4)
+IN_TIME = Deadline.after(3600.0)
 
 
 AT = datetime(2026, 12, 2, 0, 30, 8, 276_000, UTC)
@@ -39,12 +38,14 @@ def record(event: Any, failure: Failure = RETRY) -> FailureRecord:
 
 @pytest.fixture
 def queues(aws: LocalAws) -> Queues:
-    return Queues(lambda: aws.sqs, aws.environment["RETRY_QUEUE_URL"], aws.environment["DEAD_LETTER_QUEUE_URL"], POOL)
+    return Queues(
+        lambda: aws.sqs, aws.environment["RETRY_QUEUE_URL"], aws.environment["DEAD_LETTER_QUEUE_URL"], THREADS
+    )
 
 
 def test_a_record_is_stored_as_the_contract_has_it(queues: Queues, aws: LocalAws) -> None:
     queues.store(
-        [record({"type": "track", "n": 1.0, "name": "Zoë"}, Failure("deliver", "voucherify_500", "é"))], in_time
+        [record({"type": "track", "n": 1.0, "name": "Zoë"}, Failure("deliver", "voucherify_500", "é"))], IN_TIME
     )
     (message,) = aws.messages("RETRY_QUEUE_URL")
 
@@ -60,7 +61,7 @@ def test_a_record_is_stored_as_the_contract_has_it(queues: Queues, aws: LocalAws
 
 
 def test_what_may_succeed_later_and_what_cannot_go_to_their_own_queues(queues: Queues, aws: LocalAws) -> None:
-    queues.store([record({"n": 1}), record({"n": 2}, REJECTED), record({"n": 3})], in_time)
+    queues.store([record({"n": 1}), record({"n": 2}, REJECTED), record({"n": 3})], IN_TIME)
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("RETRY_QUEUE_URL")] == [1, 3]
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [2]
 
@@ -71,14 +72,14 @@ def test_what_may_succeed_later_and_what_cannot_go_to_their_own_queues(queues: Q
 def test_many_and_large_records_are_stored_in_groups_that_sqs_takes(
     queues: Queues, aws: LocalAws, count: int, size: int
 ) -> None:
-    queues.store([record({"n": number, "x": "x" * size}) for number in range(count)], in_time)
+    queues.store([record({"n": number, "x": "x" * size}) for number in range(count)], IN_TIME)
     assert sorted(json.loads(m["Body"])["event"]["n"] for m in aws.messages("RETRY_QUEUE_URL")) == list(range(count))
 
 
 def test_the_largest_event_with_the_longest_message_fits(queues: Queues, aws: LocalAws) -> None:
     event = {"x": "x" * (MAX_EVENT_BYTES - len('{"x":""}'))}
     assert is_storable(event)
-    queues.store([record(event, Failure("deliver", "c" * 80, "🦊" * 5000))], in_time)
+    queues.store([record(event, Failure("deliver", "c" * 80, "🦊" * 5000))], IN_TIME)
     (message,) = aws.messages("RETRY_QUEUE_URL")
     assert len(message["Body"]) <= MAX_BATCH_BYTES
     assert json.loads(message["Body"])["event"] == event
@@ -104,7 +105,7 @@ def test_of_an_event_that_no_message_can_hold_who_and_what_is_kept_and_no_type(
     queues: Queues, aws: LocalAws, event: dict[str, Any]
 ) -> None:
     assert not is_storable(event)
-    queues.store([record(event, REJECTED)], in_time)
+    queues.store([record(event, REJECTED)], IN_TIME)
     (message,) = aws.messages("DEAD_LETTER_QUEUE_URL")
     assert json.loads(message["Body"])["event"] == {"userId": "u-1", "event": "Signed Up", "messageId": "m-1"}
 
@@ -112,18 +113,18 @@ def test_of_an_event_that_no_message_can_hold_who_and_what_is_kept_and_no_type(
 def test_where_one_queue_is_gone_the_other_takes_its_records(aws: LocalAws) -> None:
     gone = aws.environment["RETRY_QUEUE_URL"] + "-gone"
     there = aws.environment["DEAD_LETTER_QUEUE_URL"]
-    Queues(lambda: aws.sqs, gone, there, POOL).store([record({"n": 1})], in_time)
+    Queues(lambda: aws.sqs, gone, there, THREADS).store([record({"n": 1})], IN_TIME)
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [1]
 
     aws.empty_queues()
-    Queues(lambda: aws.sqs, there, gone, POOL).store([record({"n": 2}, REJECTED)], in_time)
+    Queues(lambda: aws.sqs, there, gone, THREADS).store([record({"n": 2}, REJECTED)], IN_TIME)
     assert [json.loads(m["Body"])["event"]["n"] for m in aws.messages("DEAD_LETTER_QUEUE_URL")] == [2]
 
 
 def test_where_both_are_gone_nothing_is_said_to_be_stored(aws: LocalAws) -> None:
     gone = aws.environment["RETRY_QUEUE_URL"] + "-gone"
     with pytest.raises(NotStored, match="2 of 2 events could be stored in neither queue"):
-        Queues(lambda: aws.sqs, gone, gone, POOL).store([record({"n": 1}), record({"n": 2}, REJECTED)], in_time)
+        Queues(lambda: aws.sqs, gone, gone, THREADS).store([record({"n": 1}), record({"n": 2}, REJECTED)], IN_TIME)
 
 
 @contextmanager
@@ -154,8 +155,8 @@ def test_entries_that_sqs_names_as_failed_are_sent_again_and_only_those() -> Non
         return bodies[::2] if len(asked) == 1 else bodies
 
     with sqs_that(first_takes_half) as sqs:
-        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store(
-            [record({"n": number}) for number in range(5)], in_time
+        Queues(lambda: sqs, "http://retry", "http://dead", THREADS).store(
+            [record({"n": number}) for number in range(5)], IN_TIME
         )
     assert asked == [[0, 1, 2, 3, 4], [1, 3]]
 
@@ -168,28 +169,46 @@ def test_what_a_queue_refuses_twice_goes_to_the_other() -> None:
         return bodies if queue == "http://dead" else bodies[:1]
 
     with sqs_that(only_dead) as sqs:
-        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store(
-            [record({"n": number}) for number in range(3)], in_time
+        Queues(lambda: sqs, "http://retry", "http://dead", THREADS).store(
+            [record({"n": number}) for number in range(3)], IN_TIME
         )
     assert asked == [("http://retry", 3), ("http://retry", 2), ("http://dead", 1)]
 
 
 def test_a_200_that_names_nothing_has_stored_nothing() -> None:
     with sqs_that(lambda queue, bodies: []) as sqs, pytest.raises(NotStored):
-        Queues(lambda: sqs, "http://retry", "http://dead", POOL).store([record({"n": 1})], in_time)
+        Queues(lambda: sqs, "http://retry", "http://dead", THREADS).store([record({"n": 1})], IN_TIME)
 
 
-def test_what_is_not_stored_in_time_is_not_said_to_be_stored() -> None:
-    asked: list[list[str]] = []
-    seconds_left = iter([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+def test_what_sqs_does_not_answer_in_time_is_not_said_to_be_stored_and_not_waited_for() -> None:
+    """It holds every answer until the function has given up."""
+    given_up = threading.Event()
 
-    def take_all(queue: str, bodies: list[str]) -> list[str]:
-        asked.append(bodies)
+    def hold(queue: str, bodies: list[str]) -> list[str]:
+        assert given_up.wait(60)
         return bodies
 
-    records = [record({"n": number}) for number in range(15)]
-    with sqs_that(take_all) as sqs:
-        queues = Queues(lambda: sqs, "http://retry", "http://dead", Pool(1))
-        with pytest.raises(NotStored, match="5 of 15 events"):
-            queues.store(records, lambda: next(seconds_left))
-    assert [len(bodies) for bodies in asked] == [10]
+    with sqs_that(hold) as sqs:
+        queues = Queues(lambda: sqs, "http://retry", "http://dead", Threads(1))
+        with pytest.raises(NotStored, match="15 of 15 events"):
+            queues.store([record({"n": number}) for number in range(15)], Deadline.after(0.1))
+        given_up.set()
+
+
+def test_after_sqs_has_not_answered_the_next_events_are_stored_all_the_same() -> None:
+    """The thread that still waits for the first answer holds up nobody."""
+    asked: list[str] = []
+    done = threading.Event()
+
+    def hold_the_first(queue: str, bodies: list[str]) -> list[str]:
+        asked.append(queue)
+        if len(asked) == 1:
+            assert done.wait(60)
+        return bodies
+
+    with sqs_that(hold_the_first) as sqs:
+        queues = Queues(lambda: sqs, "http://retry", "http://dead", Threads(1))
+        with pytest.raises(NotStored):
+            queues.store([record({"n": 1})], Deadline.after(0.1))
+        queues.store([record({"n": 2})], IN_TIME)
+        done.set()

@@ -9,7 +9,7 @@ import pytest
 from handler.authentication import Secrets
 from handler.delivery import Policy
 from handler.errors import FaultySettings
-from handler.outcome import AmbiguousTrack
+from handler.outcome import AmbiguousTrack, UnguardedTrack
 from handler.setting_kinds import Parameter
 from handler.settings import Settings, check_settings
 from handler.sources import DEFAULT_SOURCE
@@ -36,7 +36,7 @@ def test_the_required_ones_are_enough_and_the_rest_has_defaults() -> None:
         api_token="token",
         secrets=Secrets(("secret",), ()),
         is_tracking_api_open=True,
-        policy=Policy(EventMapping.compile({}), AmbiguousTrack.RETRY),
+        policy=Policy(EventMapping.compile({}), AmbiguousTrack.RETRY, UnguardedTrack.QUEUE),
         unknown=(),
     )
 

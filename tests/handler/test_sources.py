@@ -6,9 +6,11 @@ import socket
 
 import pytest
 
+from handler.deadline import Deadline
 from handler.errors import FaultySettings, SettingsUnavailable, UnknownSource
 from handler.log import Log
 from handler.setting_kinds import Parameter
+from handler.settings import Settings
 from handler.sources import DEFAULT_SOURCE, Sources, read_parameters
 from handler.telemetry import Telemetry
 from local.aws import SETTINGS_PATH, LocalAws
@@ -54,6 +56,9 @@ def test_what_is_called_default_or_lies_deeper_is_no_source(aws: LocalAws) -> No
     assert read_parameters(aws.ssm, SETTINGS_PATH) == {"default": {}}
 
 
+SOON = Deadline.after(3600.0)
+
+
 class Ssm:
     """What SSM holds, by source, when it answers; a fake clock beside it."""
 
@@ -64,14 +69,17 @@ class Ssm:
         telemetry = Telemetry(Log("test", "CRITICAL"), "n")
         self.sources = Sources(self.read, 60.0, lambda: self.now, telemetry)
 
-    def read(self) -> dict[str, dict[str, Parameter]]:
+    def read(self, deadline: Deadline) -> dict[str, dict[str, Parameter]]:
         self.reads += 1
         if self.held is None:
             raise SettingsUnavailable("SSM is down")
         return {source: {name: Parameter(value) for name, value in held.items()} for source, held in self.held.items()}
 
+    def settings(self, source: str) -> Settings:
+        return self.sources.settings(source, SOON)
+
     def api_key(self, source: str = DEFAULT_SOURCE) -> str:
-        return self.sources.settings(source).api_key
+        return self.sources.settings(source, SOON).api_key
 
 
 def test_settings_are_read_once_for_their_time_to_live() -> None:
@@ -121,7 +129,7 @@ def test_without_any_settings_every_request_tries_again(
 
 def test_one_read_serves_all_sources_each_with_its_own_over_the_common_settings() -> None:
     ssm = Ssm(shop={"apiKey": "shop's", "apiToken": "shop's", "trackDisabled": "true"}, app={"trackDisabled": "false"})
-    shop, app, default = map(ssm.sources.settings, ("shop", "app", "default"))
+    shop, app, default = map(ssm.settings, ("shop", "app", "default"))
 
     assert ssm.reads == 1
     assert (shop.source, shop.api_key, shop.api_token) == ("shop", "shop's", "shop's")
@@ -135,22 +143,22 @@ def test_a_source_with_its_own_secret_does_not_accept_the_common_one_that_was_be
     ssm = Ssm(shop={"sharedSecret": "shop's"})
     assert ssm.held
     ssm.held["default"]["sharedSecretPrevious"] = "before"
-    assert ssm.sources.settings("shop").secrets.shared_secrets == ("shop's",)
-    assert ssm.sources.settings("default").secrets.shared_secrets == ("secret", "before")
+    assert ssm.sources.settings("shop", SOON).secrets.shared_secrets == ("shop's",)
+    assert ssm.sources.settings("default", SOON).secrets.shared_secrets == ("secret", "before")
 
 
 @pytest.mark.parametrize(("own", "missing"), [("apiKey", "apiToken"), ("apiToken", "apiKey")])
 def test_half_of_a_sources_own_keys_never_goes_with_half_of_anothers(own: str, missing: str) -> None:
     ssm = Ssm(shop={own: "shop's"})
     with pytest.raises(FaultySettings) as raised:
-        ssm.sources.settings("shop")
+        ssm.sources.settings("shop", SOON)
     assert str(raised.value) == f"{missing}: is not set for the source shop, which has its own keys"
 
 
 def test_the_faults_of_one_source_leave_the_others_alone() -> None:
     ssm = Ssm(shop={"trackMapping": "{"})
     with pytest.raises(FaultySettings) as raised:
-        ssm.sources.settings("shop")
+        ssm.sources.settings("shop", SOON)
     assert raised.value.source == "shop"
     assert ssm.api_key() == "key"
 
@@ -160,7 +168,7 @@ def test_an_unknown_source_has_no_settings_and_is_looked_for_only_now_and_then()
     ssm.api_key()
     for _ in range(3):
         with pytest.raises(UnknownSource):
-            ssm.sources.settings("shop")
+            ssm.sources.settings("shop", SOON)
     assert ssm.reads == 1
     ssm.held = {"default": dict(GOOD), "shop": {"apiKey": "shop's", "apiToken": "t"}}
     ssm.now += 5
@@ -183,7 +191,7 @@ def test_an_access_token_finds_its_source() -> None:
     ssm.held["default"]["accessToken"] = "common"
 
     def source_of(token: str) -> str | None:
-        settings = ssm.sources.of_access_token(token.encode())
+        settings = ssm.sources.of_access_token(token.encode(), SOON)
         return settings.source if settings else None
 
     tokens = ("common", "shop's", "before", "", "nobody's", "shop")
@@ -193,25 +201,25 @@ def test_an_access_token_finds_its_source() -> None:
 
 def test_a_token_that_was_just_made_is_found_within_seconds() -> None:
     ssm = Ssm()
-    assert ssm.sources.of_access_token(b"new") is None
+    assert ssm.sources.of_access_token(b"new", SOON) is None
     ssm.held = {"default": {**GOOD, "accessToken": "new"}}
-    assert ssm.sources.of_access_token(b"new") is None
+    assert ssm.sources.of_access_token(b"new", SOON) is None
     ssm.now += 5
-    assert ssm.sources.of_access_token(b"new")
+    assert ssm.sources.of_access_token(b"new", SOON)
 
 
 def test_a_token_that_may_be_a_faulty_sources_is_not_refused_for_good() -> None:
     """Segment's libraries drop what is answered 401."""
     ssm = Ssm(shop={"trackMapping": "{"})
     with pytest.raises(FaultySettings):
-        ssm.sources.of_access_token(b"shop's, perhaps")
+        ssm.sources.of_access_token(b"shop's, perhaps", SOON)
 
 
 def test_common_settings_without_keys_are_no_source_beside_others_that_have_them() -> None:
     ssm = Ssm(shop={"apiKey": "shop's", "apiToken": "t", "accessToken": "shop's"})
     assert ssm.held
     ssm.held["default"] = {"sharedSecret": "common"}
-    assert ssm.sources.settings("shop").secrets.shared_secrets == ("common",)
-    assert ssm.sources.of_access_token(b"nobody's") is None
+    assert ssm.sources.settings("shop", SOON).secrets.shared_secrets == ("common",)
+    assert ssm.sources.of_access_token(b"nobody's", SOON) is None
     with pytest.raises(UnknownSource):
         ssm.api_key()

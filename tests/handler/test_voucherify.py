@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from handler import __version__
+from handler.deadline import Deadline
 from handler.voucherify import MAX_ANSWER_BYTES, NoAnswer, VoucherifyClient, VoucherifyError
 from local.http_server import HttpRequest, HttpServer, Reply
 from local.system import API_KEY, API_TOKEN
@@ -29,14 +30,14 @@ def client(voucherify: VoucherifyStandIn) -> VoucherifyClient:
     return VoucherifyClient(voucherify.url, API_KEY, API_TOKEN)
 
 
-def no_answer(client: VoucherifyClient, request: Request, timeout_seconds: float = 5.0) -> tuple[str, bool]:
+def no_answer(client: VoucherifyClient, request: Request, timeout_seconds: float = 30.0) -> tuple[str, bool]:
     with pytest.raises(NoAnswer) as raised:
-        client.send(request, timeout_seconds)
+        client.send(request, Deadline.after(timeout_seconds))
     return raised.value.code, raised.value.sent
 
 
 def test_the_bytes_that_leave(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
-    answer = client.send(IDENTIFY, 5.0)
+    answer = client.send(IDENTIFY, Deadline.after(30.0))
     (call,) = voucherify.calls
 
     assert (answer.status, answer.error) == (200, None)
@@ -56,14 +57,14 @@ def test_the_bytes_that_leave(client: VoucherifyClient, voucherify: VoucherifySt
 
 def test_connections_are_kept(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
     for request in (IDENTIFY, TRACK, IDENTIFY):
-        client.send(request, 5.0)
+        client.send(request, Deadline.after(30.0))
     assert len({call.connection for call in voucherify.calls}) == 1
 
 
 def test_a_connection_that_is_idle_for_long_is_replaced(voucherify: VoucherifyStandIn) -> None:
     client = VoucherifyClient(voucherify.url, API_KEY, API_TOKEN, max_idle_seconds=0.0)
     for _ in range(2):
-        assert client.send(TRACK, 5.0).status == 200
+        assert client.send(TRACK, Deadline.after(30.0)).status == 200
     assert len({call.connection for call in voucherify.calls}) == 2
     assert len(voucherify.events) == 2
 
@@ -72,23 +73,23 @@ def test_a_connection_that_is_idle_for_long_is_replaced(voucherify: VoucherifySt
 def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_unnoticed(
     client: VoucherifyClient, voucherify: VoucherifyStandIn, request_: Request
 ) -> None:
-    client.send(request_, 5.0)
+    client.send(request_, Deadline.after(30.0))
     voucherify.close_connections()
-    assert client.send(request_, 5.0).status == 200
+    assert client.send(request_, Deadline.after(30.0)).status == 200
     assert len(voucherify.calls) == 2, "no call was made twice"
 
 
 def test_a_kept_connection_that_dies_under_an_identify_gets_one_more_try_at_once(
     client: VoucherifyClient, voucherify: VoucherifyStandIn
 ) -> None:
-    client.send(IDENTIFY, 5.0)
+    client.send(IDENTIFY, Deadline.after(30.0))
     voucherify.next(Fault(drop="before", reset=True))
-    assert client.send(IDENTIFY, 5.0).status == 200
+    assert client.send(IDENTIFY, Deadline.after(30.0)).status == 200
     assert [call.status for call in voucherify.calls] == [200, None, 200]
 
 
 def test_it_gets_one_more_try_and_not_two(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
-    client.send(IDENTIFY, 5.0)
+    client.send(IDENTIFY, Deadline.after(30.0))
     voucherify.next(Fault(drop="before"), Fault(drop="before"))
     assert no_answer(client, IDENTIFY) == ("voucherify_connection_lost", True)
     assert len(voucherify.calls) == 3
@@ -98,7 +99,7 @@ def test_a_kept_connection_that_dies_under_a_track_is_not_tried_again_at_once(
     client: VoucherifyClient, voucherify: VoucherifyStandIn
 ) -> None:
     """It may have been applied, and applied again it is money given away."""
-    client.send(TRACK, 5.0)
+    client.send(TRACK, Deadline.after(30.0))
     voucherify.next(Fault(drop="after"))
     assert no_answer(client, TRACK) == ("voucherify_connection_lost", True)
     assert len(voucherify.events) == 2
@@ -177,7 +178,7 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_https_is_spoken_over_a_kept_connection(trusted: trustme.CA) -> None:
     with closing(TlsServer(trusted, "127.0.0.1")) as server:
         client = VoucherifyClient(f"https://127.0.0.1:{server.port}", API_KEY, API_TOKEN)
-        assert [client.send(request, 5.0).status for request in (IDENTIFY, TRACK)] == [200, 200]
+        assert [client.send(request, Deadline.after(30.0)).status for request in (IDENTIFY, TRACK)] == [200, 200]
     assert [request.path for request in server.requests] == ["/v1/customers", "/v1/events"]
     assert {request.headers["host"] for request in server.requests} == {f"127.0.0.1:{server.port}"}
     assert len({request.connection for request in server.requests}) == 1
@@ -186,9 +187,9 @@ def test_https_is_spoken_over_a_kept_connection(trusted: trustme.CA) -> None:
 def test_a_kept_https_connection_that_was_closed_meanwhile_is_replaced_unnoticed(trusted: trustme.CA) -> None:
     with closing(TlsServer(trusted, "127.0.0.1")) as server:
         client = VoucherifyClient(f"https://127.0.0.1:{server.port}", API_KEY, API_TOKEN)
-        client.send(TRACK, 5.0)
+        client.send(TRACK, Deadline.after(30.0))
         server.close_connections()
-        assert client.send(TRACK, 5.0).status == 200
+        assert client.send(TRACK, Deadline.after(30.0)).status == 200
     assert len(server.requests) == 2
 
 
@@ -256,7 +257,7 @@ def test_an_answer_comes_in_every_form_that_http_has(head: bytes, body: bytes, i
     with closing(RawServer(head + b"\r\n" + body, keeps=is_kept)) as server:
         client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
         for _ in range(2):
-            answer = client.send(TRACK, 5.0)
+            answer = client.send(TRACK, Deadline.after(30.0))
             assert (answer.status, answer.error) == (400, VoucherifyError("k", "", "", ""))
         assert server.connections == (1 if is_kept else 2)
 
@@ -266,7 +267,7 @@ def test_an_answer_without_a_body_leaves_its_connection_fit_for_more(head: bytes
     with closing(RawServer(head, keeps=True)) as server:
         client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
         for _ in range(2):
-            assert 200 <= client.send(TRACK, 5.0).status < 300
+            assert 200 <= client.send(TRACK, Deadline.after(30.0)).status < 300
         assert server.connections == 1
 
 
@@ -287,14 +288,14 @@ def test_no_key_can_add_to_the_request(voucherify: VoucherifyStandIn, text: str)
 
 def test_a_redirect_is_not_followed(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
     voucherify.next(Fault(307, headers={"Location": "/v1/events"}))
-    assert client.send(TRACK, 5.0).status == 307
+    assert client.send(TRACK, Deadline.after(30.0)).status == 307
     assert len(voucherify.calls) == 1
 
 
 def test_status_headers_and_error_object_come_back(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
     error = {"code": 400, "key": "k", "message": "m", "details": "d", "request_id": "r", "resource_id": None}
     voucherify.next(Fault(400, body=error, headers={"X-Rate-Limit-Type": "api_calls"}))
-    answer = client.send(TRACK, 5.0)
+    answer = client.send(TRACK, Deadline.after(30.0))
     assert (answer.status, answer.error) == (400, VoucherifyError("k", "m", "d", "r"))
     assert answer.headers["x-rate-limit-type"] == "api_calls"
 
@@ -316,12 +317,12 @@ def test_only_voucherifys_error_object_is_one(
     client: VoucherifyClient, voucherify: VoucherifyStandIn, body: bytes, error: VoucherifyError | None
 ) -> None:
     voucherify.next(Fault(404, body=body))
-    assert client.send(TRACK, 5.0).error == error
+    assert client.send(TRACK, Deadline.after(30.0)).error == error
 
 
 def test_our_own_keys_do_not_come_back(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
     voucherify.next(Fault(401, body={"key": "unauthorized", "message": f"no project has {API_KEY} and {API_TOKEN}"}))
-    error = client.send(TRACK, 5.0).error
+    error = client.send(TRACK, Deadline.after(30.0)).error
     assert error
     assert error.message == "no project has *** and ***"
 
@@ -330,24 +331,27 @@ def test_an_endless_answer_is_read_to_its_limit_and_its_connection_dropped(
     client: VoucherifyClient, voucherify: VoucherifyStandIn
 ) -> None:
     voucherify.next(Fault(500, body=b"x" * (2 * MAX_ANSWER_BYTES)))
-    assert client.send(TRACK, 5.0).status == 500
-    assert client.send(TRACK, 5.0).status == 200
+    assert client.send(TRACK, Deadline.after(30.0)).status == 500
+    assert client.send(TRACK, Deadline.after(30.0)).status == 200
     assert len({call.connection for call in voucherify.calls}) == 2
 
 
 def test_an_answer_that_breaks_off_keeps_its_status(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
     voucherify.next(Fault(200, body=b"{", headers={"Content-Length": "100", "Connection": "close"}))
-    assert client.send(TRACK, 5.0).status == 200
+    assert client.send(TRACK, Deadline.after(30.0)).status == 200
 
 
 def test_an_answer_whose_body_never_comes_keeps_its_status() -> None:
     with closing(RawServer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 12\r\n\r\n", keeps=True)) as server:
         client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
         for _ in range(2):
-            assert client.send(TRACK, 0.2) == (400, {"content-length": "12"}, None)
+            assert client.send(TRACK, Deadline.after(0.2)) == (400, {"content-length": "12"}, None)
         assert server.connections == 2
 
 
 def test_nothing_that_utf_8_cannot_say_leaves(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
-    client.send(Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "\ud83e \x00 🦊"}, "c"), 5.0)
+    client.send(
+        Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "\ud83e \x00 🦊"}, "c"),
+        Deadline.after(30.0),
+    )
     assert voucherify.calls[0].body == '{"source_id":"? \\u0000 🦊"}'.encode()
