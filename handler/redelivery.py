@@ -18,7 +18,7 @@ from typing import Any
 
 from handler.backoff import RANDOM, backoff_seconds
 from handler.delivery import Arrival
-from handler.environment import Environment, trace_id
+from handler.environment import Environment
 from handler.errors import Unavailable, UnknownSource, UnreadableRecord
 from handler.outcome import Failure
 from handler.pace import Pace
@@ -43,7 +43,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver a batch of the retry queue; the answer names the messages that stay there."""
     seconds = context.get_remaining_time_in_millis() / 1000
     request_id = getattr(context, "aws_request_id", "")
-    failed = kept_redelivery().handle(event["Records"], seconds, request_id, trace_id(os.environ))
+    failed = kept_redelivery().handle(event["Records"], seconds, request_id)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -84,11 +84,10 @@ class Redelivery:
         records: Sequence[Mapping[str, Any]],
         seconds_until_time_out: float,
         request_id: str = "",
-        trace_id: str = "",
     ) -> list[str]:
         """The ids of the messages that stay in the queue; all others are done with."""
         deadline = time.monotonic() + seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3)
-        self._telemetry.begin(request_id, trace_id)
+        self._telemetry.begin(request_id)
         now = time.time()
         messages = [_read(record, now) for record in records]
         self._scatter_suspects(messages)

@@ -17,7 +17,6 @@ from handler.delivery import Delivery
 from handler.environment import Environment
 from handler.errors import UnknownSource
 from handler.lazy import Lazy
-from handler.log import Log
 from handler.pace import Pace
 from handler.pool import Pool
 from handler.queues import Queues
@@ -53,7 +52,7 @@ class Sandbox:
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self.environment = environment
         self._pool = Pool(environment.voucherify_concurrency)
-        self.telemetry = Telemetry(Log(environment.service_name, environment.log_level), environment.metrics_namespace)
+        self.telemetry = Telemetry(environment.service_name, environment.log_level, environment.metrics_namespace)
         self._session = Lazy(get_session)
         ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", read_seconds=1.0, tries=2))
         sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", read_seconds=1.0, tries=2))

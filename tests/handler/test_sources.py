@@ -7,7 +7,6 @@ import socket
 import pytest
 
 from handler.errors import FaultySettings, SettingsUnavailable, UnknownSource
-from handler.log import Log
 from handler.setting_kinds import Parameter
 from handler.sources import DEFAULT_SOURCE, Sources, read_parameters
 from handler.telemetry import Telemetry
@@ -61,7 +60,7 @@ class Ssm:
         self.held: dict[str, dict[str, str]] | None = {"default": dict(GOOD), **sources}
         self.reads = 0
         self.now = 1000.0
-        telemetry = Telemetry(Log("test", "CRITICAL"), "n")
+        telemetry = Telemetry("test", "CRITICAL", "n")
         self.sources = Sources(self.read, 60.0, lambda: self.now, telemetry)
 
     def read(self) -> dict[str, dict[str, Parameter]]:
