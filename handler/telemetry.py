@@ -119,7 +119,8 @@ class Telemetry:
 
     def buried(self, records: Iterable[FailureRecord]) -> None:
         """Report the events that the worker has moved to the dead-letter queue."""
-        for (source, code), count in Counter((record.source, record.failure.code) for record in records).items():
+        keys = Counter((record.source or UNKNOWN_SOURCE, record.failure.code) for record in records)
+        for (source, code), count in keys.items():
             self._write(self._logger.error, "events dead", source, {"code": code})
             self._emit({"Dead": count}, source=source, code=code)
 
@@ -159,18 +160,18 @@ class Telemetry:
             self._emit({"NotDelivered": count}, source=source, code=code)
 
     def _emit(self, values: Values, **dimensions: str) -> None:
-        """Emit those `values` that are not 0, by the service and `dimensions`.
-
-        EphemeralMetrics, since each set of values has dimensions of its own: all instances of Metrics share theirs, so
-        that one set, or one thread's source, would end up in another.
-        """
+        """Emit those `values` that are not 0, by the service and `dimensions`."""
+        # Not Metrics, whose instances share values and dimensions: one set's source, or one thread's, would get into
+        # another set. Each EphemeralMetrics has its own.
         metrics = EphemeralMetrics(namespace=self._namespace, service=self._service, default_dimensions=dimensions)
         with _writing:
             for name, found in values.items():
                 unit = _UNITS.get(name, MetricUnit.Count)
                 for value in found if isinstance(found, Sequence) else filter(None, [found]):
-                    metrics.add_metric(name, unit, value)  # with the hundredth value of a metric it flushes by itself
-            if metrics.metric_set:
+                    metrics.add_metric(name, unit, value)
+            if (
+                metrics.metric_set
+            ):  # it flushes by itself with the hundredth value of a metric, and keeps the dimensions
                 metrics.flush_metrics()
 
 
@@ -182,7 +183,7 @@ class _Formatter(LambdaPowertoolsFormatter):
 
 
 class _StandardOutput:
-    """Writes to what is standard output at the time, as Metrics does: Logger would keep that of its first line."""
+    """Writes to what is standard output at the time, as Metrics does: Logger would keep the one it was made with."""
 
     def write(self, text: str) -> None:
         sys.stdout.write(text)

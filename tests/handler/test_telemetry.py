@@ -17,6 +17,8 @@ import pytest
 
 from handler.delivery import Fate, Result
 from handler.errors import SettingsUnavailable
+from handler.outcome import Failure
+from handler.queues import FailureRecord
 from handler.tally import Tally
 from handler.telemetry import Telemetry
 from local.poller import poll_once
@@ -184,6 +186,13 @@ def test_whatever_their_number_no_value_is_lost_or_doubled_and_all_have_their_so
     for name in ("VoucherifyLatency", "RetryAge"):
         assert [value for line in metrics for value in line.get(name, [])] == list(range(count))
         assert all(len(line.get(name, [])) <= 100 for line in metrics)
+
+
+def test_what_a_dead_letter_of_no_source_is_counted_by(telemetry: Telemetry, logs: Log) -> None:
+    """A dimension must have a value."""
+    failure = Failure("deliver", "voucherify_503", "Voucherify answered 503")
+    telemetry.buried([FailureRecord({}, "", 1, datetime(2026, 12, 2, tzinfo=UTC), failure)])
+    assert logs.read().metrics == [{"source": "unknown", "code": "voucherify_503", "Dead": 1}]
 
 
 def test_a_line_has_level_message_time_service_request_source_and_its_own_facts(
