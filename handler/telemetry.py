@@ -119,8 +119,8 @@ class Telemetry:
 
     def buried(self, records: Iterable[FailureRecord]) -> None:
         """Report the events that the worker has moved to the dead-letter queue."""
-        keys = Counter((record.source or UNKNOWN_SOURCE, record.failure.code) for record in records)
-        for (source, code), count in keys.items():
+        dead = Counter((record.source or UNKNOWN_SOURCE, record.failure.code) for record in records)
+        for (source, code), count in dead.items():
             self._write(self._logger.error, "events dead", source, {"code": code})
             self._emit({"Dead": count}, source=source, code=code)
 

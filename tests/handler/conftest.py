@@ -130,7 +130,7 @@ def function(system: LocalSystem, logs: Log, monkeypatch: pytest.MonkeyPatch) ->
 
 class Log(list[dict[str, Any]]):
     """The lines that Logger has written to standard output, and in `metrics` those of Metrics: of each its dimensions
-    beside the service, and its figures.
+    beside the service, and its figures. `text` is all of it as it was written, with standard error.
     """
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,8 +141,8 @@ class Log(list[dict[str, Any]]):
 
     def read(self) -> Log:
         """Take in what has been written since the last look."""
-        written = self._capsys.readouterr().out
-        self.text += written
+        written, errors = self._capsys.readouterr()
+        self.text += written + errors
         for line in map(json.loads, written.splitlines()):
             if "_aws" in line:
                 self.metrics.append(figures_of(line))
