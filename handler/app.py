@@ -6,7 +6,7 @@ import os
 from functools import cache
 from typing import Any
 
-from handler.environment import Environment, trace_id
+from handler.environment import Environment
 from handler.intake import Intake
 from handler.sandbox import Sandbox
 
@@ -14,7 +14,7 @@ from handler.sandbox import Sandbox
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request of API Gateway's HTTP API, payload format 2.0."""
     seconds = context.get_remaining_time_in_millis() / 1000
-    return kept_intake().handle(event, seconds, trace_id(os.environ)).to_proxy()
+    return kept_intake().handle(event, seconds).to_proxy()
 
 
 @cache

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from handler.errors import FaultyEnvironment
-from handler.log import LEVELS
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 T = TypeVar("T", int, float)
 
@@ -84,12 +85,3 @@ class Environment:
         if faults:
             raise FaultyEnvironment(faults)
         return environment
-
-
-def trace_id(variables: Mapping[str, str]) -> str:
-    """X-Ray's trace of the invocation under way, which Lambda names anew for each; empty where there is none.
-
-    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
-    """
-    root, _, _ = variables.get("_X_AMZN_TRACE_ID", "").partition(";")
-    return root.removeprefix("Root=")

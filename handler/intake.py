@@ -81,10 +81,10 @@ class Intake:
         self._sandbox = sandbox
         self._telemetry = sandbox.telemetry
 
-    def handle(self, event: Mapping[str, Any], seconds_until_time_out: float, trace_id: str = "") -> Reply:
+    def handle(self, event: Mapping[str, Any], seconds_until_time_out: float) -> Reply:
         """The reply to API Gateway's proxy event, before the budget and the function's own time-out are used up."""
         started = Deadline.after(0.0)
-        self._telemetry.begin(event["requestContext"].get("requestId", ""), trace_id)
+        self._telemetry.begin(event["requestContext"].get("requestId", ""))
         budget = min(
             self._sandbox.environment.response_budget_seconds, seconds_until_time_out - TIME_OUT_RESERVE_SECONDS
         )

@@ -21,7 +21,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent, SQS
 from handler.backoff import RANDOM, backoff_seconds
 from handler.deadline import Deadline
 from handler.delivery import Arrival, Result
-from handler.environment import Environment, trace_id
+from handler.environment import Environment
 from handler.errors import Unavailable, UnknownSource, UnreadableRecord
 from handler.outcome import Failure
 from handler.pace import Pace
@@ -48,7 +48,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver a batch of the retry queue; the answer names the messages that stay there."""
     seconds = context.get_remaining_time_in_millis() / 1000
     request_id = getattr(context, "aws_request_id", "")
-    failed = kept_redelivery().handle(SQSEvent(event).records, seconds, request_id, trace_id(os.environ))
+    failed = kept_redelivery().handle(SQSEvent(event).records, seconds, request_id)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
@@ -100,12 +100,11 @@ class Redelivery:
         records: Iterable[SQSRecord],
         seconds_until_time_out: float,
         request_id: str = "",
-        trace_id: str = "",
     ) -> list[str]:
         """The ids of the messages that stay in the queue; all others are done with."""
         deliver_by = Deadline.after(seconds_until_time_out - min(RESERVE_SECONDS, seconds_until_time_out / 3))
         store_by = Deadline.after(seconds_until_time_out - min(ANSWER_SECONDS, seconds_until_time_out / 10))
-        self._telemetry.begin(request_id, trace_id)
+        self._telemetry.begin(request_id)
         now = time.time()
         messages = [_read(record, now) for record in records]
         self._scatter_suspects(messages, deliver_by)

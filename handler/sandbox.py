@@ -20,7 +20,6 @@ from handler.environment import Environment
 from handler.errors import SettingsUnavailable, UnknownSource
 from handler.idempotency import IdempotencyStore
 from handler.lazy import Lazy
-from handler.log import Log
 from handler.pace import Pace
 from handler.queues import Queues
 from handler.settings import Settings
@@ -55,7 +54,7 @@ class Sandbox:
         # botocore says at INFO where it found its credentials: nothing that an operator needs.
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self.environment = environment
-        self.telemetry = Telemetry(Log(environment.service_name, environment.log_level), environment.metrics_namespace)
+        self.telemetry = Telemetry(environment.service_name, environment.log_level, environment.metrics_namespace)
         self._threads = Threads(environment.voucherify_concurrency)
         self._ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", environment.ssm_timeout_seconds, tries=2))
         sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", environment.sqs_timeout_seconds, tries=2))

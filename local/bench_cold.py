@@ -49,7 +49,6 @@ _IMPORTTIME = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|\s*(\S+)")
 # What the first request might wait for and does not, and why.
 SPARED = {
     "boto3": "botocore's session makes the same clients",
-    "aws_lambda_powertools": "lines of the log, and the metrics in them, are written without it",
     "aws_lambda_powertools.utilities.idempotency": "it comes with the first track, for the ledger",
 }
 

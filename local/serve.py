@@ -80,6 +80,7 @@ def main(arguments: list[str]) -> int:
     )
     host, port = (options := parser.parse_args(arguments)).host, options.port
     os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")  # what is delivered is shown anyway
+    os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
     console = Console()
     try:
         with local_system(

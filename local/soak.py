@@ -157,8 +157,9 @@ class _Counted(io.StringIO):
         self.counts: Counter[str] = Counter()
 
     def write(self, text: str) -> int:
-        line = json.loads(text)
-        self.counts.update({name: line.get(name, 0) for name in ("Duplicate", "Unguarded")})
+        if not text.isspace():  # the end of a line of metrics comes by itself
+            line = json.loads(text)
+            self.counts.update({name: round(sum(line.get(name, []))) for name in ("Duplicate", "Unguarded")})
         return len(text)
 
 

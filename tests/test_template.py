@@ -122,6 +122,14 @@ def test_a_function_gets_every_variable_it_knows_and_no_other(name: str) -> None
     }
 
 
+def test_lambda_and_powertools_have_the_same_log_level() -> None:
+    """Powertools warns where Lambda's is higher, and Lambda drops what it would write."""
+    function = SOURCE["Globals"]["Function"]
+
+    level = function["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"]
+    assert function["LoggingConfig"] == {"LogFormat": "JSON", "ApplicationLogLevel": level}
+
+
 def test_env_json_sets_only_variables_that_sam_local_passes_on() -> None:
     """`sam local invoke --env-vars` drops every variable that the template does not name."""
     local = json.loads((ROOT / "env.json").read_text("utf-8"))["Parameters"]

@@ -53,6 +53,7 @@ def run(system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(Target, "local", lambda port: target)
     # The function runs in this process: its lines would stand among the command's.
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "CRITICAL")
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
 
     def run(*arguments: str, stdin: str | None = None) -> Ended:
         result = CliRunner().invoke(app, ["--local", *arguments], input=stdin, catch_exceptions=False)

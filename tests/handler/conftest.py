@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
-import handler.log
 from handler.app import lambda_handler
 from local.aws import LocalAws
 from local.front import LambdaContext, proxy_event
@@ -51,7 +48,12 @@ class Function:
     """The deployed function, with settings in SSM that a test may change."""
 
     system: LocalSystem
-    logs: Log
+    log: Log
+
+    @property
+    def logs(self) -> Log:
+        """What it has written so far."""
+        return self.log.read()
 
     @property
     def aws(self) -> LocalAws:
@@ -127,39 +129,45 @@ def function(system: LocalSystem, logs: Log, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Log(list[dict[str, Any]]):
-    """The function's lines without the metrics in them, which are in `metrics`: of each line that has some, its
-    dimensions beside the service, and its figures.
+    """The lines that Logger has written to standard output, and in `metrics` those of Metrics: of each its dimensions
+    beside the service, and its figures. `text` is all of it as it was written, with standard error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         super().__init__()
+        self._capsys = capsys
         self.metrics: list[dict[str, Any]] = []
+        self.text = ""
+
+    def read(self) -> Log:
+        """Take in what has been written since the last look."""
+        written, errors = self._capsys.readouterr()
+        self.text += written + errors
+        for line in map(json.loads, written.splitlines()):
+            if "_aws" in line:
+                self.metrics.append(figures_of(line))
+            else:
+                self.append(line)
+        return self
 
 
-class _Stdout(io.StringIO):
-    """Reads the lines as they are written, and passes them on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines = Log()
-
-    def write(self, text: str) -> int:
-        assert text.endswith("}\n"), "a line is written in one piece, so that threads do not mix theirs"
-        line = json.loads(text)
-        for directive in line.pop("_aws", {}).get("CloudWatchMetrics", []):
-            (dimensions,) = directive["Dimensions"]
-            assert directive["Namespace"] == "VoucherifyDestination"
-            assert dimensions[0] == "service"
-            figures = {metric["Name"]: line.pop(metric["Name"]) for metric in directive["Metrics"]}
-            self.lines.metrics.append({**{name: line[name] for name in dimensions[1:]}, **figures})
-        self.lines.append(line)
-        return sys.stdout.write(text)
+def figures_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The dimensions and figures of a line in CloudWatch's embedded metric format: a count, or values of a metric."""
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    (dimensions,) = directive["Dimensions"]
+    assert directive["Namespace"] == "VoucherifyDestination"
+    assert line["service"] == "voucherify-destination"
+    units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
+    assert line.keys() == {"_aws", *dimensions, *units}
+    return {
+        **{name: line[name] for name in dimensions if name != "service"},
+        **{name: sum(line[name]) if unit == "Count" else line[name] for name, unit in units.items()},
+    }
 
 
 @pytest.fixture
-def logs(monkeypatch: pytest.MonkeyPatch) -> Log:
-    """What the function writes."""
-    stdout = _Stdout()
-    # Of this module alone: pytest has a standard output of its own for each phase of a test.
-    monkeypatch.setattr(handler.log, "sys", SimpleNamespace(stdout=stdout))
-    return stdout.lines
+def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[Log]:
+    """What the function writes, which is shown where a test fails."""
+    log = Log(capsys)
+    yield log
+    sys.stdout.write(log.text)

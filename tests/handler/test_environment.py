@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.environment import Environment, trace_id
+from handler.environment import Environment
 from handler.errors import FaultyEnvironment
 
 QUEUES = {"RETRY_QUEUE_URL": "https://sqs.example/r", "DEAD_LETTER_QUEUE_URL": "https://sqs.example/d"}
@@ -83,18 +83,3 @@ def test_every_fault_is_named_at_once() -> None:
         "SETTINGS_TTL_SECONDS must be a number, 0.0 or more",
         "VOUCHERIFY_CONCURRENCY must be a number, 1 or more",
     )
-
-
-@pytest.mark.parametrize(
-    ("header", "trace"),
-    [
-        (
-            "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
-            "1-5759e988-bd862e3fe1be46a994272793",
-        ),
-        ("", ""),
-    ],
-)
-def test_a_traced_invocation_has_the_root_of_its_trace(header: str, trace: str) -> None:
-    assert trace_id({"_X_AMZN_TRACE_ID": header}) == trace
-    assert trace_id({}) == ""

@@ -424,9 +424,7 @@ def test_metrics_are_by_source(sources: Sources, worker: Worker) -> None:
     }
 
 
-def test_what_is_refused_counts_for_its_source_and_for_none_where_there_is_none(
-    sources: Sources, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_refused_counts_for_its_source_and_for_none_where_there_is_none(sources: Sources) -> None:
     sources.function.put_source("app", trackMapping=FAULTY_MAPPING)
     assert sources.post("shop", TRACK, secret="wrong").status == 401
     assert sources.post("nobody", TRACK).status == 404

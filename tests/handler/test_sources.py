@@ -8,7 +8,6 @@ import pytest
 
 from handler.deadline import Deadline
 from handler.errors import FaultySettings, SettingsUnavailable, UnknownSource
-from handler.log import Log
 from handler.setting_kinds import Parameter
 from handler.settings import Settings
 from handler.sources import DEFAULT_SOURCE, Sources, read_parameters
@@ -66,7 +65,7 @@ class Ssm:
         self.held: dict[str, dict[str, str]] | None = {"default": dict(GOOD), **sources}
         self.reads = 0
         self.now = 1000.0
-        telemetry = Telemetry(Log("test", "CRITICAL"), "n")
+        telemetry = Telemetry("test", "CRITICAL", "n")
         self.sources = Sources(self.read, 60.0, lambda: self.now, telemetry)
 
     def read(self, deadline: Deadline) -> dict[str, dict[str, Parameter]]:

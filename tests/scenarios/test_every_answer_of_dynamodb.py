@@ -2,9 +2,9 @@
 
 The real delivery and the real idempotency store run against a scripted table and an injected clock. In each invocation
 of a function each call can meet each trouble, up to two of them an invocation; between any two steps the function can
-be killed. What an invocation leaves behind (the record, writes that are still to take effect, the queue) is a state, and
-from each state that is new all invocations are tried again: a resend by Segment, a run of the worker, at once or after
-an hour. So the search ends when nothing new can happen, however many invocations that takes.
+be killed, or Segment can send the event again. What an invocation leaves behind (the record, writes that are still to
+take effect, the queue) is a state, and from each new state all invocations are tried: a resend by Segment, a run of the
+worker, at once or after an hour. So the search ends when nothing new can happen, however many invocations that takes.
 
 - The track is applied again only after an application that nobody could know of: Voucherify's answer was lost, the
   function was killed before it could note the application, or the note failed and the function said so (`unguarded`).
@@ -28,11 +28,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from handler.deadline import Deadline
 from handler.delivery import Arrival, Delivery, Fate, Policy
-from handler.idempotency import IdempotencyStore, record_key
+from handler.idempotency import IdempotencyStore
 from handler.outcome import AmbiguousTrack, UnguardedTrack
 from handler.threads import Started
 from handler.voucherify import Answer, Call, NoAnswer
-from local.aws import LocalAws
 from mapping import EventMapping, Request
 
 TRACK = {"type": "track", "messageId": "m-1", "userId": "u-1", "event": "Order Completed"}
@@ -183,7 +182,7 @@ class World:
         return replace(self, table=table, pending=list(self.pending))
 
     def fingerprint(self) -> Any:
-        """Return what tells this state from others: of tokens which are the same, of claims whether they have run out."""
+        """Return what tells this state from others: which tokens are the same, which claims have run out."""
         tokens: list[Any] = []
 
         def told(item: Any) -> Any:
@@ -409,8 +408,7 @@ def test_whatever_dynamodb_answers_no_track_is_applied_twice_unknowingly_and_non
     policy = Policy(EventMapping.compile({}), AmbiguousTrack.RETRY, unguarded_track)
     start = World()
     seen = {start.fingerprint()}
-    frontier = deque([(start, ("start",))])
-    runs = 0
+    frontier: deque[tuple[World, tuple[str, ...]]] = deque([(start, ("start",))])
     while frontier:
         before, history = frontier.popleft()
         for kind, gap in invocations(before):
@@ -418,7 +416,6 @@ def test_whatever_dynamodb_answers_no_track_is_applied_twice_unknowingly_and_non
             while True:
                 world = before.copy()
                 world.now += gap
-                runs += 1
                 try:
                     trace = invoke(world, kind, policy, choices)
                     mark = world.fingerprint()
@@ -432,5 +429,4 @@ def test_whatever_dynamodb_answers_no_track_is_applied_twice_unknowingly_and_non
                     raise AssertionError(f"{error}\nafter {history}, +{gap:.0f} s, {kind}") from None
                 if not choices.next_path():
                     break
-    print(f"{runs:,} invocations, {len(seen):,} states")
-    assert len(seen) > 10
+    assert len(seen) > 100, "few states: is anything tried?"
