@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import logging
 import math
-import multiprocessing
 import os
 import random
 import re
@@ -27,10 +25,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
-import boto3
 from rich.console import Console
 from rich.progress import Progress
 
@@ -162,33 +158,6 @@ class _Counted(io.StringIO):
         return len(text)
 
 
-@contextmanager
-def aws_of_its_own() -> Iterator[LocalAws]:
-    """moto in a process of its own, which leaves this one its processor; its address and names in `os.environ`."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve_aws, args=(there,), daemon=True)
-    process.start()
-    before = dict(os.environ)
-    try:
-        url, environment, variables = here.recv()
-        os.environ.update(variables)
-        yield LocalAws(url, boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb"), environment)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        here.send("done")
-        process.join()
-
-
-def _serve_aws(connection: Connection) -> None:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    before = dict(os.environ)
-    with local_aws() as aws:
-        added = {name: value for name, value in os.environ.items() if before.get(name) != value}
-        connection.send((aws.url, aws.environment, added))
-        connection.recv()
-
-
 def soak(
     wave: Wave,
     aws: LocalAws,
@@ -304,7 +273,7 @@ def _poll(sqs: SqsStandIn, worker: Worker, all_taken_in: threading.Event, skips_
 
 
 def _long_soak(wave: Wave, console: Console) -> list[str]:
-    with aws_of_its_own() as aws, _progress(wave, console) as on_progress:
+    with local_aws() as aws, _progress(wave, console) as on_progress:
         ended = soak(wave, aws, rule=faulty(0.3), on_progress=on_progress)
     books = ended.books
     failed = sum(call.fault is not None for call in books.calls)
@@ -322,7 +291,7 @@ def _long_soak(wave: Wave, console: Console) -> list[str]:
 def _limit_soak(wave: Wave, limit: RateLimit, console: Console) -> list[str]:
     errors: list[str] = []
     ideal = wave.events / limit.calls * limit.seconds
-    with aws_of_its_own() as aws:
+    with local_aws() as aws:
         for workers in (1, 2):
             with _progress(wave, console) as on_progress:
                 ended = soak(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -67,7 +66,6 @@ def local_system(
     on_call: Callable[[Call], object] | None = None,
 ) -> Iterator[LocalSystem]:
     """Start everything, and stop it at the end. Raises PortTaken."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server writes a line for each call of AWS
     for port in (ports.front, ports.aws, ports.voucherify):
         _require_free(port)
     real = RealVoucherify.from_environment(os.environ)

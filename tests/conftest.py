@@ -11,6 +11,7 @@ from local.aws import LocalAws
 from local.cold import start_cold
 from local.system import LocalSystem, Ports, local_system
 from local.voucherify import VoucherifyStandIn
+from tests import worker
 from tests.contract import assert_published
 
 # A test does not time: what is slow is for the bench to say.
@@ -21,6 +22,8 @@ settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def running_system() -> Iterator[LocalSystem]:
     with local_system(Ports()) as system:
+        worker.running_aws = system.aws
+        system.aws.moto.freeze()
         yield system
 
 

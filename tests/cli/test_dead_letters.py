@@ -23,7 +23,7 @@ from local.cold import start_cold
 from local.http_server import Reply
 from local.voucherify import VoucherifyStandIn
 from tests.cli.conftest import Ended, Run
-from tests.cli.letters import CANARY, DEAD, RETRY, grow_older, put_letter
+from tests.cli.letters import CANARY, DEAD, RETRY, put_letter
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, take_some
 from tests.worker import Queue, Worker, hidden_seconds, stored
 
@@ -108,7 +108,7 @@ def test_what_someone_else_reads_is_reported(run: Run, aws: LocalAws) -> None:
 )
 def test_filters(run: Run, aws: LocalAws, options: tuple[str, ...], count: int) -> None:
     put_some(aws)
-    grow_older(3 * 24 * 60 * 60)
+    aws.set_age(DEAD, 3 * 24 * 60 * 60)
     assert run("dead-letters", "list", *options, "--json").json["letters"] == count
     Worker(aws).time_passes(60 * 60)  # moto does not show a message again that is older than twelve hours
     assert run("dead-letters", "retry", *options, "--dry-run", "--json").json["moved"] == count
