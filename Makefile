@@ -23,7 +23,7 @@ setup: $(INSTALLED) $(CHECKOV_INSTALLED) ## put everything that development need
 run: $(INSTALLED) ## send the sample events through the whole system on this machine
 	@$(VENV) -m local.run
 
-serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080; HOST=0.0.0.0 for containers)
+serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080, 0 for free ones; HOST=0.0.0.0 for containers)
 	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
 
 soak: $(INSTALLED) ## load and faults for minutes, then the books (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)

@@ -21,6 +21,7 @@ from local.front import LambdaContext, proxy_event
 from local.samples import sign
 from local.system import API_KEY, API_TOKEN, LocalSystem
 from local.voucherify import VoucherifyStandIn
+from tests.limits import INVOCATION_SECONDS
 
 ACCESS_TOKEN = "access-token-1"
 
@@ -83,7 +84,7 @@ class Function:
         assert self.post({"type": "track", "messageId": "warm-up", "userId": "u-0", "event": "Warm Up"}).status == 200
         self.voucherify.reset()
 
-    def post_batch(self, events: list[Any], seconds: float = 10.0) -> Answer:
+    def post_batch(self, events: list[Any], seconds: float = INVOCATION_SECONDS) -> Answer:
         """Post an array, signed over its first element as Segment does."""
         first, *others = [json.dumps(event).encode() for event in events]
         body = b"[" + b",".join([first, *others]) + b"]"
@@ -95,11 +96,11 @@ class Function:
         headers: Mapping[str, str],
         method: str = "POST",
         path: str = "/events",
-        seconds: float = 10.0,
+        seconds: float = INVOCATION_SECONDS,
     ) -> Answer:
         return self.invoke(proxy_event(method, path, headers, body), seconds)
 
-    def invoke(self, event: dict[str, Any], seconds: float = 10.0) -> Answer:
+    def invoke(self, event: dict[str, Any], seconds: float = INVOCATION_SECONDS) -> Answer:
         answer = lambda_handler(event, LambdaContext(seconds))
         return Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"]))
 

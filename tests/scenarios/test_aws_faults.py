@@ -90,6 +90,7 @@ def unguarded(function: Function) -> int:
     return sum(line.get("Unguarded", 0) for line in function.logs.metrics)
 
 
+@pytest.mark.unguarded
 @pytest.mark.parametrize(
     "code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "InternalServerError"]
 )
@@ -102,6 +103,7 @@ def test_without_the_ledger_tracks_are_delivered_and_counted_as_unguarded(
     assert unguarded(function) == 1
 
 
+@pytest.mark.unguarded
 def test_where_only_keeping_fails_the_event_is_delivered_and_counted_as_unguarded(
     function: Function, proxy: AwsProxy
 ) -> None:
