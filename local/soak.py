@@ -35,10 +35,10 @@ from handler.environment import Environment
 from handler.redelivery import Redelivery
 from handler.redelivery import lambda_handler as redeliver
 from handler.sandbox import Sandbox
+from local import front, poller
 from local.aws import LocalAws, local_aws
 from local.cold import start_cold
 from local.front import LambdaContext, proxy_event
-from local.poller import FUNCTION_TIME_OUT_SECONDS
 from local.samples import SHARED_SECRET, sign
 from local.soak_books import SLOW_SECONDS, Accepted, Books
 from local.soak_chart import Point, chart
@@ -165,6 +165,8 @@ def soak(
     rule: Rule | None = None,
     limit: RateLimit | None = None,
     workers: int = 1,
+    intake_seconds: float = front.FUNCTION_TIME_OUT_SECONDS,
+    worker_seconds: float = poller.FUNCTION_TIME_OUT_SECONDS,
     on_progress: Callable[[int, int], object] = lambda taken_in, backlog: None,
 ) -> Soak:
     """Send a wave, and work until the retry queue is empty. Time is skipped where there is no limit."""
@@ -186,12 +188,12 @@ def soak(
         started = time.time()
         polls = [
             threading.Thread(target=_poll, args=(sqs, worker, all_taken_in, limit is None), daemon=True)
-            for worker in _workers(workers, FUNCTION_TIME_OUT_SECONDS if limit else SHORT_TIME_OUT_SECONDS)
+            for worker in _workers(workers, worker_seconds)
         ]
         for poll in polls:
             poll.start()
         for request in wave.requests():
-            _send(request, accepted)
+            _send(request, accepted, intake_seconds)
             on_progress(accepted.events.total(), len(sqs.retry))
         all_taken_in.set()
         while any(poll.is_alive() for poll in polls):
@@ -242,12 +244,12 @@ def _workers(count: int, seconds: float) -> list[Worker]:
     return [worker(Redelivery(Sandbox(Environment.read(os.environ)))) for _ in range(count)]
 
 
-def _send(request: list[Json], accepted: Accepted) -> None:
+def _send(request: list[Json], accepted: Accepted, seconds: float) -> None:
     """As Segment does, signed over the first element; again where the answer says so."""
     first, *others = [json.dumps(event).encode() for event in request]
     body = b"[" + b",".join([first, *others]) + b"]"
     while True:
-        answer = take_in(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), LambdaContext())
+        answer = take_in(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), LambdaContext(seconds))
         if answer["statusCode"] in {200, 202, 400}:
             break
     counts = json.loads(answer["body"])
@@ -274,7 +276,7 @@ def _poll(sqs: SqsStandIn, worker: Worker, all_taken_in: threading.Event, skips_
 
 def _long_soak(wave: Wave, console: Console) -> list[str]:
     with local_aws() as aws, _progress(wave, console) as on_progress:
-        ended = soak(wave, aws, rule=faulty(0.3), on_progress=on_progress)
+        ended = soak(wave, aws, rule=faulty(0.3), worker_seconds=SHORT_TIME_OUT_SECONDS, on_progress=on_progress)
     books = ended.books
     failed = sum(call.fault is not None for call in books.calls)
     _show_books(books, console)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator, Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from local.aws import LocalAws
 from local.cold import start_cold
@@ -18,7 +18,7 @@ from tests.contract import assert_published
 from tests.limits import GENEROUS, INVOCATION_SECONDS
 
 # A test does not time: what is slow is for the bench to say.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

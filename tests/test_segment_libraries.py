@@ -299,7 +299,7 @@ def run_node_library(destination: Destination, directory: Path, write_key: str =
         ["node", str(ROOT / "tests" / "segment_library.mjs"), str(directory), destination.url, write_key],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={"PATH": os.environ["PATH"]},
     )
     assert (ran.returncode, ran.stderr) == (0, "")

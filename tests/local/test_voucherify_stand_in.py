@@ -33,8 +33,8 @@ class Clock:
 class Client:
     """urllib3 on one kept connection, with nothing retried and nothing followed."""
 
-    def __init__(self, url: str, read_timeout: float = 5.0) -> None:
-        timeout = urllib3.Timeout(connect=5.0, read=read_timeout)
+    def __init__(self, url: str, read_timeout: float = 60.0) -> None:
+        timeout = urllib3.Timeout(connect=60.0, read=read_timeout)
         self.pool = urllib3.connection_from_url(url, maxsize=1, timeout=timeout, retries=False)
 
     def post(self, path: str, body: object, **headers: str) -> urllib3.BaseHTTPResponse:
@@ -86,7 +86,7 @@ def limited(clock: Clock, calls: int, seconds: float) -> VoucherifyStandIn:
 
 def connect(voucherify: VoucherifyStandIn) -> socket.socket:
     port = int(voucherify.url.rpartition(":")[2])
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def raw_request(body: bytes = json.dumps(ORDER).encode(), *extra: str) -> bytes:
@@ -651,11 +651,12 @@ class TestFaults:
         assert voucherify.calls[0].applied == bool(applied)
 
     def test_a_delayed_call_is_applied_before_the_client_gives_up(self, voucherify: VoucherifyStandIn) -> None:
-        voucherify.next(Fault(delay=60))
+        voucherify.next(Fault(delay=600))
         client = Client(voucherify.url, read_timeout=0.05)
         with pytest.raises(urllib3.exceptions.ReadTimeoutError):
             client.event(ORDER)
 
+        assert voucherify.wait_for_calls(1)
         assert voucherify.events == [ORDER]
         assert voucherify.calls[0].status == 200
 

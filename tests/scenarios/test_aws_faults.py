@@ -81,7 +81,7 @@ def test_with_voucherify_and_sqs_down_nothing_is_said_to_be_accepted(
 
     proxy.rule = down
     function.voucherify.rule = lambda request: Fault(503)
-    answer = function.post_batch([IDENTIFY, track(1), track(2, "u-2")], seconds=60.0)
+    answer = function.post_batch([IDENTIFY, track(1), track(2, "u-2")])
     assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (503, 0, 0)
     assert stored("RETRY_QUEUE_URL") == stored("DEAD_LETTER_QUEUE_URL") == []
 
