@@ -16,6 +16,7 @@ from local.voucherify import VoucherifyStandIn
 from tests import worker
 from tests.contract import assert_published
 from tests.limits import GENEROUS, INVOCATION_SECONDS
+from tests.outputs import show, shown
 
 # A test does not time: what is slow is for the bench to say.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,6 +40,7 @@ def system(running_system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iter
     """
     for name, value in GENEROUS.items():
         monkeypatch.setenv(name, value)
+    show("moto", running_system.aws.moto.output)
     start_cold()
     running_system.voucherify.reset()
     running_system.aws.empty_queues()
@@ -46,7 +48,6 @@ def system(running_system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iter
     running_system.aws.delete_settings()
     running_system.aws.put_settings(running_system.settings)
     yield running_system
-    print(running_system.aws.moto.output.new_text(), end="")
     for call in running_system.voucherify.calls:
         assert_published(call.path, call.json)
 
@@ -90,16 +91,24 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 # A delivery without the ledger's guard may double an event. No test may cause one without knowing.
 
 UNGUARDED = re.compile(r'"Unguarded": ?\[?0*\.?0*[1-9]')  # the metric, in a line that the function wrote
+HAS_PASSED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that delivers unguarded and is not marked so, and one that is marked so and does not."""
+    """Show what its processes wrote. Fail a test that delivers unguarded unmarked, or is marked so and does not."""
+    for name, output in shown:
+        if text := output.new_text():
+            item.add_report_section(call.when, name, text)
     report = yield
-    if report.when == "teardown" and report.passed:
-        delivers = UNGUARDED.search(report.capstdout) is not None
+    if report.when == "call":
+        item.stash[HAS_PASSED] = report.passed
+    if report.when == "teardown":
+        shown.clear()
+    if report.when == "teardown" and report.passed and item.stash.get(HAS_PASSED, False):
+        delivers = any(UNGUARDED.search(text) for _, text in report.sections)
         is_marked = item.get_closest_marker("unguarded") is not None
         if delivers and not is_marked:
             report.outcome, report.longrepr = "failed", "an event was delivered unguarded; see pytest.mark.unguarded"

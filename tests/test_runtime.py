@@ -25,6 +25,7 @@ from local.samples import SAMPLES, Sample
 from local.system import LocalSystem
 from local.voucherify import Fault
 from tests.limits import GENEROUS, INVOCATION_SECONDS
+from tests.outputs import show
 
 ROOT = Path(__file__).parents[1]
 
@@ -89,11 +90,11 @@ def running(build_dir: Path, lambdas_own: Path, running_system: LocalSystem) -> 
 
 
 @pytest.fixture
-def invoke(running: dict[str, Emulator]) -> Iterator[Invoke]:
-    """Invokes a function by its name, and gives its answer. What the functions write is shown where the test fails."""
-    yield lambda name, event: urllib3.request("POST", running[name].url, json=event, retries=False).json()
-    for function in running.values():
-        print(function.output.new_text(), end="")
+def invoke(running: dict[str, Emulator]) -> Invoke:
+    """Invokes a function by its name, and gives its answer."""
+    for name, function in running.items():
+        show(name, function.output)
+    return lambda name, event: urllib3.request("POST", running[name].url, json=event, retries=False).json()
 
 
 @pytest.mark.parametrize("sample", ANSWERED, ids=[Path(sample.file).stem for sample in ANSWERED])

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from local.front import LambdaContext
 from local.output import Output
+from tests.outputs import show
 
 Function = Literal["app", "redelivery"]
 
@@ -25,13 +26,11 @@ class Killed(Exception):
 
 
 class ProcessSandbox:
-    """One process that runs one function. Started with the first invocation, and again after it was killed.
-
-    `output` is what all its processes wrote.
-    """
+    """One process that runs one function. Started with the first invocation, and again after it was killed."""
 
     def __init__(self, function: Function, environment: Mapping[str, str]) -> None:
-        self.output = Output()
+        self._output = Output()
+        show(f"sandbox {function}", self._output)
         self._function = function
         self._environment = dict(environment)
         self._process: Any = None
@@ -69,7 +68,7 @@ class ProcessSandbox:
     def _start(self) -> None:
         self._pipe, far_end = _PROCESSES.Pipe()
         self._process = _PROCESSES.Process(
-            target=_serve, args=(far_end, self._function, self._environment, self.output.path)
+            target=_serve, args=(far_end, self._function, self._environment, self._output.path)
         )
         self._process.start()
         far_end.close()
@@ -77,13 +76,11 @@ class ProcessSandbox:
 
 @contextmanager
 def process_sandbox(function: Function, environment: Mapping[str, str]) -> Iterator[ProcessSandbox]:
-    """Run a sandbox, and print what it wrote: pytest shows that where the test fails."""
     sandbox = ProcessSandbox(function, environment)
     try:
         yield sandbox
     finally:
         sandbox.stop()
-        print(sandbox.output.text(), end="")
 
 
 def _serve(pipe: Connection[Any, Any], function: Function, environment: Mapping[str, str], output: str) -> None:
