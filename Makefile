@@ -13,7 +13,7 @@ LAMBDA_PYTHON := $(shell cat .python-version)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak bench test lint format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak bench test steady lint format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -23,7 +23,7 @@ setup: $(INSTALLED) $(CHECKOV_INSTALLED) ## put everything that development need
 run: $(INSTALLED) ## send the sample events through the whole system on this machine
 	@$(VENV) -m local.run
 
-serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080; HOST=0.0.0.0 for containers)
+serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080, 0 for free ones; HOST=0.0.0.0 for containers)
 	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
 
 soak: $(INSTALLED) ## load and faults for minutes, then the books (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
@@ -35,6 +35,9 @@ bench: $(INSTALLED) ## what each part costs beside its floor, into docs/performa
 test: lint ## everything that CI checks
 	@echo '── tests'
 	@$(VENV) -m pytest -n 2 --dist loadfile
+
+steady: $(INSTALLED) ## the tests five times beside two busy loops and three times quiet: none may fail (half an hour)
+	@$(VENV) -m scripts.steady
 
 lint: $(INSTALLED) $(CHECKOV_INSTALLED) ## formatting, lint, types and the template
 	@echo '── formatting'

@@ -1,4 +1,4 @@
-"""AWS on this machine: moto's server behind unchanged boto3 code, with what the template would have made."""
+"""AWS on this machine: moto's server, in a process of its own, with what the template would have made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from moto.server import ThreadedMotoServer
+
+from local.moto import Moto, StoredMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -36,6 +37,7 @@ _SECRETS = frozenset(
 class LocalAws:
     """A running moto server: its address, its clients, and the environment that the function finds in it."""
 
+    moto: Moto
     url: str
     ssm: SSMClient
     sqs: SQSClient
@@ -88,6 +90,21 @@ class LocalAws:
         for item in self.dynamodb.scan(TableName=table)["Items"]:
             self.dynamodb.delete_item(TableName=table, Key={"id": item["id"]})
 
+    def stored(self, queue: str) -> list[StoredMessage]:
+        """Return the messages of a queue, the hidden too; none is received."""
+        return self.moto.messages(self._name(queue))
+
+    def advance(self, queue: str, seconds: float) -> None:
+        """Let time pass for what a queue hides."""
+        self.moto.advance(self._name(queue), seconds)
+
+    def set_age(self, queue: str, seconds: float) -> None:
+        """Set the time at which each message of a queue was sent to so long ago."""
+        self.moto.set_age(self._name(queue), seconds)
+
+    def _name(self, queue: str) -> str:
+        return self.environment[queue].rpartition("/")[2]
+
     def delayed(self, queue: str) -> int:
         """How many messages of a queue are hidden until their first delay has passed."""
         answer = self.sqs.get_queue_attributes(
@@ -98,29 +115,23 @@ class LocalAws:
 
 @contextmanager
 def local_aws(port: int = 0, host: str = "127.0.0.1") -> Iterator[LocalAws]:
-    """Start moto and put its address and the function's variables into `os.environ`.
-
-    A taken port raises OSError.
-    """
-    server = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
-    server.start()
+    """Start moto and put its address and the function's variables into `os.environ`. Raises MotoFailed."""
     before = dict(os.environ)
-    try:
-        _, bound_port = server.get_host_and_port()
-        url = f"http://127.0.0.1:{bound_port}"
-        os.environ.update({**_CREDENTIALS, "AWS_ENDPOINT_URL": url})
-        ssm, sqs, dynamodb = boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb")
-        environment = {
-            "SETTINGS_PATH": SETTINGS_PATH,
-            **_create_queues(sqs),
-            "DEDUPLICATION_TABLE": _create_table(dynamodb),
-        }
-        os.environ.update(environment)
-        yield LocalAws(url, ssm, sqs, dynamodb, environment)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        server.stop()
+    with Moto(host, port) as moto:
+        url = f"http://127.0.0.1:{moto.port}"
+        try:
+            os.environ.update({**_CREDENTIALS, "AWS_ENDPOINT_URL": url})
+            ssm, sqs, dynamodb = boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb")
+            environment = {
+                "SETTINGS_PATH": SETTINGS_PATH,
+                **_create_queues(sqs),
+                "DEDUPLICATION_TABLE": _create_table(dynamodb),
+            }
+            os.environ.update(environment)
+            yield LocalAws(moto, url, ssm, sqs, dynamodb, environment)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _create_queues(sqs: SQSClient) -> dict[str, str]:

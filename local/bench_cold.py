@@ -116,11 +116,11 @@ def cold_start(artifact: Path, scratch: Path, rounds: int) -> ColdStart:
 def _first_answer(handler: str, task: Path, packages: Path, event: Json) -> float:
     """Seconds."""
     started = time.perf_counter()
-    with emulator(handler, task, _environment(task, packages), subprocess.DEVNULL) as url:
-        answer = urllib3.request("POST", url, json=event, retries=False).json()
+    with emulator(handler, task, _environment(task, packages)) as running:
+        answer = urllib3.request("POST", running.url, json=event, retries=False).json()
         seconds = time.perf_counter() - started
     if answer.get("statusCode") != 200:
-        raise RuntimeError(f"{handler} answered {answer}")
+        raise RuntimeError(f"{handler} answered {answer}:\n{running.output.text()}")
     return seconds
 
 

@@ -3,7 +3,6 @@ Voucherify beside it, each in a process on the other cores."""
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +87,6 @@ def _serve_aws(parent: Connection, voucherify: Mapping[int, str]) -> None:
     """moto, with settings for each address of Voucherify; says the variables that lead there."""
     from local.aws import local_aws
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     before = dict(os.environ)
     with local_aws() as aws:
         for latency, url in voucherify.items():

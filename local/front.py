@@ -82,8 +82,10 @@ class Front:
         port: int = 0,
         on_exchange: Callable[[Exchange], object] | None = None,
         host: str = "127.0.0.1",
+        seconds: float = FUNCTION_TIME_OUT_SECONDS,
     ) -> None:
         self._handler = handler
+        self._seconds = seconds
         self._on_exchange = on_exchange
         self._sandbox = threading.Lock()
         self._server = HttpServer(port, self._respond, host=host)
@@ -111,7 +113,7 @@ class Front:
 
     def _invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._handler(event, LambdaContext())
+            return self._handler(event, LambdaContext(self._seconds))
         except Exception as error:  # as API Gateway answers a function that fails
             print(f"The function failed: {error!r}")
             body = '{"message":"Internal Server Error"}'

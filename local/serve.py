@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import threading
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.text import Text
@@ -73,7 +74,10 @@ def show_exchange(exchange: Exchange, console: Console) -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make serve", description=__doc__)
     parser.add_argument(
-        "--port", type=int, default=8080, help="of the HTTP front; AWS and Voucherify take the next two"
+        "--port",
+        type=int,
+        default=8080,
+        help="of the HTTP front; AWS and Voucherify take the next two. With 0 each takes a free one, and it is printed",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="to listen at; 0.0.0.0 lets containers in, and whoever reaches this machine"
@@ -84,13 +88,14 @@ def main(arguments: list[str]) -> int:
     console = Console()
     try:
         with local_system(
-            Ports(front=port, aws=port + 1, voucherify=port + 2, host=host),
+            Ports(front=port, aws=port + 1, voucherify=port + 2, host=host) if port else Ports(host=host),
             on_exchange=lambda exchange: show_exchange(exchange, console),
             on_call=lambda call: show_call(call, console),
         ) as system:
             if host != "127.0.0.1":
                 # By the name that README.md has a container find this machine by.
-                system.aws.put_settings({"apiUrl": f"http://localhost:{port + 2}"})
+                voucherify_port = urlsplit(system.voucherify.url).port
+                system.aws.put_settings({"apiUrl": f"http://localhost:{voucherify_port}"})
             # An exception may be raised where nobody sees it, such as in a finalizer.
             stopping = threading.Event()
             signal.signal(signal.SIGINT, lambda *_: stopping.set())

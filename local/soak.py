@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import logging
 import math
-import multiprocessing
 import os
 import random
 import re
@@ -27,10 +25,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
-import boto3
 from rich.console import Console
 from rich.progress import Progress
 
@@ -39,10 +35,10 @@ from handler.environment import Environment
 from handler.redelivery import Redelivery
 from handler.redelivery import lambda_handler as redeliver
 from handler.sandbox import Sandbox
+from local import front, poller
 from local.aws import LocalAws, local_aws
 from local.cold import start_cold
 from local.front import LambdaContext, proxy_event
-from local.poller import FUNCTION_TIME_OUT_SECONDS
 from local.samples import SHARED_SECRET, sign
 from local.soak_books import SLOW_SECONDS, Accepted, Books
 from local.soak_chart import Point, chart
@@ -163,33 +159,6 @@ class _Counted(io.StringIO):
         return len(text)
 
 
-@contextmanager
-def aws_of_its_own() -> Iterator[LocalAws]:
-    """moto in a process of its own, which leaves this one its processor; its address and names in `os.environ`."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve_aws, args=(there,), daemon=True)
-    process.start()
-    before = dict(os.environ)
-    try:
-        url, environment, variables = here.recv()
-        os.environ.update(variables)
-        yield LocalAws(url, boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb"), environment)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        here.send("done")
-        process.join()
-
-
-def _serve_aws(connection: Connection) -> None:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    before = dict(os.environ)
-    with local_aws() as aws:
-        added = {name: value for name, value in os.environ.items() if before.get(name) != value}
-        connection.send((aws.url, aws.environment, added))
-        connection.recv()
-
-
 def soak(
     wave: Wave,
     aws: LocalAws,
@@ -197,6 +166,8 @@ def soak(
     rule: Rule | None = None,
     limit: RateLimit | None = None,
     workers: int = 1,
+    intake_seconds: float = front.FUNCTION_TIME_OUT_SECONDS,
+    worker_seconds: float = poller.FUNCTION_TIME_OUT_SECONDS,
     on_progress: Callable[[int, int], object] = lambda taken_in, backlog: None,
 ) -> Soak:
     """Send a wave, and work until the retry queue is empty. Time is skipped where there is no limit."""
@@ -218,12 +189,12 @@ def soak(
         started = time.time()
         polls = [
             threading.Thread(target=_poll, args=(sqs, worker, all_taken_in, limit is None), daemon=True)
-            for worker in _workers(workers, FUNCTION_TIME_OUT_SECONDS if limit else SHORT_TIME_OUT_SECONDS)
+            for worker in _workers(workers, worker_seconds)
         ]
         for poll in polls:
             poll.start()
         for request in wave.requests():
-            _send(request, accepted)
+            _send(request, accepted, intake_seconds)
             on_progress(accepted.events.total(), len(sqs.retry))
         all_taken_in.set()
         while any(poll.is_alive() for poll in polls):
@@ -274,12 +245,12 @@ def _workers(count: int, seconds: float) -> list[Worker]:
     return [worker(Redelivery(Sandbox(Environment.read(os.environ)))) for _ in range(count)]
 
 
-def _send(request: list[Json], accepted: Accepted) -> None:
+def _send(request: list[Json], accepted: Accepted, seconds: float) -> None:
     """As Segment does, signed over the first element; again where the answer says so."""
     first, *others = [json.dumps(event).encode() for event in request]
     body = b"[" + b",".join([first, *others]) + b"]"
     while True:
-        answer = take_in(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), LambdaContext())
+        answer = take_in(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), LambdaContext(seconds))
         if answer["statusCode"] in {200, 202, 400}:
             break
     counts = json.loads(answer["body"])
@@ -305,8 +276,8 @@ def _poll(sqs: SqsStandIn, worker: Worker, all_taken_in: threading.Event, skips_
 
 
 def _long_soak(wave: Wave, console: Console) -> list[str]:
-    with aws_of_its_own() as aws, _progress(wave, console) as on_progress:
-        ended = soak(wave, aws, rule=faulty(0.3), on_progress=on_progress)
+    with local_aws() as aws, _progress(wave, console) as on_progress:
+        ended = soak(wave, aws, rule=faulty(0.3), worker_seconds=SHORT_TIME_OUT_SECONDS, on_progress=on_progress)
     books = ended.books
     failed = sum(call.fault is not None for call in books.calls)
     _show_books(books, console)
@@ -323,7 +294,7 @@ def _long_soak(wave: Wave, console: Console) -> list[str]:
 def _limit_soak(wave: Wave, limit: RateLimit, console: Console) -> list[str]:
     errors: list[str] = []
     ideal = wave.events / limit.calls * limit.seconds
-    with aws_of_its_own() as aws:
+    with local_aws() as aws:
         for workers in (1, 2):
             with _progress(wave, console) as on_progress:
                 ended = soak(

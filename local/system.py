@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 
 from handler.app import lambda_handler
 from local.aws import LocalAws, local_aws
-from local.front import Exchange, Front
+from local.front import FUNCTION_TIME_OUT_SECONDS, Exchange, Front
 from local.real_voucherify import RealVoucherify
 from local.samples import ACCESS_TOKEN, SHARED_SECRET
 from local.voucherify import Call, VoucherifyStandIn
@@ -65,9 +64,9 @@ def local_system(
     ports: Ports,
     on_exchange: Callable[[Exchange], object] | None = None,
     on_call: Callable[[Call], object] | None = None,
+    function_seconds: float = FUNCTION_TIME_OUT_SECONDS,
 ) -> Iterator[LocalSystem]:
-    """Start everything, and stop it at the end. Raises PortTaken."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server writes a line for each call of AWS
+    """Start everything, and stop it at the end. The function has `function_seconds` for a request. Raises PortTaken."""
     for port in (ports.front, ports.aws, ports.voucherify):
         _require_free(port)
     real = RealVoucherify.from_environment(os.environ)
@@ -76,7 +75,7 @@ def local_system(
             api_key=API_KEY, api_token=API_TOKEN, port=ports.voucherify, on_call=on_call, api=real, host=ports.host
         ) as voucherify,
         local_aws(ports.aws, ports.host) as aws,
-        Front(lambda_handler, ports.front, on_exchange, ports.host) as front,
+        Front(lambda_handler, ports.front, on_exchange, ports.host, function_seconds) as front,
     ):
         system = LocalSystem(front.url, aws, voucherify, is_real=real is not None)
         aws.put_settings(system.settings)

@@ -182,7 +182,7 @@ class VoucherifyStandIn:
         with self._changed:
             return list(self._api.events)
 
-    def wait_for_calls(self, count: int, timeout: float = 5.0) -> bool:
+    def wait_for_calls(self, count: int, timeout: float = 60.0) -> bool:
         """Wait until so many calls are recorded, where the client does not wait for its answer."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._calls) >= count, timeout)

@@ -1,35 +1,46 @@
-"""The whole system on this machine, once for all tests, as new for each."""
+"""The whole system on this machine, once for all tests, as new for each; and what holds for every test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import re
+from collections.abc import Generator, Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from local.aws import LocalAws
 from local.cold import start_cold
 from local.system import LocalSystem, Ports, local_system
 from local.voucherify import VoucherifyStandIn
+from tests import worker
 from tests.contract import assert_published
+from tests.limits import GENEROUS, INVOCATION_SECONDS
+from tests.outputs import show, shown
 
 # A test does not time: what is slow is for the bench to say.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
 def running_system() -> Iterator[LocalSystem]:
-    with local_system(Ports()) as system:
+    with local_system(Ports(), function_seconds=INVOCATION_SECONDS) as system:
+        worker.running_aws = system.aws
+        system.aws.moto.freeze()
+        freeze()
         yield system
 
 
 @pytest.fixture
-def system(running_system: LocalSystem) -> Iterator[LocalSystem]:
+def system(running_system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSystem]:
     """moto, the stand-in and the HTTP front, as `make run` starts them, before a cold function.
 
     Whatever reached Voucherify in the end must be what its published API takes.
     """
+    for name, value in GENEROUS.items():
+        monkeypatch.setenv(name, value)
+    show("moto", running_system.aws.moto.output)
     start_cold()
     running_system.voucherify.reset()
     running_system.aws.empty_queues()
@@ -49,3 +60,58 @@ def aws(system: LocalSystem) -> LocalAws:
 @pytest.fixture
 def voucherify(system: LocalSystem) -> VoucherifyStandIn:
     return system.voucherify
+
+
+# A full garbage collection can take seconds, and the function under test would run out of time in it. So none runs
+# within a test: what is loaded before the tests is exempted, the rest is collected between two tests.
+
+ENOUGH_TO_COLLECT = 50_000  # objects
+
+
+def freeze() -> None:
+    """Exempt all objects that there are by now from garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    gc.disable()
+    freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Collect garbage after a test."""
+    result = yield
+    if gc.get_count()[0] > ENOUGH_TO_COLLECT:
+        gc.collect()
+    return result
+
+
+# A delivery without the ledger's guard may double an event. No test may cause one without knowing.
+
+UNGUARDED = re.compile(r'"Unguarded": ?\[?0*\.?0*[1-9]')  # the metric, in a line that the function wrote
+HAS_PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what its processes wrote. Fail a test that delivers unguarded unmarked, or is marked so and does not."""
+    for name, output in shown:
+        if text := output.new_text():
+            item.add_report_section(call.when, name, text)
+    report = yield
+    if report.when == "call":
+        item.stash[HAS_PASSED] = report.passed
+    if report.when == "teardown":
+        shown.clear()
+    if report.when == "teardown" and report.passed and item.stash.get(HAS_PASSED, False):
+        delivers = any(UNGUARDED.search(text) for _, text in report.sections)
+        is_marked = item.get_closest_marker("unguarded") is not None
+        if delivers and not is_marked:
+            report.outcome, report.longrepr = "failed", "an event was delivered unguarded; see pytest.mark.unguarded"
+        if is_marked and not delivers:
+            report.outcome, report.longrepr = "failed", "marked as unguarded, but no event was delivered so"
+    return report

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 const [directory, host, writeKey] = process.argv.slice(2)
 const { Analytics } = createRequire(`${directory}/`)('@segment/analytics-node')
 
-const analytics = new Analytics({ writeKey, host, flushAt: 6, maxRetries: 0 })
+const analytics = new Analytics({ writeKey, host, flushAt: 6, maxRetries: 0, httpRequestTimeout: 60_000 })
 analytics.on('error', () => {}) // each call below hears of its own
 const errors = {}
 const note = (error, context) => {
@@ -20,5 +20,5 @@ analytics.page({ userId, category: 'Docs', name: 'Home', properties: { url: 'htt
 analytics.screen({ userId, name: 'Cart' }, note)
 analytics.group({ userId, groupId: 'g-1', traits: { name: 'Initech' } }, note)
 analytics.alias({ userId, previousId: 'a-1' }, note)
-await analytics.closeAndFlush({ timeout: 10_000 })
+await analytics.closeAndFlush({ timeout: 60_000 })
 console.log(JSON.stringify(errors))

@@ -422,6 +422,7 @@ def machine(system: LocalSystem) -> Iterator[Callable[[], Machine]]:
         yield lambda: Machine(system, proxy, intake, worker)
 
 
+@pytest.mark.unguarded
 def test_whatever_happens_nothing_accepted_is_lost_and_no_track_applied_twice(machine: Callable[[], Machine]) -> None:
     examples = int(os.environ.get("INVARIANT_EXAMPLES", "0"))
     run_state_machine_as_test(
@@ -445,6 +446,7 @@ def check(state: Machine) -> None:
     state.recycle()
 
 
+@pytest.mark.unguarded
 def test_a_delivered_track_stays_known_though_the_ledger_cannot_be_asked_when_it_comes_again_and_fails(
     machine: Callable[[], Machine],
 ) -> None:

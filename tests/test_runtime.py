@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import pytest
 import urllib3
 import yaml
 
-from local.emulator import SITE_PACKAGES, emulator, is_possible
+from local.emulator import SITE_PACKAGES, Emulator, emulator, is_possible
 from local.poller import sqs_event
 from local.samples import SAMPLES, Sample
 from local.system import LocalSystem
 from local.voucherify import Fault
+from tests.limits import GENEROUS, INVOCATION_SECONDS
+from tests.outputs import show
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,20 +64,21 @@ def lambdas_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def invoke(build_dir: Path, lambdas_own: Path, running_system: LocalSystem) -> Iterator[Invoke]:
-    """Invokes a function that was built, by its name, and gives its answer."""
+def running(build_dir: Path, lambdas_own: Path, running_system: LocalSystem) -> Iterator[dict[str, Emulator]]:
+    """Start the functions that were built, by their names."""
     template = yaml.safe_load((build_dir / "template.yaml").read_text())
 
-    def start(name: str) -> Any:
+    def start(name: str) -> AbstractContextManager[Emulator]:
         function = {**template["Globals"]["Function"], **template["Resources"][name]["Properties"]}
         task = build_dir / function["CodeUri"]
         variables = {
             **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
             **running_system.aws.environment,
+            **GENEROUS,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{function['Runtime']}",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function["MemorySize"]),
             "AWS_LAMBDA_FUNCTION_NAME": name,
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function["Timeout"]),
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": f"{INVOCATION_SECONDS:.0f}",
             "AWS_LAMBDA_LOG_FORMAT": "JSON",
             "AWS_LAMBDA_LOG_LEVEL": "INFO",
             "PYTHONPATH": f"{task}{os.pathsep}{lambdas_own}",
@@ -82,8 +86,15 @@ def invoke(build_dir: Path, lambdas_own: Path, running_system: LocalSystem) -> I
         return emulator(function["Handler"], task, variables)
 
     with start("DeliverFunction") as deliver, start("RedeliverFunction") as redeliver:
-        urls = {"DeliverFunction": deliver, "RedeliverFunction": redeliver}
-        yield lambda name, event: urllib3.request("POST", urls[name], json=event, retries=False).json()
+        yield {"DeliverFunction": deliver, "RedeliverFunction": redeliver}
+
+
+@pytest.fixture
+def invoke(running: dict[str, Emulator]) -> Invoke:
+    """Invokes a function by its name, and gives its answer."""
+    for name, function in running.items():
+        show(name, function.output)
+    return lambda name, event: urllib3.request("POST", running[name].url, json=event, retries=False).json()
 
 
 @pytest.mark.parametrize("sample", ANSWERED, ids=[Path(sample.file).stem for sample in ANSWERED])

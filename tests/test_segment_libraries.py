@@ -27,6 +27,7 @@ from local.cold import start_cold
 from local.front import Exchange, Front
 from local.system import LocalSystem
 from local.voucherify import Fault
+from tests.limits import INVOCATION_SECONDS
 from tests.worker import QUEUES, Worker, stored
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +101,7 @@ def destination(system: LocalSystem) -> Iterator[Destination]:
     system.aws.put_settings({**common, **SETTINGS})
     start_cold()
     exchanges: list[Exchange] = []
-    with Front(lambda_handler, on_exchange=exchanges.append) as front:
+    with Front(lambda_handler, on_exchange=exchanges.append, seconds=INVOCATION_SECONDS) as front:
         yield Destination(system, front.url, exchanges)
 
 
@@ -298,7 +299,7 @@ def run_node_library(destination: Destination, directory: Path, write_key: str =
         ["node", str(ROOT / "tests" / "segment_library.mjs"), str(directory), destination.url, write_key],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={"PATH": os.environ["PATH"]},
     )
     assert (ran.returncode, ran.stderr) == (0, "")

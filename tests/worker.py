@@ -1,6 +1,6 @@
 """What surrounds the worker: Lambda's poller of the retry queue, time that passes, and an operator's redrive.
 
-No test waits: moto runs in this process, so that time passes by moving its messages' moments into the past.
+No test waits: time passes by moving the moments of moto's messages into the past.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from moto.sqs.models import Message, sqs_backends
-
 from handler.redelivery import lambda_handler
 from local.aws import LocalAws
 from local.cold import start_cold
 from local.front import LambdaContext
+from local.moto import StoredMessage
 from local.poller import FUNCTION_TIME_OUT_SECONDS, sqs_event
 from tests.handler.conftest import Function
 
@@ -25,6 +24,9 @@ QUEUES: tuple[Queue, ...] = ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL")
 
 BATCH_SIZE = 10
 VISIBILITY_SECONDS = 6 * round(FUNCTION_TIME_OUT_SECONDS)
+
+# What the tests of this process run on. tests/conftest.py sets it.
+running_aws: LocalAws | None = None
 
 Invoke = Callable[[dict[str, Any], float], dict[str, Any]]
 
@@ -86,10 +88,9 @@ class Worker:
     def time_passes(self, seconds: float) -> None:
         """Messages grow older and come out of hiding; claims in the ledger run out."""
         for queue in QUEUES:
-            for message in _messages(queue):
-                message.visible_at -= seconds * 1000
-                message.delayed_until -= seconds * 1000
-                self._aged[message.id] = self._aged.get(message.id, 0.0) + seconds
+            self.aws.advance(queue, seconds)
+            for message in self.aws.stored(queue):
+                self._aged[message.message_id] = self._aged.get(message.message_id, 0.0) + seconds
         table = self.aws.environment["DEDUPLICATION_TABLE"]
         for item in self.aws.dynamodb.scan(TableName=table)["Items"]:
             for moment, unit in (("expiration", 1), ("in_progress_expiration", 1000)):
@@ -128,15 +129,14 @@ def stored(queue: Queue) -> list[dict[str, Any]]:
 
 def hidden_seconds(queue: Queue) -> list[float]:
     """For how long each message of a queue is not to be seen, in their order; below 0 where it can be."""
-    now = time.time() * 1000
-    return [(max(message.visible_at, message.delayed_until) - now) / 1000 for message in _messages(queue)]
+    now = time.time()
+    return [max(message.visible_at, message.delayed_until) - now for message in _messages(queue)]
 
 
-def _messages(queue: Queue) -> list[Message]:
-    """moto's own messages: SQS shows nobody what is hidden, or for how long."""
-    name = {"RETRY_QUEUE_URL": "RetryQueue", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue"}[queue]
-    messages: list[Message] = sqs_backends["123456789012"]["eu-west-1"].queues[name]._messages
-    return messages
+def _messages(queue: Queue) -> list[StoredMessage]:
+    """SQS shows nobody what is hidden, or for how long; moto does."""
+    assert running_aws
+    return running_aws.stored(queue)
 
 
 FIRST_FAILURE = {"stage": "deliver", "code": "voucherify_503", "message": "Voucherify answered 503"}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Any
-
-from moto.sqs.models import sqs_backends
 
 from handler.outcome import Failure
 from handler.queues import FailureRecord
@@ -45,9 +42,3 @@ def put_letter(
     failure = Failure("deliver", code, "Voucherify answered 400", detail=f"{CANARY} is not valid", permanent=True)
     body, attributes = FailureRecord(event(message_id, type_), source, 1, datetime.now(UTC), failure).to_message()
     aws.sqs.send_message(QueueUrl=aws.environment[queue], MessageBody=body, MessageAttributes=attributes)
-
-
-def grow_older(seconds: float) -> None:
-    """What lies in the dead-letter queue was put there so much earlier."""
-    for message in sqs_backends["123456789012"]["eu-west-1"].queues["DeadLetterQueue"]._messages:
-        message.sent_timestamp = int((time.time() - seconds) * 1000)  # type: ignore[assignment] # None until sent

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -22,8 +23,8 @@ from local.aws import LocalAws
 from local.cold import start_cold
 from local.http_server import Reply
 from local.voucherify import VoucherifyStandIn
-from tests.cli.conftest import Ended, Run
-from tests.cli.letters import CANARY, DEAD, RETRY, grow_older, put_letter
+from tests.cli.conftest import Ended, Run, Time
+from tests.cli.letters import CANARY, DEAD, RETRY, put_letter
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, take_some
 from tests.worker import Queue, Worker, hidden_seconds, stored
 
@@ -108,7 +109,7 @@ def test_what_someone_else_reads_is_reported(run: Run, aws: LocalAws) -> None:
 )
 def test_filters(run: Run, aws: LocalAws, options: tuple[str, ...], count: int) -> None:
     put_some(aws)
-    grow_older(3 * 24 * 60 * 60)
+    aws.set_age(DEAD, 3 * 24 * 60 * 60)
     assert run("dead-letters", "list", *options, "--json").json["letters"] == count
     Worker(aws).time_passes(60 * 60)  # moto does not show a message again that is older than twelve hours
     assert run("dead-letters", "retry", *options, "--dry-run", "--json").json["moved"] == count
@@ -206,18 +207,17 @@ def test_retry_without_a_filter_moves_everything_where_sqs_has_no_redrive(run: R
     assert (len(ids(RETRY)), stored(DEAD)) == (23, [])
 
 
-def test_retry_keeps_to_its_rate(run: Run, aws: LocalAws) -> None:
-    for number in range(8):
-        put_letter(aws, f"t-{number}")
-    started = time.monotonic()
-    assert run("dead-letters", "retry", "--rate", "10", "--code", "voucherify_400").code == 0
-    unpaced = time.monotonic() - started
-    for number in range(8):
-        put_letter(aws, f"u-{number}")
-    started = time.monotonic()
-    run("dead-letters", "retry", "--rate", "4", "--code", "voucherify_400")
-    assert time.monotonic() - started >= 1.0
-    assert unpaced < 1.0
+def test_retry_keeps_to_its_rate(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Time()
+    monkeypatch.setattr("cli.letter_moving.time", SimpleNamespace(monotonic=clock, sleep=clock.sleep))
+    waited = []
+    for rate in (10, 4):
+        for number in range(8):
+            put_letter(aws, f"t-{rate}-{number}")
+        started = clock.now
+        assert run("dead-letters", "retry", "--rate", str(rate), "--code", "voucherify_400").code == 0
+        waited.append(clock.now - started)
+    assert waited == [0.0, 1.0]
 
 
 def test_letters_that_are_too_large_to_go_together_go_one_by_one(run: Run, aws: LocalAws) -> None:

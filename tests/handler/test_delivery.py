@@ -93,6 +93,7 @@ def test_without_a_table_there_is_no_deduplication(function: Function, monkeypat
         assert function.post(track(1)).body["delivered"] == 1
 
 
+@pytest.mark.unguarded
 def test_where_the_table_cannot_be_reached_it_delivers_and_says_so(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:

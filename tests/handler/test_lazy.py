@@ -10,7 +10,7 @@ from handler.lazy import Lazy
 
 def test_nothing_is_made_before_it_is_needed_and_then_once_for_all_threads() -> None:
     made: list[object] = []
-    together = threading.Barrier(8, timeout=10)
+    together = threading.Barrier(8, timeout=60)
 
     def make() -> object:
         made.append(object())

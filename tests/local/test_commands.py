@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -32,7 +34,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -63,61 +65,80 @@ def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sampl
         assert ended.returncode == 1
 
 
+class Server:
+    """`make serve` at free ports. What it writes is printed here too, so that pytest shows it where a test fails."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.written = ""
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read until a line has it. Fails where the server ends before."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._note(line)
+            if found := re.search(pattern, line):
+                return found
+        pytest.fail(f"make serve ended before it wrote {pattern!r}:\n{self.written}")
+
+    def end(self, signal_: signal.Signals) -> int:
+        """Send a signal, read what it still writes, and return its exit code."""
+        self._process.send_signal(signal_)
+        rest, _ = self._process.communicate()
+        self._note(rest)
+        return self._process.returncode
+
+    def _note(self, text: str) -> None:
+        self.written += text
+        print(text, end="")
+
+
 @contextmanager
-def serving(port: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "local.serve", "--port", str(port), *arguments],
+def serving(*arguments: str) -> Iterator[Server]:
+    """Start `make serve`. It is killed where it is still there after two minutes, so that nothing waits for ever."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "local.serve", "--port", "0", *arguments],
         cwd=ROOT,
         env={**ENVIRONMENT, "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    try:
-        yield server
-    finally:
-        server.kill()
-        server.communicate()
-
-
-def free_ports() -> int:
-    """The first of three ports in a row that are free."""
-    while True:
-        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-                third.bind(("127.0.0.1", port + 2))
-            except OSError:
-                continue
-            return port
+    ) as process:
+        too_late = Timer(120, process.kill)
+        too_late.start()
+        server = Server(process)
+        try:
+            yield server
+        finally:
+            too_late.cancel()
+            if process.poll() is None:
+                server.end(signal.SIGKILL)
 
 
 @pytest.mark.skipif(not Path("/usr/bin/curl").exists(), reason="needs curl")
 def test_serve_prints_a_curl_that_works_shows_the_request_and_stops_at_ctrl_c() -> None:
-    with serving(free_ports()) as server:
-        assert server.stdout
-        command = next(line for line in server.stdout if line.startswith("curl "))
-        curl = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30, check=True)
+    with serving() as server:
+        command = server.wait_for("^curl .*").group()
+        curl = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
         assert curl.stdout.startswith("HTTP/1.1 200 OK")
         assert json.loads(curl.stdout.splitlines()[-1])["delivered"] == 1
 
-        server.send_signal(signal.SIGINT)
-        rest, _ = server.communicate(timeout=30)
-        assert "→ Voucherify  POST /v1/customers  200" in rest
-        assert "POST /events  200" in rest
-        assert "Stopped." in rest
-        assert server.wait(timeout=30) == 0
+        code = server.end(signal.SIGINT)
+    assert "→ Voucherify  POST /v1/customers  200" in server.written
+    assert "POST /events  200" in server.written
+    assert "Stopped." in server.written
+    assert code == 0
 
 
 def test_served_for_containers_voucherify_is_where_a_container_finds_it() -> None:
-    port = free_ports()
-    with serving(port, "--host", "localhost") as server:
-        assert server.stdout
-        assert any(line.startswith("curl ") for line in server.stdout)
-        ssm = aws_client_at("ssm", port + 1)
-        assert ssm.get_parameter(Name=f"{SETTINGS_PATH}/apiUrl")["Parameter"]["Value"] == f"http://localhost:{port + 2}"
+    with serving("--host", "localhost") as server:
+        voucherify = server.wait_for(r"stand-in for Voucherify at http://127\.0\.0\.1:(\d+)")[1]
+        aws = server.wait_for(r"AWS_ENDPOINT_URL=http://127\.0\.0\.1:(\d+)")[1]
+        server.wait_for("^curl ")
+        ssm = aws_client_at("ssm", int(aws))
+        assert (
+            ssm.get_parameter(Name=f"{SETTINGS_PATH}/apiUrl")["Parameter"]["Value"] == f"http://localhost:{voucherify}"
+        )
 
 
 def test_serve_says_which_port_is_taken_and_what_to_do() -> None:

@@ -15,6 +15,7 @@ from local.soak import FAULTS, Soak, Wave, faulty, rate_limit, soak
 from local.soak_chart import chart
 from local.soak_sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStandIn
 from local.voucherify import RateLimit
+from tests.limits import INVOCATION_SECONDS
 
 QUICK_FAULTS = [(fault, weight) for fault, weight in FAULTS if not fault.delay]
 
@@ -28,7 +29,7 @@ def soaked(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]
 @pytest.fixture
 def ended(soaked: LocalAws) -> Soak:
     wave = Wave(200, customers=40, sizes=(1, 40), resent=0.5, skipped=0.05, invalid=0.05)
-    return soak(wave, soaked, rule=faulty(0.3, faults=QUICK_FAULTS))
+    return soak(wave, soaked, rule=faulty(0.3, faults=QUICK_FAULTS), intake_seconds=INVOCATION_SECONDS)
 
 
 def test_the_books_of_a_soak_balance_and_notice_what_is_lost_doubled_or_left(ended: Soak) -> None:
@@ -53,7 +54,7 @@ def test_the_books_of_a_soak_balance_and_notice_what_is_lost_doubled_or_left(end
 
 def test_under_a_limit_two_workers_balance_their_books_too(soaked: LocalAws) -> None:
     wave = Wave(200, customers=100, sizes=(50, 50), resent=0, skipped=0, invalid=0)
-    books = soak(wave, soaked, limit=RateLimit(100, 1), workers=2).books
+    books = soak(wave, soaked, limit=RateLimit(100, 1), workers=2, intake_seconds=INVOCATION_SECONDS).books
     assert books.errors == []
     assert books.delivered.total() == 200
 

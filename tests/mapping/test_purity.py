@@ -60,4 +60,4 @@ def test_handler_knows_mapping_by_its_one_door_and_nothing_that_is_not_deployed(
 
 def test_importing_the_function_needs_no_environment_and_no_aws() -> None:
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import handler.app"]
-    subprocess.run(command, env={}, check=True, timeout=60)
+    subprocess.run(command, env={}, check=True, timeout=120)

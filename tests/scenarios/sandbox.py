@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from local.front import LambdaContext
+from local.output import Output
+from tests.outputs import show
 
 Function = Literal["app", "redelivery"]
 
@@ -26,6 +29,8 @@ class ProcessSandbox:
     """One process that runs one function. Started with the first invocation, and again after it was killed."""
 
     def __init__(self, function: Function, environment: Mapping[str, str]) -> None:
+        self._output = Output()
+        show(f"sandbox {function}", self._output)
         self._function = function
         self._environment = dict(environment)
         self._process: Any = None
@@ -62,7 +67,9 @@ class ProcessSandbox:
 
     def _start(self) -> None:
         self._pipe, far_end = _PROCESSES.Pipe()
-        self._process = _PROCESSES.Process(target=_serve, args=(far_end, self._function, self._environment))
+        self._process = _PROCESSES.Process(
+            target=_serve, args=(far_end, self._function, self._environment, self._output.path)
+        )
         self._process.start()
         far_end.close()
 
@@ -76,14 +83,15 @@ def process_sandbox(function: Function, environment: Mapping[str, str]) -> Itera
         sandbox.stop()
 
 
-def _serve(pipe: Connection[Any, Any], function: Function, environment: Mapping[str, str]) -> None:
+def _serve(pipe: Connection[Any, Any], function: Function, environment: Mapping[str, str], output: str) -> None:
     os.environ.update(environment)
+    with open(output, "ab") as written:
+        os.dup2(written.fileno(), 1)
+        os.dup2(written.fileno(), 2)
     if function == "app":
         from handler.app import lambda_handler
     else:
         from handler.redelivery import lambda_handler
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)  # the function's lines
     while True:
         try:
             event, seconds = pipe.recv()
@@ -92,4 +100,5 @@ def _serve(pipe: Connection[Any, Any], function: Function, environment: Mapping[
         try:
             pipe.send(("answered", lambda_handler(event, LambdaContext(seconds))))
         except Exception as error:
+            traceback.print_exc()
             pipe.send(("raised", repr(error)))

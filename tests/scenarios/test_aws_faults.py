@@ -81,7 +81,7 @@ def test_with_voucherify_and_sqs_down_nothing_is_said_to_be_accepted(
 
     proxy.rule = down
     function.voucherify.rule = lambda request: Fault(503)
-    answer = function.post_batch([IDENTIFY, track(1), track(2, "u-2")], seconds=60.0)
+    answer = function.post_batch([IDENTIFY, track(1), track(2, "u-2")])
     assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (503, 0, 0)
     assert stored("RETRY_QUEUE_URL") == stored("DEAD_LETTER_QUEUE_URL") == []
 
@@ -90,6 +90,7 @@ def unguarded(function: Function) -> int:
     return sum(line.get("Unguarded", 0) for line in function.logs.metrics)
 
 
+@pytest.mark.unguarded
 @pytest.mark.parametrize(
     "code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "InternalServerError"]
 )
@@ -102,6 +103,7 @@ def test_without_the_ledger_tracks_are_delivered_and_counted_as_unguarded(
     assert unguarded(function) == 1
 
 
+@pytest.mark.unguarded
 def test_where_only_keeping_fails_the_event_is_delivered_and_counted_as_unguarded(
     function: Function, proxy: AwsProxy
 ) -> None:

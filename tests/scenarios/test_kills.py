@@ -16,6 +16,7 @@ from local.http_server import Reply
 from local.samples import sign
 from local.voucherify import Fault, Request
 from tests.handler.conftest import Function
+from tests.limits import INVOCATION_SECONDS
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
 from tests.scenarios.sandbox import Killed, ProcessSandbox, process_sandbox
 from tests.worker import Worker, put, stored
@@ -87,12 +88,12 @@ def test_a_request_that_is_killed_at_any_step_is_sent_again_and_each_track_is_ap
     """But for one: where it dies after Voucherify has applied an event and before the ledger keeps it, nobody knows."""
     calls = kill_at(step, when, proxy, intake_process, function)
     with pytest.raises(Killed):
-        intake_process.invoke(request_of(EVENTS), 10.0)
+        intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)
     assert calls == STEPS[:step]
     is_ambiguous = (when, step) in {("after", 4), ("before", 5), ("after", 10), ("before", 11)}
 
     proxy.rule = function.voucherify.rule = None
-    answer = intake_process.invoke(request_of(EVENTS), 10.0)
+    answer = intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)
     assert answer["statusCode"] in {200, 202}
     worker.time_passes(HOUR)
     assert worker.run().kept == []
@@ -107,7 +108,7 @@ def test_a_request_of_which_nothing_is_killed_takes_these_steps(
     function: Function, proxy: AwsProxy, intake_process: ProcessSandbox
 ) -> None:
     calls = kill_at(0, "never", proxy, intake_process, function)
-    assert intake_process.invoke(request_of(EVENTS), 10.0)["statusCode"] == 202
+    assert intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)["statusCode"] == 202
     assert calls == STEPS
 
 
@@ -161,7 +162,7 @@ def test_a_message_that_is_delivered_twice_at_the_same_time_is_applied_once(
 ) -> None:
     """Both claim it before either may go on."""
     put(function, EVENTS[1])
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def meet(call: AwsCall, forward: Forward) -> Reply:
         if call.operation == "PutItem":
@@ -176,7 +177,7 @@ def test_a_message_that_is_delivered_twice_at_the_same_time_is_applied_once(
         process_sandbox("redelivery", os.environ) as other,
         ThreadPoolExecutor(2) as pool,
     ):
-        answers = list(pool.map(lambda sandbox: sandbox.invoke(event, 60.0), (one, other)))
+        answers = list(pool.map(lambda sandbox: sandbox.invoke(event, INVOCATION_SECONDS), (one, other)))
     assert applied(function) == ["Event 1"]
     kept = [failure["itemIdentifier"] for answer in answers for failure in answer["batchItemFailures"]]
     assert kept == [event["Records"][0]["messageId"]], "who came second looks again later"
@@ -197,7 +198,7 @@ def test_a_request_that_segment_sends_again_while_the_first_is_under_way_is_appl
 
     function.warm_up()
     proxy.rule = send_again
-    assert intake_process.invoke(request_of(EVENTS), 10.0)["statusCode"] == 200
+    assert intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)["statusCode"] == 200
     assert (seconds[0].status, seconds[0].body["queued"]) == (202, 1)
     worker.time_passes(HOUR)
     assert worker.run().kept == []

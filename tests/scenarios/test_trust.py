@@ -20,17 +20,14 @@ def flipped(text: bytes, bit: int) -> bytes:
     return bytes([*text[:-2], text[-2] ^ bit, text[-1]])
 
 
-def test_a_batch_of_a_thousand_is_trusted_by_its_first_element_bit_for_bit(
-    function: Function, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "60")
+def test_a_batch_of_a_thousand_is_trusted_by_its_first_element_bit_for_bit(function: Function) -> None:
     first, *others = [json.dumps({**IDENTIFY, "userId": f"u-{number}"}).encode() for number in range(1000)]
     rest = b"," + b",".join(others) + b"]"
     assert function.send(b"[" + flipped(first, 1) + rest, {"X-Signature": sign(first)}).status == 401
     wrong = flipped(SHARED_SECRET.encode(), 1).decode()
     assert function.send(b"[" + first + rest, {"X-Signature": sign(first, wrong)}).status == 401
     assert function.sent == []
-    answer = function.send(b"[" + first + rest, {"X-Signature": sign(first)}, seconds=120.0)
+    answer = function.send(b"[" + first + rest, {"X-Signature": sign(first)})
     assert (answer.status, answer.body["delivered"]) == (200, 1000)
 
 
