@@ -6,7 +6,9 @@ import socket
 import socketserver
 import ssl
 import threading
-from contextlib import closing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import trustme
 
 from handler import __version__
 from handler.deadline import Deadline
-from handler.voucherify import MAX_ANSWER_BYTES, NoAnswer, VoucherifyClient, VoucherifyError
+from handler.voucherify import MAX_ANSWER_BYTES, Answer, Call, GivenUp, NoAnswer, VoucherifyClient, VoucherifyError
 from local.http_server import HttpRequest, HttpServer, Reply
 from local.system import API_KEY, API_TOKEN
 from local.voucherify import Fault, VoucherifyStandIn
@@ -208,28 +210,66 @@ def test_a_certificate_that_nobody_vouches_for_gets_nothing(authority: trustme.C
 
 
 class RawServer(socketserver.ThreadingTCPServer):
-    """Answers whatever it is sent with the same bytes, once or, where it keeps connections, each time."""
+    """Answers each request that it has read to its end with the same bytes, once or, where it keeps connections, each
+    time.
+    """
 
     daemon_threads = True
 
     def __init__(self, answer: bytes, *, keeps: bool) -> None:
         self.connections = 0
+        self.requests = 0
         server = self
 
-        class Connection(socketserver.BaseRequestHandler):
+        class Connection(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 server.connections += 1
-                while self.request.recv(65536):
-                    self.request.sendall(answer)
-                    if not keeps:
-                        return
+                with suppress(ConnectionError):
+                    while self.read_request():
+                        server.requests += 1
+                        server.answer(self.request)
+                        if not keeps:
+                            return
 
+            def read_request(self) -> bool:
+                length = 0
+                while (line := self.rfile.readline()).strip():
+                    name, _, value = line.lower().partition(b":")
+                    length = int(value) if name == b"content-length" else length
+                return bool(self.rfile.read(length))
+
+        self._answer = answer
         super().__init__(("127.0.0.1", 0), Connection)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def answer(self, connection: socket.socket) -> None:
+        connection.sendall(self._answer)
 
     def close(self) -> None:
         self.shutdown()
         self.server_close()
+
+
+class Dribbling(RawServer):
+    """Sends its answer byte by byte, and the last one never: it waits until it is closed or the connection is."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.has_begun = threading.Event()
+        self.has_ended = threading.Event()
+        super().__init__(answer, keeps=True)
+
+    def answer(self, connection: socket.socket) -> None:
+        try:
+            for byte in self._answer[:-1]:
+                connection.sendall(bytes([byte]))
+            self.has_begun.set()
+            assert connection.recv(1) == b"", "the caller ends the connection"
+        finally:
+            self.has_ended.set()
 
 
 ERROR = b'{"key": "k"}'
@@ -255,7 +295,7 @@ LENGTH = b"Content-Length: 12\r\n"
 )
 def test_an_answer_comes_in_every_form_that_http_has(head: bytes, body: bytes, is_kept: bool) -> None:
     with closing(RawServer(head + b"\r\n" + body, keeps=is_kept)) as server:
-        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         for _ in range(2):
             answer = client.send(TRACK, Deadline.after(30.0))
             assert (answer.status, answer.error) == (400, VoucherifyError("k", "", "", ""))
@@ -265,7 +305,7 @@ def test_an_answer_comes_in_every_form_that_http_has(head: bytes, body: bytes, i
 @pytest.mark.parametrize("head", [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
 def test_an_answer_without_a_body_leaves_its_connection_fit_for_more(head: bytes) -> None:
     with closing(RawServer(head, keeps=True)) as server:
-        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         for _ in range(2):
             assert 200 <= client.send(TRACK, Deadline.after(30.0)).status < 300
         assert server.connections == 1
@@ -276,14 +316,160 @@ def test_an_answer_without_a_body_leaves_its_connection_fit_for_more(head: bytes
 )
 def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
     with closing(RawServer(answer, keeps=False)) as server:
-        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         assert no_answer(client, TRACK) == ("voucherify_connection_lost", True)
 
 
-@pytest.mark.parametrize("text", ["line\r\nX-App-Id: another", "line\n", "ключ", "\x00"])
-def test_no_key_can_add_to_the_request(voucherify: VoucherifyStandIn, text: str) -> None:
-    with pytest.raises(ValueError, match="no text for a line of HTTP"):
-        VoucherifyClient(voucherify.url, API_KEY, text)
+@pytest.mark.parametrize("status", [101, 102, 103, 199])
+def test_an_interim_status_is_no_answer_and_the_real_one_is_nobody_elses(status: int) -> None:
+    """Taken for the answer, it would leave the real one to the next request: a refused event would be delivered."""
+    answer = f"HTTP/1.1 {status} Interim\r\nLink: </x>\r\n\r\n".encode() + b"HTTP/1.1 400 Bad Request\r\n" + LENGTH
+    with closing(RawServer(answer + b"\r\n" + ERROR, keeps=True)) as server:
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
+        for _ in range(2):
+            assert no_answer(client, TRACK) == ("voucherify_connection_lost", True)
+        assert server.connections == 2
+
+
+def test_what_comes_after_an_answer_is_not_taken_for_the_next_one() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n"
+    with closing(RawServer(answer + b"x" * 70_000, keeps=True)) as server:
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
+        assert [client.send(TRACK, Deadline.after(30.0)).status for _ in range(2)] == [200, 200]
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("text", ["line\r\nX-App-Id: another", "line\n", "ключ"])
+def test_no_key_can_add_to_the_request(text: str) -> None:
+    with closing(RawServer(b"", keeps=True)) as server:
+        client = VoucherifyClient(server.url, API_KEY, text)
+        with pytest.raises(ValueError, match=r"Invalid header value|codec can't encode"):
+            client.send(TRACK, Deadline.after(30.0))
+        assert server.requests == 0
+
+
+# Calls that are given up: whoever waits for them waits no longer, whatever the peer does.
+
+
+def given_up(client: VoucherifyClient, request: Request, is_time: Callable[[], bool]) -> tuple[Any, Exception | None]:
+    """Give a call up when it is time. Return what was known of it then, and what its thread has raised in the end."""
+    call = Call()
+    with ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(client.send, request, Deadline.after(3600.0), call)
+        assert is_time()
+        known = call.give_up()
+        raised = sending.exception(timeout=60)
+    return known, raised if isinstance(raised, Exception) else None
+
+
+@pytest.mark.parametrize("request_", [IDENTIFY, TRACK], ids=["identify", "track"])
+@pytest.mark.parametrize("answer", [b"", b"H", b"HTTP/1.1 20"], ids=["silence", "a byte", "half a status"])
+def test_a_call_without_an_answer_is_given_up_and_its_connection_closed(request_: Request, answer: bytes) -> None:
+    with closing(Dribbling(answer + b"\0")) as server:
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
+        known, raised = given_up(client, request_, lambda: server.has_begun.wait(60))
+        assert (known.code, known.sent) == ("voucherify_timeout", True)
+        assert isinstance(raised, NoAnswer)
+        assert server.has_ended.wait(60)
+        assert server.requests == 1, "it is not sent again"
+
+
+def test_a_status_without_all_its_headers_is_too_late_for_the_caller_and_known_to_the_thread() -> None:
+    """So that a track is noted as delivered, though it is stored to be tried again."""
+    with closing(Dribbling(b"HTTP/1.1 200 OK\r\nA: 1\r\nB\0")) as server:
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
+        known, raised = given_up(client, TRACK, lambda: server.has_begun.wait(60))
+        assert (known.code, known.sent, raised) == ("voucherify_timeout", True, None)
+
+
+def test_a_kept_connection_that_is_given_up_is_not_replaced() -> None:
+    class Once(Dribbling):
+        """Answers the first request."""
+
+        def answer(self, connection: socket.socket) -> None:
+            if self.requests == 1:
+                return connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            return super().answer(connection)
+
+    with closing(Once(b"HTTP")) as server:
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
+        assert client.send(IDENTIFY, Deadline.after(30.0)).status == 204
+        known, raised = given_up(client, IDENTIFY, lambda: server.has_begun.wait(60))
+        assert (known.code, known.sent) == ("voucherify_timeout", True)
+        assert isinstance(raised, GivenUp), "an identify whose kept connection dies is sent again, but not this one"
+        assert (server.connections, server.requests) == (1, 2)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_whose_body_dribbles_counts_by_its_status(status: int) -> None:
+    class Noticed(Call):
+        """Says when the status has come."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.has_answer = threading.Event()
+
+        def answered(self, answer: Answer) -> None:
+            super().answered(answer)
+            self.has_answer.set()
+
+    head = f"HTTP/1.1 {status} Status\r\nContent-Length: 100\r\n\r\n".encode()
+    with closing(Dribbling(head + b"{" * 50)) as server, ThreadPoolExecutor(1) as thread:
+        call = Noticed()
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
+        sending = thread.submit(client.send, TRACK, Deadline.after(3600.0), call)
+        assert call.has_answer.wait(60)
+        known = call.give_up()
+        assert isinstance(known, Answer)
+        assert known.status == status
+        assert sending.result(60).status == status
+        assert server.has_ended.wait(60)
+
+
+def test_a_resolver_that_is_slow_is_not_waited_for_and_nothing_is_sent_after_it(
+    voucherify: VoucherifyStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = threading.Event(), threading.Event()
+    resolve = socket.getaddrinfo
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        asked.set()
+        assert answers.wait(60)
+        return resolve(*args, **kwargs)
+
+    client = VoucherifyClient(voucherify.url, API_KEY, API_TOKEN)
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    call = Call()
+    with ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(client.send, TRACK, Deadline.after(3600.0), call)
+        assert asked.wait(60)
+        known = call.give_up()
+        assert isinstance(known, NoAnswer)
+        assert (known.code, known.sent) == ("voucherify_unreachable", False)
+        answers.set()
+        assert isinstance(sending.exception(60), GivenUp)
+    assert voucherify.calls == []
+
+
+def test_a_call_that_was_not_begun_is_given_up_before_it_is(voucherify: VoucherifyStandIn) -> None:
+    call = Call()
+    assert call.give_up() is None
+    with pytest.raises(GivenUp):
+        VoucherifyClient(voucherify.url, API_KEY, API_TOKEN).send(TRACK, Deadline.after(30.0), call)
+    assert voucherify.calls == []
+
+
+def test_a_call_that_has_ended_does_not_close_the_connection_of_the_next_one(voucherify: VoucherifyStandIn) -> None:
+    client = VoucherifyClient(voucherify.url, API_KEY, API_TOKEN)
+    first = Call()
+    client.send(TRACK, Deadline.after(30.0), first)
+
+    def give_up_the_first(request: Any) -> None:
+        first.give_up()
+
+    voucherify.rule = give_up_the_first
+    assert client.send(TRACK, Deadline.after(30.0)).status == 200
+    assert len({call.connection for call in voucherify.calls}) == 1
 
 
 def test_a_redirect_is_not_followed(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
@@ -343,7 +529,7 @@ def test_an_answer_that_breaks_off_keeps_its_status(client: VoucherifyClient, vo
 
 def test_an_answer_whose_body_never_comes_keeps_its_status() -> None:
     with closing(RawServer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 12\r\n\r\n", keeps=True)) as server:
-        client = VoucherifyClient(f"http://127.0.0.1:{server.server_address[1]}", API_KEY, API_TOKEN)
+        client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         for _ in range(2):
             assert client.send(TRACK, Deadline.after(0.2)) == (400, {"content-length": "12"}, None)
         assert server.connections == 2
