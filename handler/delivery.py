@@ -137,7 +137,8 @@ class Delivery:
         self._project = project
         self._reload = reload
         self._store = store
-        self._deletions = deletions
+        # Where no delete is taken nobody is deleted, and nothing need be asked.
+        self._deletions = None if "delete" in policy.mapping.disabled else deletions
         self._threads = project.threads
         self._patient = patient
         self._halted_by: Failure | None = None

@@ -90,13 +90,15 @@ class Intake:
         )
         deliver_by = started.later(budget - min(STORE_SECONDS, max(budget, 0.0) / 4))
         store_by = started.later(min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS))
+        # Without settings nothing can be accepted: what comes too late to be called can still be stored.
+        read_by = store_by.later(-min(STORE_SECONDS, max(store_by.seconds_left, 0.0) / 4))
         source, route, tally = UNKNOWN_SOURCE, None, None
         try:
             request = read_request(event)
             route = route_at(request.path)
             check_method(request)
             visit = Visit(route, request, request.body())
-            settings = self._settings_of(visit, deliver_by)
+            settings = self._settings_of(visit, read_by)
             source = settings.source
             reply, facts, tally = self._answer(visit, settings, deliver_by, store_by)
         except RequestRefused as error:

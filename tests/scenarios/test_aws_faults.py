@@ -90,17 +90,75 @@ def unguarded(function: Function) -> int:
     return sum(line.get("Unguarded", 0) for line in function.logs.metrics)
 
 
-@pytest.mark.unguarded
-@pytest.mark.parametrize(
-    "code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "InternalServerError"]
+CODES = pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "ProvisionedThroughputExceededException"),
+        (400, "AccessDeniedException"),
+        (500, "InternalServerError"),
+    ],
 )
-def test_without_the_ledger_tracks_are_delivered_and_counted_as_unguarded(
-    function: Function, proxy: AwsProxy, code: str
+
+
+@CODES
+def test_without_the_ledger_tracks_wait_in_the_queue_until_the_worker_can_ask_it(
+    function: Function, proxy: AwsProxy, worker: Worker, status: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy.rule = refuse("PutItem", "UpdateItem", "DeleteItem", status=400, code=code)
+    monkeypatch.setenv("DYNAMODB_TIMEOUT_SECONDS", "57")  # no time for many tries in a budget of 60
+    function.warm_up()
+    proxy.rule = refuse("PutItem", status=status, code=code)
     answer = function.post_batch([IDENTIFY, track(1)])
-    assert (answer.status, answer.body["delivered"]) == (200, 2)
-    assert unguarded(function) == 1
+    assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (202, 1, 1)
+    (record,) = stored("RETRY_QUEUE_URL")
+    assert record["failure"]["code"] == "deliveries_unknown"
+    assert len(worker.run(seconds=3.0).kept) == 1, "nor does the worker deliver it without an answer"
+    assert applied(function) == []
+
+    proxy.rule = None
+    worker.time_passes(HOUR)
+    assert worker.run().kept == []
+    assert applied(function) == ["Event 1"]
+
+
+@pytest.mark.unguarded
+@CODES
+def test_without_the_ledger_a_shop_may_want_tracks_delivered_which_is_counted(
+    function: Function, proxy: AwsProxy, status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMODB_TIMEOUT_SECONDS", "57")  # no time for many tries in a budget of 60
+    function.put(unguardedTrack="deliver")
+    function.warm_up()
+    proxy.rule = refuse("PutItem", "UpdateItem", "DeleteItem", status=status, code=code)
+    answer = function.post_batch([IDENTIFY, track(1)])
+    assert answer.body["delivered"] + answer.body["queued"] == 2
+    assert unguarded(function) == len(applied(function))
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["with effect", "without effect"])
+@pytest.mark.parametrize("operation", ["PutItem", "UpdateItem", "DeleteItem"])
+def test_a_connection_to_the_ledger_that_is_reset_under_a_write_costs_nothing(
+    function: Function, proxy: AwsProxy, operation: str, lost: bool
+) -> None:
+    """A track that had been delivered is a duplicate, one that had not is delivered once."""
+    function.warm_up()
+    resets: list[str] = []
+
+    def reset_once(call: AwsCall, forward: Forward) -> Reply:
+        if call.operation != operation or resets:
+            return forward(call)
+        resets.append(operation)
+        if lost:
+            forward(call)
+        return Reply(cut="reset")
+
+    proxy.rule = reset_once
+    if operation == "DeleteItem":
+        function.voucherify.next(Fault(503))
+        assert function.post(track(1)).body["queued"] == 1
+    assert function.post(track(1)).body["delivered"] == 1
+    assert function.post(track(1)).body["duplicate"] == 1
+    assert resets == [operation]
+    assert applied(function) == ["Event 1"]
 
 
 @pytest.mark.unguarded

@@ -1,0 +1,223 @@
+"""The answer leaves in time whatever a peer does: each of them holds its answer until the function has given its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from local.http_server import Reply
+from local.voucherify import Fault
+from tests.handler.conftest import Function
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
+from tests.worker import Worker, put, stored
+
+IDENTIFY: dict[str, Any] = {"type": "identify", "messageId": "i-1", "userId": "u-1", "traits": {"name": "Ada"}}
+TRACK: dict[str, Any] = {"type": "track", "messageId": "t-1", "userId": "u-1", "event": "Event 1"}
+
+
+@pytest.fixture(autouse=True)
+def short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "1.5")
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[], None]]:
+    """Hold whoever calls it until the test has ended. A function that waits for that long has failed the test."""
+    released = threading.Event()
+    yield lambda: released.wait(60) and None
+    released.set()
+
+
+def codes() -> set[str]:
+    return {record["failure"]["code"] for record in stored("RETRY_QUEUE_URL")}
+
+
+def held_by_aws(proxy: AwsProxy, operation: str, hold: Callable[[], None]) -> None:
+    """Let AWS answer no call of an operation."""
+
+    def rule(call: AwsCall, forward: Forward) -> Reply:
+        if call.operation == operation:
+            hold()
+        return forward(call)
+
+    proxy.rule = rule
+
+
+class Dribbling:
+    """An address of Voucherify that sends a byte of headers after the other, and never the last one."""
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._dribble, args=(connection,), daemon=True).start()
+
+    def _dribble(self, connection: socket.socket) -> None:
+        end = threading.Event()
+        try:
+            connection.recv(65536)
+            connection.sendall(self._head)
+            while not end.wait(0.05):
+                connection.sendall(b"x")
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 ", b"HTTP/1.1 100 Continue\r\nX-A: "],
+    ids=["header", "status", "interim"],
+)
+def test_a_header_that_dribbles_is_not_waited_for(function: Function, head: bytes) -> None:
+    server = Dribbling(head)
+    function.put(apiUrl=f"http://127.0.0.1:{server.port}")
+    answer = function.post_batch([IDENTIFY, {**TRACK, "userId": "u-2"}])
+    assert (answer.status, answer.body["queued"]) == (202, 2)
+    assert codes() <= {"voucherify_timeout", "out_of_time"}
+    server.close()
+
+
+def test_of_a_body_that_dribbles_the_status_counts(function: Function) -> None:
+    server = Dribbling(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    function.put(apiUrl=f"http://127.0.0.1:{server.port}")
+    answer = function.post(IDENTIFY)
+    assert answer.status in {200, 202}
+    assert codes() <= {"out_of_time"}
+    server.close()
+
+
+def test_a_slow_resolver_is_not_waited_for_and_nothing_is_sent_when_it_answers(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve, released, done = socket.getaddrinfo, threading.Event(), threading.Event()
+
+    def slow(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host != "localhost":
+            return resolve(host, *args, **kwargs)
+        assert released.wait(60)
+        try:
+            return resolve("127.0.0.1", *args, **kwargs)
+        finally:
+            done.set()
+
+    function.put(apiUrl=function.voucherify.url.replace("127.0.0.1", "localhost"))
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    answer = function.post(IDENTIFY)
+    assert (answer.status, answer.body["queued"]) == (202, 1)
+    assert codes() <= {"voucherify_unreachable", "out_of_time"}
+    released.set()
+    assert done.wait(60) or codes() == {"out_of_time"}
+    function.put(apiUrl=function.voucherify.url)
+    assert function.post({**IDENTIFY, "messageId": "i-2"}).status in {200, 202}
+    assert [call.json["source_id"] for call in function.voucherify.calls] in ([], ["u-1"]), "at most the second one"
+
+
+def test_a_name_with_many_silent_addresses_is_not_waited_for(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.socket())
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for _ in range(4):  # its backlog is full: whoever connects now is not answered
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(silent.getsockname())
+
+        def many(host: Any, *args: Any, **kwargs: Any) -> Any:
+            if host != "localhost":
+                return resolve(host, *args, **kwargs)
+            return 8 * [(socket.AF_INET, socket.SOCK_STREAM, 6, "", silent.getsockname())]
+
+        function.put(apiUrl=f"http://localhost:{silent.getsockname()[1]}")
+        monkeypatch.setattr(socket, "getaddrinfo", many)
+        answer = function.post(IDENTIFY)
+    assert (answer.status, answer.body["queued"]) == (202, 1)
+    assert codes() <= {"voucherify_unreachable", "out_of_time"}
+
+
+def test_sqs_is_not_waited_for_and_nothing_is_promised(
+    function: Function, proxy: AwsProxy, hold: Callable[[], None]
+) -> None:
+    held_by_aws(proxy, "SendMessageBatch", hold)
+    function.voucherify.rule = lambda request: Fault(503)
+    answer = function.post_batch([{**IDENTIFY, "userId": f"u-{number}"} for number in range(200)])
+    assert (answer.status, answer.body["queued"]) == (503, 0)
+
+
+def test_ssm_is_not_waited_for(function: Function, proxy: AwsProxy, hold: Callable[[], None]) -> None:
+    """Without settings nothing is accepted; with those of before all is as before."""
+    held_by_aws(proxy, "GetParametersByPath", hold)
+    assert function.post(IDENTIFY).status == 503
+    proxy.rule = None
+    assert function.post(IDENTIFY).status in {200, 202}
+    held_by_aws(proxy, "GetParametersByPath", hold)
+    assert function.post(IDENTIFY).status in {200, 202}
+
+
+def test_dynamodb_is_not_waited_for_before_a_call(
+    function: Function, proxy: AwsProxy, hold: Callable[[], None]
+) -> None:
+    held_by_aws(proxy, "PutItem", hold)
+    answer = function.post(TRACK)
+    assert (answer.status, answer.body["queued"]) == (202, 1)
+    assert codes() <= {"deliveries_unknown", "out_of_time"}
+    assert function.voucherify.calls == []
+
+
+@pytest.mark.unguarded
+def test_dynamodb_is_not_waited_for_after_a_call_which_is_said(
+    function: Function, proxy: AwsProxy, hold: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "4")
+    function.warm_up()
+    held_by_aws(proxy, "UpdateItem", hold)
+    answer = function.post(TRACK)
+    assert (answer.status, answer.body["delivered"]) == (200, 1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.5])
+def test_with_little_left_of_lambdas_time_it_answers_all_the_same(
+    function: Function, proxy: AwsProxy, hold: Callable[[], None], seconds: float
+) -> None:
+    function.warm_up()
+    held_by_aws(proxy, "SendMessageBatch", hold)
+    function.voucherify.rule = lambda request: Fault(503)
+    answer = function.post(IDENTIFY, seconds=seconds)
+    assert answer.status == 503
+
+
+@pytest.mark.parametrize("operation", ["GetParametersByPath", "PutItem", "ChangeMessageVisibilityBatch"])
+def test_the_worker_ends_before_its_time_out_and_keeps_what_is_undecided(
+    function: Function, proxy: AwsProxy, worker: Worker, hold: Callable[[], None], operation: str
+) -> None:
+    put(function, TRACK)
+    function.voucherify.rule = lambda request: Fault(503)
+    held_by_aws(proxy, operation, hold)
+    assert len(worker.run(seconds=3.0).kept) == 1
+
+
+def test_the_worker_keeps_what_the_dead_letter_queue_does_not_take_in_time(
+    function: Function, proxy: AwsProxy, worker: Worker, hold: Callable[[], None]
+) -> None:
+    put(function, TRACK)
+    function.voucherify.rule = lambda request: Fault(400)
+    held_by_aws(proxy, "SendMessageBatch", hold)
+    assert len(worker.run(seconds=3.0).kept) == 1
