@@ -66,11 +66,15 @@ schema: $(INSTALLED) ## write settings.schema.json anew from the table of settin
 
 lock: $(INSTALLED) ## write requirements*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest versions)
 	@$(LOCK) pyproject.toml --group dev --output-file requirements-dev.txt
-	@$(LOCK) pyproject.toml --constraints requirements-dev.txt --output-file requirements.txt
+	@$(LOCK) pyproject.toml --constraints requirements-dev.txt --output-file requirements.txt \
+		$(patsubst %,--no-emit-package %,$(LAMBDAS_OWN))
 	@$(LOCK) --group checkov --output-file requirements-checkov.txt
 
 LOCK = $(VENV) -m uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+
+# boto3 and what it alone requires: Lambda's runtime has them, so requirements.txt, which is what is packaged, does not.
+LAMBDAS_OWN = boto3 botocore python-dateutil s3transfer six
 
 clean: ## remove everything that make made
 	rm -rf .venv .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Lambda's own runtime on this machine: its interface emulator, which the SAM CLI brings along, and its client.
+"""Lambda's own runtime on this machine: its interface emulator, which the SAM CLI brings along, its client and packages.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clients
 """
@@ -22,6 +22,11 @@ from local.output import Output
 
 SITE_PACKAGES = Path(boto3.__file__).parents[1]
 
+# Of what Lambda's runtime brings along, the artifact does not hold these.
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+AWS_SDK = ("boto3", "botocore", "dateutil", "s3transfer", "six.py")
+_RUNTIME_CLIENT = ("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py")
+
 _ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 _EMULATOR = SITE_PACKAGES / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{_ARCHITECTURE}"
 
@@ -44,6 +49,13 @@ class Emulator:
 
     url: str
     output: Output
+
+
+def link_lambdas_own(directory: Path) -> None:
+    """Put the packages that Lambda's runtime brings along into an empty directory."""
+    for pattern in (*_RUNTIME_CLIENT, *AWS_SDK, "__pycache__"):  # the last one is of the modules that are no package
+        for path in SITE_PACKAGES.glob(pattern):
+            (directory / path.name).symlink_to(path)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
     python scripts/check_artifact.py DIRECTORY PYTHON_VERSION
 
 What pyproject.toml declares, and what each of those packages requires in turn, must lie in DIRECTORY at an accepted
-version. Conditions such as `python_version < "3.12"` are read for Lambda, whatever this script itself runs on.
+version; all but what Lambda's runtime has. Conditions such as `python_version < "3.12"` are read for Lambda, whatever
+this script itself runs on.
 """
 
 import sys
@@ -14,6 +15,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+LAMBDAS_OWN = frozenset({"boto3"})
 
 
 def main(directory: str, python_version: str) -> None:
@@ -29,6 +33,8 @@ def main(directory: str, python_version: str) -> None:
         for requirement in map(Requirement, requirements):
             marker = requirement.marker
             if marker and not any(marker.evaluate({**on_lambda, "extra": extra}) for extra in ("", *extras)):
+                continue
+            if requirement.name in LAMBDAS_OWN:
                 continue
             found = built.get(canonicalize_name(requirement.name))
             if found and requirement.specifier.contains(found.version, prereleases=True):

@@ -14,12 +14,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# What handler imports with its first need only.
-IMPORTED_LATE = (
-    "aws_lambda_powertools.utilities.idempotency",
-    "aws_lambda_powertools.utilities.idempotency.exceptions",
-)
-
 
 def main(directory: str, python_version: str) -> None:
     own = ".".join(map(str, sys.version_info[:2]))
@@ -42,8 +36,6 @@ def sources(directory: Path) -> Iterator[Path]:
     for package in map(importlib.import_module, ("handler", "mapping")):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    for name in IMPORTED_LATE:
-        importlib.import_module(name)
     for imported in list(sys.modules.values()):
         source = Path(getattr(imported, "__file__", None) or "/")
         if source.is_relative_to(directory):

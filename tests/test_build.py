@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 import handler
+from local.emulator import AWS_SDK, SITE_PACKAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +66,11 @@ def without(package: str, requirements: str) -> str:
     return left
 
 
+def locked(requirements: str) -> set[tuple[str, str]]:
+    """The packages of a lock file, with their versions."""
+    return set(re.findall(r"^(\S+)==(\S+)", (ROOT / requirements).read_text(), re.MULTILINE))
+
+
 def content(directory: Path) -> dict[str, str]:
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -86,7 +93,14 @@ def test_the_artifact_holds_the_two_packages_and_the_functions_dependencies_alon
         "aws_lambda_powertools",
         "jmespath",
         "typing_extensions.py",
+        "urllib3",
     }
+
+
+def test_the_artifact_holds_the_locked_versions(artifact: Path) -> None:
+    built = {(found.name.replace("_", "-"), found.version) for found in distributions(path=[str(artifact)])}
+
+    assert built == locked("requirements.txt")
 
 
 def test_the_artifact_holds_all_of_the_source(artifact: Path) -> None:
@@ -102,7 +116,7 @@ def test_the_artifact_holds_all_of_the_source(artifact: Path) -> None:
 def test_what_a_function_imports_is_compiled_and_taken_as_it_is(artifact: Path) -> None:
     """Lambda's code is read-only, and files get other times on their way there."""
     compiled = {path.relative_to(artifact) for path in artifact.rglob("*.pyc")}
-    for imported in ("handler/app", "handler/redelivery", "mapping/rules", "jmespath/visitor"):
+    for imported in ("handler/app", "handler/redelivery", "mapping/rules", "jmespath/visitor", "urllib3/connection"):
         path = Path(imported)
         assert path.parent / "__pycache__" / f"{path.name}.cpython-313.pyc" in compiled
     for path in compiled:
@@ -125,9 +139,8 @@ def test_what_is_deployed_imports_with_nothing_but_itself_and_lambdas_own_packag
     artifact: Path, tmp_path: Path
 ) -> None:
     """An import that only the tests' packages satisfy would pass every other test and fail on Lambda."""
-    site_packages = Path(pytest.__file__).parents[1]
-    for name in ("boto3", "botocore", "dateutil", "s3transfer", "six.py", "urllib3"):
-        (tmp_path / name).symlink_to(site_packages / name)
+    for name in AWS_SDK:
+        (tmp_path / name).symlink_to(SITE_PACKAGES / name)
 
     isolated = [sys.executable, "-I", "-S", "-B", "-c", IMPORT_EVERYTHING, str(artifact), str(tmp_path)]
     imported = subprocess.run(isolated, check=False, capture_output=True, text=True)
@@ -148,6 +161,7 @@ def test_the_same_source_gives_the_same_artifact(artifact: Path, checkout: Path)
         "aws-lambda-powertools",
         "jmespath",
         "typing-extensions",  # required by powertools alone
+        "urllib3",
     ],
 )
 def test_the_build_fails_without_a_dependency(checkout: Path, package: str) -> None:
@@ -177,13 +191,10 @@ def test_the_build_fails_without_requirements(checkout: Path) -> None:
 
 
 def test_the_functions_dependencies_are_tested_in_the_versions_that_are_deployed() -> None:
-    deployed, tested = (
-        set(re.findall(r"^(\S+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
-        for name in ("requirements.txt", "requirements-dev.txt")
-    )
+    deployed = locked("requirements.txt")
 
     assert deployed
-    assert deployed <= tested
+    assert deployed <= locked("requirements-dev.txt")
 
 
 def test_the_code_and_the_project_name_one_version() -> None:

@@ -19,7 +19,7 @@ import pytest
 import urllib3
 import yaml
 
-from local.emulator import SITE_PACKAGES, Emulator, emulator, is_possible
+from local.emulator import Emulator, emulator, is_possible, link_lambdas_own
 from local.poller import sqs_event
 from local.samples import SAMPLES, Sample
 from local.system import LocalSystem
@@ -28,12 +28,6 @@ from tests.limits import GENEROUS, INVOCATION_SECONDS
 from tests.outputs import show
 
 ROOT = Path(__file__).parents[1]
-
-# The runtime's client and what it needs, then https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
-LAMBDAS_OWN = (
-    *("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py"),
-    *("boto3", "botocore", "dateutil", "s3transfer", "six.py", "urllib3"),
-)
 
 ANSWERED = [sample for sample in SAMPLES if not sample.voucherify_is_down]
 (STORED,) = (sample for sample in SAMPLES if sample.voucherify_is_down)
@@ -58,8 +52,7 @@ def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lambdas_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the packages that Lambda brings along."""
     packages = tmp_path_factory.mktemp("lambdas_own")
-    for path in (found for pattern in LAMBDAS_OWN for found in SITE_PACKAGES.glob(pattern)):
-        (packages / path.name).symlink_to(path)
+    link_lambdas_own(packages)
     return packages
 
 
