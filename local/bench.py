@@ -23,7 +23,14 @@ from local.bench_load import BUDGET_SECONDS, HALF_STORED_LATENCY, one_request, w
 from local.bench_mapping import mapping_beside_plain_code
 from local.bench_memory import artifact_size, memory
 from local.bench_report import Results, main_table
-from local.bench_warm import Warm, guarded_track_beside_calls, identify_beside_post, joined, track_beside_post
+from local.bench_warm import (
+    Warm,
+    batched_identify_beside_minimal,
+    guarded_track_beside_minimal,
+    identify_beside_minimal,
+    joined,
+    track_beside_minimal,
+)
 from local.bench_world import in_its_own_process, world
 from local.emulator import is_possible
 
@@ -40,6 +47,7 @@ class Effort:
     cold: int
     warm: int
     guarded: int
+    batched: int
     mapping: int
     loads: int
     memory_events: int
@@ -48,8 +56,8 @@ class Effort:
 
 PROCESSES = 5
 
-FULL = Effort(cold=15, warm=100, guarded=30, mapping=30, loads=3, memory_events=10_000, for_document=True)
-QUICK = Effort(cold=3, warm=25, guarded=10, mapping=10, loads=1, memory_events=1_000, for_document=False)
+FULL = Effort(cold=15, warm=100, guarded=30, batched=30, mapping=30, loads=3, memory_events=10_000, for_document=True)
+QUICK = Effort(cold=3, warm=25, guarded=10, batched=10, mapping=10, loads=1, memory_events=1_000, for_document=False)
 
 
 def measure(effort: Effort) -> Results:
@@ -59,9 +67,10 @@ def measure(effort: Effort) -> Results:
         artifact = _step("sam build", build, scratch / "build")
         return Results(
             cold=_apart("cold start", cold_start, artifact, scratch, effort.cold) if is_possible() else None,
-            identify=_in_several("warm identify", identify_beside_post, effort.warm, 40),
-            track=_in_several("warm track", track_beside_post, effort.warm, 40),
-            guarded_track=_in_several("warm track with its ledger", guarded_track_beside_calls, effort.guarded, 10),
+            identify=_in_several("warm identify", identify_beside_minimal, effort.warm, 40),
+            track=_in_several("warm track", track_beside_minimal, effort.warm, 40),
+            guarded_track=_in_several("warm track with its ledger", guarded_track_beside_minimal, effort.guarded, 10),
+            batched=_in_several("warm identify in a batch", batched_identify_beside_minimal, effort.batched, 3),
             mapped=_apart("mapping", mapping_beside_plain_code, effort.mapping, 1_000),
             thousand=_apart("1,000 events", one_request, 1_000, 50, effort.loads),
             half_stored=_apart("4,000 events", one_request, 4_000, HALF_STORED_LATENCY, effort.loads, BUDGET_SECONDS),

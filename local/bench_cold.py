@@ -6,7 +6,9 @@ https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clie
 from __future__ import annotations
 
 import os
+import py_compile
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,40 +19,16 @@ from statistics import median
 
 import urllib3
 
+from local import bench_minimal
 from local.bench_events import Json, identify, proxied, settings_path
 from local.bench_numbers import Series, interleaved
-from local.emulator import SITE_PACKAGES, emulator
+from local.emulator import emulator, link_lambdas_own
 
 ROOT = Path(__file__).parents[1]
 
-# The runtime's client and what it needs, then https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
-LAMBDAS_OWN = (
-    *("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py"),
-    *("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3"),
-)
-
-# The least that a function with settings in SSM can do.
-FLOOR = """
-import os
-
-import boto3
-
-ssm = boto3.client("ssm")
-
-
-def lambda_handler(event, context):
-    ssm.get_parameter(Name=os.environ["SETTINGS_PATH"] + "/apiKey", WithDecryption=True)
-    return {"statusCode": 200}
-"""
+_OUR_PACKAGES = ("handler", "mapping")
 
 _IMPORTTIME = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|\s*(\S+)")
-
-
-# What the first request might wait for and does not, and why.
-SPARED = {
-    "boto3": "botocore's session makes the same clients",
-    "aws_lambda_powertools.utilities.idempotency": "it comes with the first track, for the ledger",
-}
 
 
 @dataclass(frozen=True)
@@ -64,14 +42,11 @@ class Import:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Seconds from the process's start to the first answer; every import of the handler's module; and what those of
-    SPARED would cost on top of it.
-    """
+    """Seconds from the process's start to the first answer, and every import of the handler's module."""
 
     ours: Series
     floor: Series
     imports: tuple[Import, ...]
-    spared: tuple[Import, ...]
 
     def costliest(self, count: int) -> list[Import]:
         return sorted(self.imports, key=lambda found: found.own, reverse=True)[:count]
@@ -94,23 +69,25 @@ def build(directory: Path) -> Path:
 
 
 def cold_start(artifact: Path, scratch: Path, rounds: int) -> ColdStart:
-    """Starts the artifact and the floor in turns. `scratch` is an empty directory."""
+    """Starts the artifact and the minimal handler in turns. `scratch` is a directory."""
     packages, floor = scratch / "lambdas_own", scratch / "floor"
     packages.mkdir()
-    floor.mkdir()
-    for path in (found for pattern in LAMBDAS_OWN for found in SITE_PACKAGES.glob(pattern)):
-        (packages / path.name).symlink_to(path)
-    (packages / "__pycache__").symlink_to(SITE_PACKAGES / "__pycache__")  # of the modules that are no package
-    (floor / "floor.py").write_text(FLOOR)
+    link_lambdas_own(packages)
+    _package_minimal(artifact, floor)
     event = proxied([identify(0)], is_batch=False)
-    ours, bare = interleaved(
+    ours, minimal = interleaved(
         rounds,
         lambda: _first_answer("handler.app.lambda_handler", artifact, packages, event),
-        lambda: _first_answer("floor.lambda_handler", floor, packages, event),
+        lambda: _first_answer("bench_minimal.lambda_handler", floor, packages, event),
     )
-    imports = tuple(_imports(artifact, packages, rounds, "handler.app"))
-    with_spared = _imports(artifact, packages, rounds, "handler.app", *SPARED)
-    return ColdStart(ours, bare, imports, tuple(found for found in with_spared if found.name in SPARED))
+    return ColdStart(ours, minimal, tuple(_imports(artifact, packages, rounds)))
+
+
+def _package_minimal(artifact: Path, directory: Path) -> None:
+    """Put the minimal handler and the artifact's other packages into a new directory, with byte code as there."""
+    shutil.copytree(artifact, directory, ignore=lambda parent, _: _OUR_PACKAGES if Path(parent) == artifact else ())
+    module = shutil.copy(bench_minimal.__file__, directory)
+    py_compile.compile(str(module), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
 def _first_answer(handler: str, task: Path, packages: Path, event: Json) -> float:
@@ -139,9 +116,9 @@ def _environment(task: Path, packages: Path) -> dict[str, str]:
     }
 
 
-def _imports(artifact: Path, packages: Path, times: int, *modules: str) -> Iterable[Import]:
-    """What they cost one after the other, the medians of several runs."""
-    command = [sys.executable, "-S", "-B", "-X", "importtime", "-c", f"import {', '.join(modules)}"]
+def _imports(artifact: Path, packages: Path, times: int) -> Iterable[Import]:
+    """What the handler's module and all that it imports cost, the medians of several runs."""
+    command = [sys.executable, "-S", "-B", "-X", "importtime", "-c", "import handler.app"]
     environment = _environment(artifact, packages)
     runs = [
         read_importtime(subprocess.run(command, cwd=artifact, env=environment, check=True, capture_output=True).stderr)

@@ -10,13 +10,15 @@ from datetime import date
 from importlib.metadata import version
 
 from handler import __version__
-from local.bench_cold import SPARED, ColdStart
+from local.bench_cold import ColdStart
 from local.bench_cost import LATENCY, MEMORY_SIZES, ONE_CPU_MB, PRICES, Cost, seconds_on_lambda
 from local.bench_drawing import drawing
 from local.bench_growth import Growth
 from local.bench_load import BATCH_SIZE, BUDGET_SECONDS, HALF_STORED_LATENCY, Load
 from local.bench_numbers import Line, quantity
 from local.bench_report import Results, main_table, table
+from local.bench_warm import BATCH
+from local.bench_world import CONCURRENCY
 
 # What the numbers depend on.
 _PACKAGES = ("boto3", "urllib3", "aws-lambda-powertools", "jmespath", "awslambdaric", "aws-sam-cli", "moto")
@@ -41,8 +43,8 @@ def _file_of(growth: Growth) -> str:
 def _sections(results: Results, day: date) -> Iterator[str]:
     yield "# Performance"
     yield _paragraph(
-        """Written by `make bench`, with its drawings. What each part costs beside its floor: the least that the same
-        work can cost on the same machine, measured in turns with it in the same run."""
+        """Written by `make bench`, with its drawings. What each part costs beside its floor: the least that such work
+        can cost on the same machine, measured in turns with it in the same run."""
     )
     yield _conditions(day)
     yield main_table(results)
@@ -73,12 +75,15 @@ def _explanations(results: Results) -> Iterator[str]:
         map(
             _bullet,
             (
-                """*Cold start*: what `sam build` made, on Lambda's runtime client under its interface emulator.
+                """*The minimal handler* is [bench_minimal.py](../local/bench_minimal.py), the least function on the
+                same libraries: it checks the signature, parses the JSON, calls Voucherify over a kept pool of urllib3,
+                writes one line by Powertools' Logger and one by its Metrics. A track it writes to DynamoDB before and
+                after its call, by boto3. It checks no event, keeps to no deadline and tries nothing again.""",
+                """*Cold start*: what `sam build` made, on Lambda's runtime client under its interface emulator; the
+                minimal handler with the same packages beside it. It reads its settings from SSM in one call too.
                 Lambda's own packages are compiled, as they are there.""",
-                """*Warm*: an event alone in its request, the signature checked, the answer read. Its floor sends the
-                same bytes and headers over a kept connection of urllib3; with the ledger it writes to DynamoDB before
-                and after it, by boto3. Each in several processes, since one has more luck than another with where
-                its parts come to lie in memory.""",
+                f"""*Warm*: each in several processes, since one has more luck than another with where its parts come
+                to lie in memory. Of {BATCH} identifies in a request both deliver {CONCURRENCY} at a time.""",
                 f"""*Mapping*: an identify with all twelve fields of the default mapping: {mapped.events_a_second:,.0f}
                 a second. Plain code knows one casing, checks that values are text or numbers, and says nothing of
                 what it leaves out. Naive look-ups find the twelve dotted paths and do nothing with what is there:
@@ -99,7 +104,8 @@ def _imports(cold: ColdStart) -> Iterator[str]:
     yield "## What the first request waits for"
     yield _paragraph(
         f"""`python -X importtime` of `handler.app`, as it was built: {quantity(total, "s")}, which measuring itself
-        makes longer. The ten costliest modules, and what each package's modules cost together."""
+        makes longer. The ten costliest modules, and what each package's modules cost together. Clients of SQS and
+        DynamoDB come with the first need."""
     )
     modules = [
         (f"`{found.name}`", quantity(found.own, "s"), quantity(found.cumulative, "s"))
@@ -108,12 +114,6 @@ def _imports(cold: ColdStart) -> Iterator[str]:
     yield table(("module", "itself", "with its imports"), modules)
     shares = [(name, quantity(seconds, "s"), f"{seconds / total:.0%}") for name, seconds in packages.items()]
     yield table(("package", "together", "of all"), shares[:_DEAR_IMPORTS])
-    yield _paragraph(
-        """What it does not wait for, each on top of what is there and of those above it. Clients of SQS and DynamoDB,
-        and what they import, come with the first need too."""
-    )
-    spared = [(f"`{found.name}`", quantity(found.cumulative, "s"), SPARED[found.name]) for found in cold.spared]
-    yield table(("not imported", "would take", "since"), spared)
 
 
 def _growths(growths: Sequence[Growth]) -> Iterator[str]:

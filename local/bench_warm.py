@@ -1,20 +1,23 @@
-"""What one event costs a warm function: CPU of its process alone, beside the bare calls that it cannot do without."""
+"""What one event costs a warm function: CPU of its process alone, beside the minimal handler."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import boto3
-import urllib3
-from botocore.config import Config
+from itertools import cycle
 
 from handler.app import lambda_handler
-from local.bench_events import API_KEY, API_TOKEN, Json, identify, proxied, request_for, settings_path, track
+from local import bench_minimal
+from local.bench_events import Json, identify, proxied, settings_path, track
 from local.bench_numbers import Series, cpu_of_one, interleaved
 from local.cold import start_cold
 from local.front import LambdaContext
+from local.samples import sign
+
+BATCH = 100
+
+Handler = Callable[[Json, LambdaContext], Json]
 
 
 @dataclass(frozen=True)
@@ -33,34 +36,30 @@ def joined(runs: Sequence[Warm]) -> Warm:
     )
 
 
-def identify_beside_post(rounds: int, times: int) -> Warm:
-    """An identify, beside the bare POST."""
-    request = proxied([identify(0)], is_batch=False)
+def identify_beside_minimal(rounds: int, times: int) -> Warm:
+    """Measure an identify alone in its request."""
     _configure(ledger=False)
-    return _beside(rounds, times, lambda: _invoke(request), _bare_post(identify(0)))
+    return _beside_minimal([proxied([identify(0)], is_batch=False)], rounds, times)
 
 
-def track_beside_post(rounds: int, times: int) -> Warm:
-    """A track without the ledger, beside the bare POST."""
-    request = proxied([track(0)], is_batch=False)
+def track_beside_minimal(rounds: int, times: int) -> Warm:
+    """Measure a track alone in its request, without the ledger."""
     _configure(ledger=False)
-    return _beside(rounds, times, lambda: _invoke(request), _bare_post(track(0)))
+    return _beside_minimal([proxied([track(0)], is_batch=False)], rounds, times)
 
 
-def guarded_track_beside_calls(rounds: int, times: int) -> Warm:
-    """A track with the ledger, beside the bare POST between the two bare writes that the ledger makes."""
+def guarded_track_beside_minimal(rounds: int, times: int) -> Warm:
+    """Measure a track alone in its request, with the ledger."""
     _configure(ledger=True)
     first = os.getpid() * 1_000_000  # another process's tracks are in the ledger already
     numbers = range(first, first + (rounds + 1) * times)
-    requests = iter([proxied([track(number)], is_batch=False) for number in numbers])
-    post, write = _bare_post(track(0)), _bare_writes()
+    return _beside_minimal([proxied([track(number)], is_batch=False) for number in numbers], rounds, times)
 
-    def calls() -> None:
-        write()
-        post()
-        write()
 
-    return _beside(rounds, times, lambda: _invoke(next(requests)), calls)
+def batched_identify_beside_minimal(rounds: int, times: int) -> Warm:
+    """Measure one of many identifies in a request."""
+    _configure(ledger=False)
+    return _beside_minimal([proxied([identify(number) for number in range(BATCH)])], rounds, times, events=BATCH)
 
 
 def _configure(*, ledger: bool) -> None:
@@ -70,38 +69,26 @@ def _configure(*, ledger: bool) -> None:
     start_cold()
 
 
-def _beside(rounds: int, times: int, ours: Callable[[], object], floor: Callable[[], object]) -> Warm:
-    return Warm(*interleaved(rounds, cpu_of_one(ours, times), cpu_of_one(floor, times)))
+def _beside_minimal(requests: Sequence[Json], rounds: int, times: int, events: int = 1) -> Warm:
+    """Measure the requests in their turn, each with so many events, and again from the first where they run out."""
+    ours = _cpu_of_one_event(lambda_handler, requests, times, events)
+    minimal = _cpu_of_one_event(bench_minimal.lambda_handler, list(map(_signed_as_a_whole, requests)), times, events)
+    return Warm(*interleaved(rounds, ours, minimal))
 
 
-_CONTEXT = LambdaContext(24 * 3600.0)  # one for all: to make it is no work of the function
+def _cpu_of_one_event(handler: Handler, requests: Sequence[Json], times: int, events: int) -> Callable[[], float]:
+    in_turn = cycle(requests)
+    context = LambdaContext(24 * 3600.0)  # one for all: to make it is no work of the function
+
+    def invoke() -> None:
+        answer = handler(next(in_turn), context)
+        if f'"delivered": {events}' not in answer["body"]:
+            raise RuntimeError(answer)
+
+    cpu_of_a_request = cpu_of_one(invoke, times)
+    return lambda: cpu_of_a_request() / events
 
 
-def _invoke(request: Json) -> None:
-    answer = lambda_handler(request, _CONTEXT)
-    if '"delivered": 1' not in answer["body"]:
-        raise RuntimeError(answer["body"])
-
-
-def _bare_post(event: Json) -> Callable[[], object]:
-    """The same bytes with the same headers on a kept connection, and the answer read."""
-    request = request_for(event)
-    path, body = request.path, request.to_json()
-    headers = {
-        "Accept": "application/json",
-        "User-Agent": "bench",
-        "X-App-Id": API_KEY,
-        "X-App-Token": API_TOKEN,
-        "Content-Type": "application/json",
-    }
-    url = boto3.client("ssm").get_parameter(Name=f"{settings_path(0)}/apiUrl", WithDecryption=True)
-    pool = urllib3.connection_from_url(url["Parameter"]["Value"])
-    return lambda: pool.urlopen("POST", path, body=body, headers=headers, retries=False).data
-
-
-def _bare_writes() -> Callable[[], object]:
-    """A write of DynamoDB as small as the ledger's."""
-    dynamodb = boto3.client("dynamodb", config=Config(retries={"mode": "standard", "total_max_attempts": 1}))
-    table = os.environ["DEDUPLICATION_TABLE"]
-    item = {"id": {"S": "bench"}, "expiration": {"N": "1815121000"}, "status": {"S": "COMPLETED"}}
-    return lambda: dynamodb.put_item(TableName=table, Item=item)
+def _signed_as_a_whole(request: Json) -> Json:
+    """The minimal handler does not know that Segment signs the first event of a batch alone."""
+    return {**request, "headers": {**request["headers"], "x-signature": sign(request["body"].encode())}}

@@ -1,4 +1,4 @@
-"""Lambda's own runtime on this machine: its interface emulator, which the SAM CLI brings along, its client and packages.
+"""Lambda's own runtime on this machine: its interface emulator, which the SAM CLI has, its client and packages.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clients
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import date
@@ -9,11 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from local import bench_minimal
 from local.bench_cold import ColdStart, Import, read_importtime
 from local.bench_cost import Cost, seconds_on_lambda
 from local.bench_document import files
 from local.bench_drawing import drawing
-from local.bench_events import identify, request_for
+from local.bench_events import identify, proxied, request_for, track
 from local.bench_growth import Growth
 from local.bench_load import Load
 from local.bench_mapping import Mapped, by_hand_to_json, look_up
@@ -22,6 +24,7 @@ from local.bench_numbers import Line, Series, constant, interleaved, quantity
 from local.bench_report import Results, Row, main_table, table
 from local.bench_template import deployed
 from local.bench_warm import Warm
+from local.system import LocalSystem
 from tests.contract import assert_published
 
 
@@ -94,6 +97,15 @@ def test_the_plain_code_makes_what_the_mapping_makes() -> None:
     assert None not in look_up(identify(1))
 
 
+def test_the_minimal_handler_delivers(system: LocalSystem) -> None:
+    answers = [
+        bench_minimal.lambda_handler(proxied([event], is_batch=False), None) for event in (identify(1), track(1))
+    ]
+    assert [json.loads(answer["body"]) for answer in answers] == [{"delivered": 1}] * 2
+    assert list(system.voucherify.customers) == ["customer-1"]
+    assert len(system.voucherify.events) == 1
+
+
 def test_importtime_is_read() -> None:
     head = b"import time: self [us] | cumulative | imported package\n"
     assert read_importtime(head + b"import time:       120 |        350 |   urllib3.util\n") == {
@@ -134,10 +146,11 @@ def results() -> Results:
     warm = Warm(one, one)
     imports = (Import("urllib3.util", 0.5, 0.5), Import("json", 0.1, 0.1), Import("urllib3", 0.2, 0.7))
     return Results(
-        cold=ColdStart(one, one, imports, (Import("boto3", 0.1, 0.25),)),
+        cold=ColdStart(one, one, imports),
         identify=warm,
         track=warm,
         guarded_track=warm,
+        batched=warm,
         mapped=Mapped(one, one, one, one, one),
         thousand=load,
         half_stored=load,
@@ -156,7 +169,7 @@ def test_the_document_has_the_table_and_shows_every_drawing(results: Results) ->
     document = written.pop("performance.md")
     assert main_table(results) in document
     assert "2 December 2026" in document
-    assert re.search(r"^\| `boto3` +\| 250 ms +\| botocore's session", document, re.MULTILINE)
+    assert re.search(r"^\| `urllib3.util` +\| 500 ms +\| 500 ms +\|$", document, re.MULTILINE)
     assert set(re.findall(r"!\[.*\]\((.*)\)", document)) == written.keys() == {"performance-events.svg"}
 
 
