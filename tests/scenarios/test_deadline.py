@@ -1,4 +1,4 @@
-"""The answer leaves in time whatever a peer does: each of them holds its answer until the function has given its own."""
+"""The answer leaves in time whatever a peer does: each holds its own until the function has given its answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRACK: dict[str, Any] = {"type": "track", "messageId": "t-1", "userId": "u-1", "
 
 
 @pytest.fixture(autouse=True)
-def short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_budget(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "1.5")
 
 
@@ -29,7 +29,11 @@ def short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 def hold() -> Iterator[Callable[[], None]]:
     """Hold whoever calls it until the test has ended. A function that waits for that long has failed the test."""
     released = threading.Event()
-    yield lambda: released.wait(60) and None
+
+    def wait() -> None:
+        released.wait(60)
+
+    yield wait
     released.set()
 
 
