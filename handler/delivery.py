@@ -160,10 +160,7 @@ class Delivery:
         outcomes = {id(job): job.call.give_up() for job in jobs if not job.result}
         started.wait(deadline.later(SETTLE_SECONDS))
         started.results()
-        return [
-            plan if isinstance(plan, Result) else plan.result or self._unfinished(plan, outcomes.get(id(plan)))
-            for plan in plans
-        ]
+        return [plan if isinstance(plan, Result) else self._conclude(plan, outcomes.get(id(plan))) for plan in plans]
 
     def _plan(self, arrival: Arrival) -> _Job | Result:
         """Return the job that an event becomes, or its result where it becomes no request."""
@@ -180,8 +177,13 @@ class Delivery:
             return Result(event, Fate.SKIPPED, _now(), skip_reason=mapped.reason)
         return _Job(arrival, mapped)
 
-    def _unfinished(self, job: _Job, outcome: Answer | NoAnswer | None) -> Result:
-        """Return the result of an event whose thread is not waited for any longer, by what became of its call."""
+    def _conclude(self, job: _Job, outcome: Answer | NoAnswer | None) -> Result:
+        """Return the result of an event; `outcome` is what was known of its call when that was given up.
+
+        An answer that came after that is too late: its thread notes a delivery, so that the next one is a duplicate.
+        """
+        if job.result and not isinstance(outcome, NoAnswer):
+            return job.result
         if outcome is None:
             return _result(job, OUT_OF_TIME)
         failure = self._failure_of(outcome, job.request)

@@ -58,13 +58,6 @@ class Emulator:
     output: Output
 
 
-def link_lambdas_own(directory: Path) -> None:
-    """Put the packages that Lambda's runtime brings along into an empty directory."""
-    for pattern in (*_RUNTIME_CLIENT, *AWS_SDK, "__pycache__"):  # the last one is of the modules that are no package
-        for path in SITE_PACKAGES.glob(pattern):
-            (directory / path.name).symlink_to(path)
-
-
 @contextmanager
 def emulator(handler: str, task: Path, variables: Mapping[str, str]) -> Iterator[Emulator]:
     """Start a function. Raises EmulatorFailed.

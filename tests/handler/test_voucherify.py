@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import socketserver
 import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from local.http_server import HttpRequest, HttpServer, Reply
 from local.system import API_KEY, API_TOKEN
 from local.voucherify import Fault, VoucherifyStandIn
 from mapping import Operation, Request
+from tests.raw_server import Dribbling, RawServer
 
 IDENTIFY = Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "c-1", "name": "Zoë"}, "c-1")
 TRACK = Request(Operation.TRACK_EVENT, "POST", "/v1/events", {"event": "e", "customer": {"source_id": "c-1"}}, "c-1")
@@ -209,69 +209,6 @@ def test_a_certificate_that_nobody_vouches_for_gets_nothing(authority: trustme.C
     assert server.requests == []
 
 
-class RawServer(socketserver.ThreadingTCPServer):
-    """Answers each request that it has read to its end with the same bytes, once or, where it keeps connections, each
-    time.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, answer: bytes, *, keeps: bool) -> None:
-        self.connections = 0
-        self.requests = 0
-        server = self
-
-        class Connection(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                server.connections += 1
-                with suppress(ConnectionError):
-                    while self.read_request():
-                        server.requests += 1
-                        server.answer(self.request)
-                        if not keeps:
-                            return
-
-            def read_request(self) -> bool:
-                length = 0
-                while (line := self.rfile.readline()).strip():
-                    name, _, value = line.lower().partition(b":")
-                    length = int(value) if name == b"content-length" else length
-                return bool(self.rfile.read(length))
-
-        self._answer = answer
-        super().__init__(("127.0.0.1", 0), Connection)
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def answer(self, connection: socket.socket) -> None:
-        connection.sendall(self._answer)
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class Dribbling(RawServer):
-    """Sends its answer byte by byte, and the last one never: it waits until it is closed or the connection is."""
-
-    def __init__(self, answer: bytes) -> None:
-        self.has_begun = threading.Event()
-        self.has_ended = threading.Event()
-        super().__init__(answer, keeps=True)
-
-    def answer(self, connection: socket.socket) -> None:
-        try:
-            for byte in self._answer[:-1]:
-                connection.sendall(bytes([byte]))
-            self.has_begun.set()
-            assert connection.recv(1) == b"", "the caller ends the connection"
-        finally:
-            self.has_ended.set()
-
-
 ERROR = b'{"key": "k"}'
 LENGTH = b"Content-Length: 12\r\n"
 
@@ -365,7 +302,7 @@ def given_up(client: VoucherifyClient, request: Request, is_time: Callable[[], b
 @pytest.mark.parametrize("request_", [IDENTIFY, TRACK], ids=["identify", "track"])
 @pytest.mark.parametrize("answer", [b"", b"H", b"HTTP/1.1 20"], ids=["silence", "a byte", "half a status"])
 def test_a_call_without_an_answer_is_given_up_and_its_connection_closed(request_: Request, answer: bytes) -> None:
-    with closing(Dribbling(answer + b"\0")) as server:
+    with closing(Dribbling(answer)) as server:
         client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         known, raised = given_up(client, request_, lambda: server.has_begun.wait(60))
         assert (known.code, known.sent) == ("voucherify_timeout", True)
@@ -376,7 +313,7 @@ def test_a_call_without_an_answer_is_given_up_and_its_connection_closed(request_
 
 def test_a_status_without_all_its_headers_is_too_late_for_the_caller_and_known_to_the_thread() -> None:
     """So that a track is noted as delivered, though it is stored to be tried again."""
-    with closing(Dribbling(b"HTTP/1.1 200 OK\r\nA: 1\r\nB\0")) as server:
+    with closing(Dribbling(b"HTTP/1.1 200 OK\r\nA: 1\r\nB")) as server:
         client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         known, raised = given_up(client, TRACK, lambda: server.has_begun.wait(60))
         assert (known.code, known.sent, raised) == ("voucherify_timeout", True, None)
@@ -391,7 +328,7 @@ def test_a_kept_connection_that_is_given_up_is_not_replaced() -> None:
                 return connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             return super().answer(connection)
 
-    with closing(Once(b"HTTP")) as server:
+    with closing(Once(b"")) as server:
         client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         assert client.send(IDENTIFY, Deadline.after(30.0)).status == 204
         known, raised = given_up(client, IDENTIFY, lambda: server.has_begun.wait(60))

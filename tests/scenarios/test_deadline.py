@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from local.http_server import Reply
 from local.voucherify import Fault
 from tests.handler.conftest import Function
+from tests.raw_server import Dribbling
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
 from tests.worker import Worker, put, stored
 
@@ -52,58 +53,24 @@ def held_by_aws(proxy: AwsProxy, operation: str, hold: Callable[[], None]) -> No
     proxy.rule = rule
 
 
-class Dribbling:
-    """An address of Voucherify that sends a byte of headers after the other, and never the last one."""
-
-    def __init__(self, head: bytes) -> None:
-        self._head = head
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._dribble, args=(connection,), daemon=True).start()
-
-    def _dribble(self, connection: socket.socket) -> None:
-        end = threading.Event()
-        try:
-            connection.recv(65536)
-            connection.sendall(self._head)
-            while not end.wait(0.05):
-                connection.sendall(b"x")
-        except OSError:
-            return
-
-    def close(self) -> None:
-        self._server.close()
-
-
 @pytest.mark.parametrize(
     "head",
     [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 ", b"HTTP/1.1 100 Continue\r\nX-A: "],
     ids=["header", "status", "interim"],
 )
 def test_a_header_that_dribbles_is_not_waited_for(function: Function, head: bytes) -> None:
-    server = Dribbling(head)
-    function.put(apiUrl=f"http://127.0.0.1:{server.port}")
-    answer = function.post_batch([IDENTIFY, {**TRACK, "userId": "u-2"}])
-    assert (answer.status, answer.body["queued"]) == (202, 2)
+    with closing(Dribbling(head, b"x")) as server:
+        function.put(apiUrl=server.url)
+        answer = function.post_batch([IDENTIFY, {**TRACK, "userId": "u-2"}])
+        assert (answer.status, answer.body["queued"]) == (202, 2)
     assert codes() <= {"voucherify_timeout", "out_of_time"}
-    server.close()
 
 
 def test_of_a_body_that_dribbles_the_status_counts(function: Function) -> None:
-    server = Dribbling(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    function.put(apiUrl=f"http://127.0.0.1:{server.port}")
-    answer = function.post(IDENTIFY)
-    assert answer.status in {200, 202}
+    with closing(Dribbling(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x")) as server:
+        function.put(apiUrl=server.url)
+        assert function.post(IDENTIFY).status in {200, 202}
     assert codes() <= {"out_of_time"}
-    server.close()
 
 
 def test_a_slow_resolver_is_not_waited_for_and_nothing_is_sent_when_it_answers(
