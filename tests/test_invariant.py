@@ -492,3 +492,41 @@ def test_a_delivered_track_stays_known_though_the_ledger_cannot_be_asked_when_it
     state.post(["last track"], Weather(troubles=(Trouble.REFUSED, Trouble.REFUSED)))
     check(state)
     assert len(state.applications) == 1
+
+
+LEDGER = ("PutItem", "UpdateItem", "DeleteItem")
+
+HARMLESS = pytest.mark.parametrize(
+    "weather",
+    [
+        Weather(troubles=(Trouble.SLOW,)),
+        Weather(troubles=(Trouble.SILENT,)),
+        Weather(troubles=(Trouble.LATE,)),
+        Weather(troubles=(Trouble.DROPPED,)),
+        Weather(troubles=(Trouble.LOST,)),
+        Weather(dict.fromkeys(LEDGER, Trouble.SLOW)),
+        Weather(dict.fromkeys(LEDGER, Trouble.REFUSED)),
+    ],
+    ids=["slow", "silent", "late", "reset", "reset after it", "all slow", "all refused"],
+)
+
+
+@HARMLESS
+def test_a_delivered_track_that_comes_again_is_not_applied_again_whatever_the_ledger_does(
+    machine: Callable[[], Machine], weather: Weather
+) -> None:
+    state = machine()
+    state.post(["track"], FAIR)
+    state.post(["last track"], weather)
+    check(state)
+    assert len(state.applications) == 1
+
+
+@HARMLESS
+def test_nor_is_one_that_the_worker_receives(machine: Callable[[], Machine], weather: Weather) -> None:
+    state = machine()
+    state.post(["track"], Weather({"/v1/events": Trouble.REFUSED}))
+    state.post(["last track"], FAIR)
+    state.worker_runs(weather, forgets=False)
+    check(state)
+    assert len(state.applications) == 1
