@@ -11,7 +11,7 @@ from functools import partial
 from cli.bulk import BulkClient
 from cli.checkpoint import digest_of
 from cli.errors import CommandFailed
-from cli.patience import RatedPace, Turns
+from cli.patience import CALL_SECONDS, RatedPace, Turns
 from cli.settings_store import parameters_of, settings_of, sources_in
 from cli.target import Target
 from handler.deletions import Deletions
@@ -25,9 +25,8 @@ from handler.threads import Threads
 from handler.voucherify import VoucherifyClient
 from mapping import CALLS, TRACK_EVENTS_FILTER
 
-# As the function has them.
+# As the function has it.
 CONCURRENCY = 16
-_TRY_SECONDS = 1.0
 
 _WHAT_MATTERS = (
     "apiUrl",
@@ -87,7 +86,7 @@ def project_of(
         pace=pace,
         bulk_client=BulkClient(client),
         bulk_pace=RatedPace(clock, turns),
-        store=IdempotencyStore(dynamodb, table, settings.source, try_seconds=_TRY_SECONDS),
+        store=IdempotencyStore(dynamodb, table, settings.source, try_seconds=CALL_SECONDS),
         threads=ThreadPoolExecutor(CONCURRENCY),
         # Where no delete is taken nobody is deleted, and nothing need be asked.
         deletions=None if "delete" in settings.policy.mapping.disabled else Deletions(dynamodb, table, settings.source),
