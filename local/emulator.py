@@ -87,13 +87,14 @@ def _started(handler: str, task: Path, variables: Mapping[str, str], output: Out
     written = output.fileno()
     with subprocess.Popen(command, cwd=task, env=dict(variables), stdout=written, stderr=written) as running:
         try:
-            yield f"http://{address}/2015-03-31/functions/function/invocations" if _listens(running, address) else ""
+            listens = all(_listens(running, each) for each in (address, runtime_address))
+            yield f"http://{address}/2015-03-31/functions/function/invocations" if listens else ""
         finally:
             running.terminate()
 
 
 def _free_addresses(count: int) -> list[str]:
-    """On Linux all of 127.0.0.0/8 is this machine: at an address of this process's own, hardly anybody else listens."""
+    """On Linux all of 127.0.0.0/8 is this machine: at an address of this process's own no other server answers."""
     rest, last = divmod(os.getpid(), 256)
     host = f"127.{1 + rest // 256}.{rest % 256}.{last}"
     probes = [socket.create_server((host, 0)) for _ in range(count)]
