@@ -299,7 +299,7 @@ class Machine(RuleBasedStateMachine):
         first, *others = [json.dumps(event).encode() for event in events]
         body = b"[" + b",".join([first, *others]) + b"]"
         try:
-            answer = self.intake_process.invoke(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), 10)
+            answer = self.intake_process.invoke(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), 30)
         except Killed:
             pass
         else:

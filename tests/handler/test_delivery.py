@@ -23,7 +23,7 @@ def identify(number: int, customer: str) -> dict[str, Any]:
 def test_customers_are_called_side_by_side(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call is answered only once four are under way: one after the other, none would be."""
     monkeypatch.setenv("VOUCHERIFY_CONCURRENCY", "4")
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
     server = function.voucherify
 
     def hold(request: Request) -> Fault | None:
