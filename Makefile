@@ -34,7 +34,7 @@ bench: $(INSTALLED) ## what each part costs beside its floor, into docs/performa
 
 test: lint ## everything that CI checks
 	@echo '── tests'
-	@$(VENV) -m pytest -n 2 --dist loadfile
+	@$(VENV) -m pytest -n 3 --dist loadfile
 
 steady: $(INSTALLED) ## the tests five times beside two busy loops and three times quiet: none may fail (half an hour)
 	@$(VENV) -m scripts.steady
