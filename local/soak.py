@@ -27,6 +27,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent
 from rich.console import Console
 from rich.progress import Progress
 
@@ -238,7 +239,7 @@ def _workers(count: int, seconds: float) -> list[Worker]:
     def worker(redelivery: Redelivery) -> Worker:
         return lambda event: {
             "batchItemFailures": [
-                {"itemIdentifier": message_id} for message_id in redelivery.handle(event["Records"], seconds, "")
+                {"itemIdentifier": message_id} for message_id in redelivery.handle(SQSEvent(event).records, seconds, "")
             ]
         }
 
