@@ -79,10 +79,9 @@ class LocalAws:
         return found
 
     def empty_queues(self) -> None:
-        """Make both queues anew: what is hidden cannot be deleted, and SQS's purge may run once a minute only."""
-        for queue in ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
-            self.sqs.delete_queue(QueueUrl=self.environment[queue])
-        _create_queues(self.sqs)
+        """Forget all messages, the hidden too."""
+        for queue in ("RetryQueue", "DeadLetterQueue"):
+            self.moto.empty(queue)
 
     def empty_table(self) -> None:
         """Forget which track events were delivered."""

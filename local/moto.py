@@ -66,6 +66,18 @@ class Moto:
         """Set the time at which each message of a queue was sent to so long ago."""
         self._command("set_age", queue, seconds)
 
+    def empty(self, queue: str) -> None:
+        """Forget the messages of a queue, the hidden too."""
+        self._command("empty", queue)
+
+    def keep_parameters(self) -> None:
+        """Remember the parameters of SSM as they are, for `restore_parameters`."""
+        self._command("keep_parameters")
+
+    def restore_parameters(self) -> None:
+        """Have the parameters of SSM as they were remembered, and no others."""
+        self._command("restore_parameters")
+
     def freeze(self) -> None:
         """Exempt what moto has loaded by now from its garbage collection."""
         self._command("freeze")

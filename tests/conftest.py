@@ -27,6 +27,7 @@ settings.load_profile("untimed")
 def running_system() -> Iterator[LocalSystem]:
     with local_system(Ports(), function_seconds=INVOCATION_SECONDS) as system:
         worker.running_aws = system.aws
+        system.aws.moto.keep_parameters()
         system.aws.moto.freeze()
         freeze()
         yield system
@@ -45,8 +46,7 @@ def system(running_system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iter
     running_system.voucherify.reset()
     running_system.aws.empty_queues()
     running_system.aws.empty_table()
-    running_system.aws.delete_settings()
-    running_system.aws.put_settings(running_system.settings)
+    running_system.aws.moto.restore_parameters()
     yield running_system
     for call in running_system.voucherify.calls:
         assert_published(call.path, call.json)

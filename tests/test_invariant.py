@@ -465,7 +465,7 @@ def test_whatever_happens_nothing_accepted_is_lost_and_no_track_applied_twice(ma
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type] # called without arguments, and no more
         settings=settings(
-            max_examples=examples or 20,
+            max_examples=examples or 12,
             stateful_step_count=15,
             derandomize=not examples,
             database=None,

@@ -49,10 +49,9 @@ MOST_QUEUED = 1  # more of them do nothing that one does not
 class Trouble(Enum):
     """What a call of DynamoDB meets."""
 
-    LOST = auto()  # it takes effect, and is not answered
+    LOST = auto()  # it takes effect before the next call, and is not answered
     NOT_APPLIED = auto()  # it is not answered
-    LATE = auto()  # it is not answered, and takes effect before the next call
-    LATER = auto()  # it is not answered, and takes effect after the next call
+    LATE = auto()  # it is not answered, and takes effect after the next call
     LATEST = auto()  # it is not answered, and takes effect after the next invocation
     RESENT = auto()  # Segment sends the event again, and that is delivered, before it takes effect
     OUTAGE = auto()  # this call and all that follow are NOT_APPLIED
@@ -236,7 +235,6 @@ class Run:
         return chosen
 
     def _dynamodb(self, operation: str, write: Any) -> None:
-        self._take_effect(Trouble.LATE)
         trouble = self._outage or self._choose(Trouble)
         self.trace.append(f"{operation} {trouble and trouble.name}")
         if trouble in (Trouble.OUTAGE, Trouble.SILENCE):
@@ -257,8 +255,8 @@ class Run:
                 self.holds_claim |= operation == "put_item" and found.get("token") == write["Item"]["token"]
                 raise
         finally:
-            self._take_effect(Trouble.LATER)
-        if trouble in (Trouble.LATE, Trouble.LATER, Trouble.LATEST):
+            self._take_effect(Trouble.LATE)
+        if trouble in (Trouble.LATE, Trouble.LATEST):
             self.world.pending.append((trouble, operation, write))
         if trouble is Trouble.KILLED_AFTER:
             raise Killed
