@@ -13,7 +13,7 @@ LAMBDA_PYTHON := $(shell cat .python-version)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak bench test steady lint format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak bench test steady lint lint-code lint-template format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -40,12 +40,17 @@ steady: $(INSTALLED) ## the tests five times beside two busy loops and three tim
 	@$(VENV) -m scripts.steady
 
 lint: $(INSTALLED) $(CHECKOV_INSTALLED) ## formatting, lint, types and the template
+	@$(MAKE) -j 2 lint-code lint-template
+
+lint-code:
 	@echo '── formatting'
 	@$(VENV) -m ruff format --check .
 	@echo '── lint'
 	@$(VENV) -m ruff check .
 	@echo '── types'
 	@$(VENV) -m mypy
+
+lint-template:
 	@echo '── template' # sam wants a region, though it asks nothing of it
 	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint
 	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml --framework cloudformation --skip-download \
