@@ -27,10 +27,10 @@ serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 
 	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
 
 soak: $(INSTALLED) ## load and faults for minutes, then the books (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
-	@$(VENV) -m local.soak $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
+	@$(VENV) -m local.soak.run $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
 
 bench: $(INSTALLED) ## what each part costs beside its floor, into docs/performance.md (QUICK=1 for a first look)
-	@$(VENV) -m local.bench $(if $(QUICK),--quick)
+	@$(VENV) -m local.bench.run $(if $(QUICK),--quick)
 
 test: lint ## everything that CI checks
 	@echo '── tests'

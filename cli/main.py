@@ -10,7 +10,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from typer.core import TyperGroup
 
-from cli import dead_letters, doctor, init, preview, replay, settings, trace
+from cli.commands import dead_letters, doctor, init, preview, replay, settings, trace
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-# As local.aws and `make serve` have them.
+# As local.stack.aws and `make serve` have them.
 LOCAL_REGION = "eu-west-1"
 LOCAL_SETTINGS_PATH = "/voucherify-destination"
 LOCAL_PORT = 8080

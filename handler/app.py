@@ -6,9 +6,9 @@ import os
 from functools import cache
 from typing import Any
 
-from handler.environment import Environment
-from handler.intake import Intake
-from handler.sandbox import Sandbox
+from handler.api.webhook_handler import Intake
+from handler.runtime import Sandbox
+from handler.settings.environment import Environment
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -18,17 +18,17 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent, SQSRecord
 
-from handler.backoff import RANDOM, backoff_seconds
-from handler.deadline import Deadline
-from handler.delivery import Arrival, Result
-from handler.environment import Environment
-from handler.errors import Unavailable, UnknownSource, UnreadableRecord
-from handler.outcome import Failure
-from handler.pace import Pace
-from handler.queues import FailureRecord
-from handler.sandbox import Sandbox
-from handler.sources import DEFAULT_SOURCE
-from handler.tally import Tally
+from handler.delivery.backoff import RANDOM, backoff_seconds
+from handler.delivery.dispatcher import Arrival, Result
+from handler.delivery.rate_limiter import Pace
+from handler.model.batch_summary import Tally
+from handler.model.deadline import Deadline
+from handler.model.errors import Unavailable, UnknownSource, UnreadableRecord
+from handler.runtime import Sandbox
+from handler.settings.environment import Environment
+from handler.settings.sources import DEFAULT_SOURCE
+from handler.storage.queues import FailureRecord
+from handler.voucherify.answers import Failure
 
 # Kept back of the function's time-out for burying, hiding and answering, and of that for answering alone; a third and a
 # tenth of the time-out where it is short.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
-from handler.deadline import Deadline
+from handler.model.deadline import Deadline
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from local.poller import poll_once
-from local.samples import SAMPLES, Sample
-from local.system import LocalSystem, Ports, local_system
-from local.voucherify import Call, Fault
+from local.stack.poller import poll_once
+from local.stack.samples import SAMPLES, Sample
+from local.stack.system import LocalSystem, Ports, local_system
+from local.voucherify_stub.stub import Call, Fault
 
 _QUEUES = {"RETRY_QUEUE_URL": "retry queue", "DEAD_LETTER_QUEUE_URL": "dead-letter queue"}
 

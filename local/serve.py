@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.text import Text
 
-from local.aws import SETTINGS_PATH
-from local.front import Exchange
-from local.poller import poll_once
-from local.samples import ACCESS_TOKEN, SHARED_SECRET, sign
-from local.system import LocalSystem, Ports, PortTaken, local_system
-from local.voucherify import Call
+from local.stack.aws import SETTINGS_PATH
+from local.stack.front import Exchange
+from local.stack.poller import poll_once
+from local.stack.samples import ACCESS_TOKEN, SHARED_SECRET, sign
+from local.stack.system import LocalSystem, Ports, PortTaken, local_system
+from local.voucherify_stub.stub import Call
 
 _EXAMPLE = {
     "type": "identify",

@@ -1,6 +1,6 @@
 """What the mapping returns: a request to Voucherify or the reason for sending none, as values.
 
-A request knows no host and no credentials; `handler.voucherify` adds those.
+A request knows no host and no credentials; `handler.voucherify.client` adds those.
 """
 
 from __future__ import annotations

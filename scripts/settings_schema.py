@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from handler.settings import settings_schema
+from handler.settings.settings import settings_schema
 
 FILE = Path(__file__).parent.parent / "settings.schema.json"
 

@@ -9,14 +9,17 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from local.aws import LocalAws
-from local.cold import start_cold
-from local.system import LocalSystem, Ports, local_system
-from local.voucherify import VoucherifyStandIn
+from local.stack.aws import LocalAws
+from local.stack.cold import start_cold
+from local.stack.system import LocalSystem, Ports, local_system
+from local.voucherify_stub.stub import VoucherifyStandIn
 from tests import worker
-from tests.contract import assert_published
+from tests.contract.published import assert_published
+from tests.function import function, logs
 from tests.limits import GENEROUS, INVOCATION_SECONDS
 from tests.outputs import show, shown
+
+__all__ = ["function", "logs"]
 
 # A test does not time: what is slow is for the bench to say.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

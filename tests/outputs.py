@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.output import Output
+from local.stack.output import Output
 
 # By the names that they have in the report. Of what outlives the test, the report has what is new since its start.
 shown: list[tuple[str, Output]] = []

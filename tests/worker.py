@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from handler.redelivery import lambda_handler
-from local.aws import LocalAws
-from local.cold import start_cold
-from local.front import LambdaContext
-from local.moto import StoredMessage
-from local.poller import FUNCTION_TIME_OUT_SECONDS, sqs_event
-from tests.handler.conftest import Function
+from local.stack.aws import LocalAws
+from local.stack.cold import start_cold
+from local.stack.front import LambdaContext
+from local.stack.moto import StoredMessage
+from local.stack.poller import FUNCTION_TIME_OUT_SECONDS, sqs_event
+from tests.function import Function
 
 Queue = Literal["RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"]
 QUEUES: tuple[Queue, ...] = ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.target import Target
-from local.system import LocalSystem
+from local.stack.system import LocalSystem
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from local.aws import SETTINGS_PATH, LocalAws
+from local.stack.aws import SETTINGS_PATH, LocalAws
 from tests.cli.conftest import Ended, Run
 
 # Every secret that a test makes up begins so, whether it ever reaches Parameter Store or not.

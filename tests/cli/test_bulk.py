@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from cli.bulk import MOST_BYTES, PATH, BulkClient, BulkUpdate, batches_of
 from cli.errors import CommandFailed, Exit
-from cli.patience import Patience, RatedPace, Stopping, Turns
-from cli.replay_plan import Planned, Row
-from cli.replay_source import Entry
-from handler.voucherify import VoucherifyClient
-from local.voucherify import Fault, Request, VoucherifyStandIn
+from cli.replay.bulk import MOST_BYTES, PATH, BulkClient, BulkUpdate, batches_of
+from cli.replay.plan import Planned, Row
+from cli.replay.retry_loop import Patience, RatedPace, Stopping, Turns
+from cli.replay.source import Entry
+from handler.voucherify.client import VoucherifyClient
+from local.voucherify_stub.stub import Fault, Request, VoucherifyStandIn
 from mapping import Operation
 from mapping import Request as Mapped
 from tests.cli.conftest import Time
-from tests.contract import assert_published
+from tests.contract.published import assert_published
 
 
 class Bulk:

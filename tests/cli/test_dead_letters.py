@@ -17,14 +17,14 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from cli import letter_moving, queue_reading
+from cli.dead_letters import moving, reading
 from cli.target import Target
-from local.aws import LocalAws
-from local.cold import start_cold
-from local.http_server import Reply
-from local.voucherify import VoucherifyStandIn
+from local.stack.aws import LocalAws
+from local.stack.cold import start_cold
+from local.stack.http_server import Reply
+from local.voucherify_stub.stub import VoucherifyStandIn
 from tests.cli.conftest import Ended, Run, Time
-from tests.cli.letters import CANARY, DEAD, RETRY, put_letter
+from tests.cli.dead_letter_messages import CANARY, DEAD, RETRY, put_letter
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, take_some
 from tests.worker import Queue, Worker, hidden_seconds, stored
 
@@ -33,8 +33,8 @@ RETRY_400 = ("dead-letters", "retry", "--code", "voucherify_400", "--rate", "500
 
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_reading, "WAIT_SECONDS", 0)
-    monkeypatch.setattr(letter_moving, "POLL_SECONDS", 0)
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(moving, "POLL_SECONDS", 0)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_retry_without_a_filter_moves_everything_where_sqs_has_no_redrive(run: R
 
 def test_retry_keeps_to_its_rate(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Time()
-    monkeypatch.setattr("cli.letter_moving.time", SimpleNamespace(monotonic=clock, sleep=clock.sleep))
+    monkeypatch.setattr("cli.dead_letters.moving.time", SimpleNamespace(monotonic=clock, sleep=clock.sleep))
     waited = []
     for rate in (10, 4):
         for number in range(8):
@@ -297,7 +297,7 @@ def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
         assert run(*RETRY_400).code == 0
         assert ids(DEAD) == Counter(others)
         assert set(ids(RETRY)) == wanted
-        assert sum(ids(RETRY).values()) <= len(wanted) + queue_reading.ROUND
+        assert sum(ids(RETRY).values()) <= len(wanted) + reading.ROUND
     else:
         pytest.fail("the command never came to its end")
     assert cut > 8, "several rounds were cut off"

@@ -12,12 +12,12 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from cli.doctor import CUSTOMER
+from cli.commands.doctor import CUSTOMER
 from cli.main import app
-from local.aws import SETTINGS_PATH, LocalAws
-from local.cold import start_cold
-from local.system import API_KEY, API_TOKEN, LocalSystem
-from local.voucherify import Fault, RateLimit, VoucherifyStandIn
+from local.stack.aws import SETTINGS_PATH, LocalAws
+from local.stack.cold import start_cold
+from local.stack.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStandIn
 from tests.cli.conftest import Run
 from tests.cli.secrecy import CANARY, watched
 

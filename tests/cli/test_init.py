@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.output import Output
 from cli.target import Target
-from handler.sources import read_parameters
-from local.aws import SETTINGS_PATH, LocalAws
-from local.samples import SHARED_SECRET
-from local.system import API_KEY, API_TOKEN, LocalSystem
-from local.voucherify import Fault, VoucherifyStandIn
+from handler.settings.sources import read_parameters
+from local.stack.aws import SETTINGS_PATH, LocalAws
+from local.stack.samples import SHARED_SECRET
+from local.stack.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify_stub.stub import Fault, VoucherifyStandIn
 from tests.cli.conftest import Run
 from tests.cli.secrecy import CANARY, watched
 

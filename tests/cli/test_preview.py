@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cli.target import Target
-from local.samples import EVENTS
-from local.system import LocalSystem
+from local.stack.samples import EVENTS
+from local.stack.system import LocalSystem
 from tests.cli.conftest import Run
 
 PRESET = EVENTS / "presets" / "order_completed.json"

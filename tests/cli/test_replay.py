@@ -17,13 +17,14 @@ import botocore.endpoint
 import pytest
 from typer.testing import CliRunner
 
-from cli import replay, replay_project
-from cli.checkpoint import Checkpoint
+from cli.commands import replay
 from cli.main import app
+from cli.replay import project as replay_project
+from cli.replay.checkpoint import Checkpoint
 from cli.target import Target
-from local.aws import LocalAws
-from local.system import API_KEY, API_TOKEN, LocalSystem
-from local.voucherify import Call, Fault, RateLimit, Request, VoucherifyStandIn
+from local.stack.aws import LocalAws
+from local.stack.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStandIn
 from tests.cli.conftest import Ended, Run, Time
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal
 

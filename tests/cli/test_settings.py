@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.output import Output
-from local.aws import SETTINGS_PATH, LocalAws
+from local.stack.aws import SETTINGS_PATH, LocalAws
 from tests.cli.conftest import Run
 from tests.cli.secrecy import CANARY, watched
 

@@ -11,13 +11,13 @@ from typing import Any
 import boto3
 import pytest
 
-from cli import queue_reading
+from cli.dead_letters import reading
 from cli.target import Target
-from handler.deadline import Deadline
-from handler.idempotency import IdempotencyStore
-from local.aws import LocalAws
+from handler.model.deadline import Deadline
+from handler.storage.idempotency import IdempotencyStore
+from local.stack.aws import LocalAws
 from tests.cli.conftest import Run
-from tests.cli.letters import CANARY, DEAD, RETRY, put_letter
+from tests.cli.dead_letter_messages import CANARY, DEAD, RETRY, put_letter
 from tests.scenarios.aws_proxy import aws_proxy, refuse
 from tests.worker import hidden_seconds
 
@@ -26,7 +26,7 @@ GROUPS = {"DeliverLogGroupName": "/deliver", "RedeliverLogGroupName": "/redelive
 
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_reading, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0)
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from handler.queues import MAX_EVENT_BYTES
-from local.samples import SHARED_SECRET, sign
-from local.system import API_KEY, API_TOKEN
-from local.voucherify import Fault
-from tests.handler.conftest import ACCESS_TOKEN, Function
+from handler.storage.queues import MAX_EVENT_BYTES
+from local.stack.samples import SHARED_SECRET, sign
+from local.stack.system import API_KEY, API_TOKEN
+from local.voucherify_stub.stub import Fault
+from tests.function import ACCESS_TOKEN, Function
 
 IDENTIFY = {"type": "identify", "messageId": "m-1", "userId": "u-1", "traits": {"email": "ada@example.com"}}
 TRACK = {"type": "track", "messageId": "m-2", "userId": "u-1", "event": "Signed Up", "properties": {"name": "Ada"}}

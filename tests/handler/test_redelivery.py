@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from handler.backoff import STEPS
-from local.cold import start_cold
-from local.voucherify import Fault
-from tests.handler.conftest import Function
+from handler.delivery.backoff import STEPS
+from local.stack.cold import start_cold
+from local.voucherify_stub.stub import Fault
+from tests.function import Function
 from tests.worker import FIRST_FAILURE, Worker, hidden_seconds, put, put_body, stored
 
 HOUR = 60 * 60.0

@@ -10,22 +10,22 @@ from xml.etree import ElementTree
 
 import pytest
 
-from local import bench_minimal
-from local.bench_cold import ColdStart, Import, read_importtime
-from local.bench_cost import Cost, seconds_on_lambda
-from local.bench_document import files
-from local.bench_drawing import drawing
-from local.bench_events import identify, proxied, request_for, track
-from local.bench_growth import Growth
-from local.bench_load import Load
-from local.bench_mapping import Mapped, by_hand_to_json, look_up
-from local.bench_memory import Artifact, Memory
-from local.bench_numbers import Line, Series, constant, interleaved, quantity
-from local.bench_report import Results, Row, main_table, table
-from local.bench_template import deployed
-from local.bench_warm import Warm
-from local.system import LocalSystem
-from tests.contract import assert_published
+from local.bench import minimal_handler
+from local.bench.cold import ColdStart, Import, read_importtime
+from local.bench.cost import Cost, seconds_on_lambda
+from local.bench.document import files
+from local.bench.drawing import drawing
+from local.bench.events import identify, proxied, request_for, track
+from local.bench.growth import Growth
+from local.bench.load import Load
+from local.bench.mapping import Mapped, by_hand_to_json, look_up
+from local.bench.memory import Artifact, Memory
+from local.bench.numbers import Line, Series, constant, interleaved, quantity
+from local.bench.report import Results, Row, main_table, table
+from local.bench.template import deployed
+from local.bench.warm import Warm
+from local.stack.system import LocalSystem
+from tests.contract.published import assert_published
 
 
 def test_a_series_has_a_median_a_spread_and_a_ratio_of_neighbours() -> None:
@@ -98,9 +98,8 @@ def test_the_plain_code_makes_what_the_mapping_makes() -> None:
 
 
 def test_the_minimal_handler_delivers(system: LocalSystem) -> None:
-    answers = [
-        bench_minimal.lambda_handler(proxied([event], is_batch=False), None) for event in (identify(1), track(1))
-    ]
+    events = (identify(1), track(1))
+    answers = [minimal_handler.lambda_handler(proxied([event], is_batch=False), None) for event in events]
     assert [json.loads(answer["body"]) for answer in answers] == [{"delivered": 1}] * 2
     assert list(system.voucherify.customers) == ["customer-1"]
     assert len(system.voucherify.events) == 1

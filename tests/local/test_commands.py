@@ -16,10 +16,10 @@ from threading import Timer
 
 import pytest
 
-from local.aws import SETTINGS_PATH
-from local.samples import SAMPLES
-from local.voucherify import VoucherifyStandIn
-from tests.handler.conftest import aws_client_at
+from local.stack.aws import SETTINGS_PATH
+from local.stack.samples import SAMPLES
+from local.voucherify_stub.stub import VoucherifyStandIn
+from tests.function import aws_client_at
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.aws import LocalAws, local_aws
-from local.moto import MotoFailed
+from local.stack.aws import LocalAws, local_aws
+from local.stack.moto import MotoFailed
 from tests.local.test_commands import ROOT
 
 
@@ -24,7 +24,7 @@ def test_a_port_that_is_taken_raises_what_moto_wrote() -> None:
 
 
 def test_it_ends_with_the_process_that_started_it_though_that_is_killed() -> None:
-    script = "from local.aws import local_aws\nwith local_aws() as aws: print(aws.url, flush=True); input()"
+    script = "from local.stack.aws import local_aws\nwith local_aws() as aws: print(aws.url, flush=True); input()"
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout

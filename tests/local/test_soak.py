@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.aws import LocalAws
-from local.cold import start_cold
-from local.soak import FAULTS, Soak, Wave, faulty, rate_limit, soak
-from local.soak_chart import chart
-from local.soak_sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStandIn
-from local.voucherify import RateLimit
+from local.soak.chart import chart
+from local.soak.run import FAULTS, Soak, Wave, faulty, rate_limit, soak
+from local.soak.sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStandIn
+from local.stack.aws import LocalAws
+from local.stack.cold import start_cold
+from local.voucherify_stub.stub import RateLimit
 from tests.limits import INVOCATION_SECONDS
 
 QUICK_FAULTS = [(fault, weight) for fault, weight in FAULTS if not fault.delay]

@@ -23,7 +23,7 @@ from mapping import (
     message_id_of,
 )
 from mapping.paths import place
-from tests.contract import assert_published
+from tests.contract.published import assert_published
 
 # What a JSON body can hold, and a little more: numbers beyond a float, text with lone surrogates, keys of any kind.
 TEXT = st.text(st.characters(codec=None), max_size=8)

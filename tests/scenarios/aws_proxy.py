@@ -14,7 +14,7 @@ from typing import Any
 
 import urllib3
 
-from local.http_server import HttpRequest, HttpServer, Reply
+from local.stack.http_server import HttpRequest, HttpServer, Reply
 
 
 @dataclass(frozen=True)

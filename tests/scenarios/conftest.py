@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.cold import start_cold
-from tests.handler.conftest import Function, function, logs
+from local.stack.cold import start_cold
+from tests.function import Function
 from tests.scenarios.aws_proxy import AwsProxy, aws_proxy
 from tests.scenarios.sandbox import ProcessSandbox, process_sandbox
 from tests.worker import Worker
-
-__all__ = ["function", "logs"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import boto3
 
 import handler.app
 import handler.redelivery
-import local.front
+import local.stack.front
 
 __all__ = ["aws_lambda_powertools", "handler", "local"]
 

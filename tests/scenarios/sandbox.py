@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from local.front import LambdaContext
-from local.output import Output
+from local.stack.front import LambdaContext
+from local.stack.output import Output
 from tests.outputs import show
 
 Function = Literal["app", "redelivery"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from local.cold import start_cold
-from local.http_server import Reply
-from local.voucherify import Fault
-from tests.handler.conftest import Function
+from local.stack.cold import start_cold
+from local.stack.http_server import Reply
+from local.voucherify_stub.stub import Fault
+from tests.function import Function
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refusal, refuse, take_some
 from tests.scenarios.sandbox import process_sandbox
 from tests.worker import Worker, stored

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from local.http_server import Reply
-from local.voucherify import Fault
-from tests.handler.conftest import Function
+from local.stack.http_server import Reply
+from local.voucherify_stub.stub import Fault
+from tests.function import Function
 from tests.raw_server import Dribbling
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
 from tests.worker import Worker, put, stored

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from local.voucherify import Fault
-from tests.handler.conftest import Function
+from local.voucherify_stub.stub import Fault
+from tests.function import Function
 from tests.scenarios.aws_proxy import AwsProxy, refuse
 from tests.worker import Worker, put, stored
 

@@ -27,12 +27,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from handler.deadline import Deadline
-from handler.delivery import Arrival, Delivery, Fate, Policy
-from handler.idempotency import IdempotencyStore
-from handler.outcome import AmbiguousTrack, UnguardedTrack
+from handler.delivery.dispatcher import Arrival, Delivery, Fate, Policy
+from handler.model.deadline import Deadline
+from handler.storage.idempotency import IdempotencyStore
 from handler.threads import Started
-from handler.voucherify import Answer, Call, NoAnswer
+from handler.voucherify.answers import AmbiguousTrack, UnguardedTrack
+from handler.voucherify.client import Answer, Call, NoAnswer
 from mapping import EventMapping, Request
 
 TRACK = {"type": "track", "messageId": "m-1", "userId": "u-1", "event": "Order Completed"}

@@ -1,7 +1,7 @@
 """Events as nobody should send them, over the whole path: rows 8 and 9 of the scenarios.
 
-The rules are written down as cases in tests/mapping/cases and in tests/handler/test_body.py; here nothing crashes, and
-the system's own check sees that nothing invalid leaves.
+The rules are written down as cases in tests/mapping/cases and in tests/handler/api/test_body.py; here nothing crashes,
+and the system's own check sees that nothing invalid leaves.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from tests.handler.conftest import Function
+from tests.function import Function
 
 TRAITS = {
     "a number beyond a float's range": ('{"description": 1e400}', {"description": "1e400"}),

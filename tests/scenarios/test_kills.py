@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from local.front import proxy_event
-from local.http_server import Reply
-from local.samples import sign
-from local.voucherify import Fault, Request
-from tests.handler.conftest import Function
+from local.stack.front import proxy_event
+from local.stack.http_server import Reply
+from local.stack.samples import sign
+from local.voucherify_stub.stub import Fault, Request
+from tests.function import Function
 from tests.limits import INVOCATION_SECONDS
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
 from tests.scenarios.sandbox import Killed, ProcessSandbox, process_sandbox

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from local.cold import start_cold
-from local.http_server import Reply
-from local.samples import SHARED_SECRET, sign
-from tests.handler.conftest import Function
+from local.stack.cold import start_cold
+from local.stack.http_server import Reply
+from local.stack.samples import SHARED_SECRET, sign
+from tests.function import Function
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refusal, refuse
 
 IDENTIFY: dict[str, Any] = {"type": "identify", "messageId": "i-1", "userId": "u-1", "traits": {"name": "Ada"}}

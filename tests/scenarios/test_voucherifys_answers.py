@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from local.cold import start_cold
-from local.voucherify import Fault, RateLimit, VoucherifyStandIn
-from tests.handler.conftest import Function
+from local.stack.cold import start_cold
+from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStandIn
+from tests.function import Function
 from tests.worker import Worker, hidden_seconds, stored
 
 MINUTE, HOUR = 60.0, 60 * 60.0
@@ -139,7 +139,9 @@ def test_sandboxes_behind_one_limit_all_keep_answering_and_waste_few_calls(
     sandboxes, calls = 12, 100
     system = function.system.settings
     limit = RateLimit(calls, HOUR)
-    monkeypatch.setattr("handler.pace.PROBE_SECONDS", HOUR)  # an answer that is slow to come is no reason to ask again
+    monkeypatch.setattr(
+        "handler.delivery.rate_limiter.PROBE_SECONDS", HOUR
+    )  # an answer that is slow to come is no reason to ask again
     with VoucherifyStandIn(api_key=system["apiKey"], api_token=system["apiToken"], limit=limit) as voucherify:
         function.put(apiUrl=voucherify.url)
         answers = []

@@ -1,0 +1,1 @@
+"""The messages of the two queues, for the commands."""

@@ -1,0 +1,130 @@
+"""What lies in a queue, as a command shows it: the failure record in a message, and no personal data unless asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from handler.model.errors import UnreadableRecord
+from handler.storage.queues import FailureRecord
+from mapping import InvalidEvent, UnknownType, message_id_of, normalise
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+UNREADABLE = "unreadable_record"
+UNKNOWN = "unknown"
+MASK = "•••"
+
+# What an event may show: what it is and when, and nothing of whom.
+_SHOWN = frozenset({"type", "event", "messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "version"})
+_LONGEST_SHOWN = 300
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One message of a queue. `record` is None where something else than a failure record is in it."""
+
+    sqs_id: str
+    receipt: str
+    body: str
+    attributes: dict[str, Any]
+    sent_at: datetime
+    record: FailureRecord | None
+
+    @classmethod
+    def of_message(cls, message: MessageTypeDef) -> Letter:
+        """From SQS's answer, with its attribute SentTimestamp and all message attributes."""
+        try:
+            record = FailureRecord.from_message(message["Body"])
+        except UnreadableRecord:
+            record = None
+        return cls(
+            sqs_id=message["MessageId"],
+            receipt=message["ReceiptHandle"],
+            body=message["Body"],
+            attributes=dict(message.get("MessageAttributes", {})),
+            sent_at=datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC),
+            record=record,
+        )
+
+    @property
+    def code(self) -> str:
+        return self.record.failure.code if self.record else UNREADABLE
+
+    @property
+    def source(self) -> str:
+        return self.record.source if self.record else UNKNOWN
+
+    @property
+    def type(self) -> str:
+        """Segment's call, as the mapping reads it."""
+        try:
+            return normalise(self.record.event).type if self.record else UNKNOWN
+        except UnknownType:
+            return UNKNOWN
+        except InvalidEvent:
+            return _type_of(self.record.event if self.record else None)
+
+    @property
+    def message_id(self) -> str | None:
+        """The event's own id."""
+        return message_id_of(self.record.event) if self.record else None
+
+    @property
+    def reason(self) -> str:
+        """Why it was not delivered, without what Voucherify said, which may quote the event."""
+        return self.record.failure.message.partition(": ")[0] if self.record else "it is no failure record"
+
+    def to_json(self, *, is_masked: bool) -> dict[str, Any]:
+        """What `show` has of it."""
+        return {
+            "sqsMessageId": self.sqs_id,
+            "sentAt": self.sent_at.isoformat(),
+            "record": self._record(is_masked=is_masked),
+        }
+
+    def _record(self, *, is_masked: bool) -> Any:
+        if not self.record:
+            return MASK if is_masked else self.body
+        record: dict[str, Any] = json.loads(self.body)
+        if not is_masked:
+            return record
+        failure = {"stage": self.record.failure.stage, "code": self.code, "message": self.reason}
+        if self.reason != self.record.failure.message:
+            failure["message"] += f": {MASK}"
+        return {
+            "event": masked_event(self.record.event),
+            "source": self.record.source,
+            "attempts": self.record.attempts,
+            "firstFailedAt": self.record.first_failed_at.isoformat(),
+            "failure": failure,
+        }
+
+
+def masked_event(event: Any) -> Any:
+    """An event with its keys and without its values, other than those that say what it is."""
+    if not isinstance(event, dict):
+        return MASK
+    return {
+        key: value
+        if key in _SHOWN and (isinstance(value, int) or (isinstance(value, str) and len(value) <= _LONGEST_SHOWN))
+        else _masked(value)
+        for key, value in event.items()
+    }
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner) for inner in value]
+    return value if value is None else MASK
+
+
+def _type_of(event: Any) -> str:
+    """The type of an event that has another fault."""
+    type_ = event.get("type") if isinstance(event, dict) else None
+    return type_.strip().lower() if isinstance(type_, str) and type_.strip() else UNKNOWN

@@ -1,0 +1,1 @@
+"""Settings in SSM and in files, for the commands."""

@@ -1,0 +1,101 @@
+"""How settings are shown: what differs line by line, and of a secret only whether it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any, NoReturn
+
+import typer
+
+from cli.errors import Exit
+from cli.output import Output
+from cli.settings.store import Change, is_secret
+from handler.settings.setting_types import Misfit, Parameter
+from handler.settings.settings import SETTINGS
+from handler.settings.sources import DEFAULT_SOURCE
+from mapping import Fault
+
+
+def value_of(name: str, parameter: Parameter) -> Any:
+    """The value as JSON has it, or the text where it is faulty. Not for a secret."""
+    try:
+        return SETTINGS[name].kind.read(name, parameter)
+    except Misfit:
+        return parameter.value
+
+
+def in_a_line(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def difference(name: str, before: Parameter | None, after: Parameter) -> list[str]:
+    """Lines that begin with `-` and `+`, a row of a mapping in each."""
+    if is_secret(name):
+        return ["+ a secret" if before is None else "~ another secret"]
+    old = [] if before is None else _lines(value_of(name, before))
+    new = _lines(value_of(name, after))
+    lines = []
+    for tag, old_from, old_to, new_from, new_to in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag != "equal":
+            lines += [f"- {line}" for line in old[old_from:old_to]] + [f"+ {line}" for line in new[new_from:new_to]]
+    return lines
+
+
+def show_changes(output: Output, changes: Sequence[Change]) -> None:
+    for change in changes:
+        output.line(change.setting.name, "bold")
+        show_difference(output, difference(change.setting.name, change.before, change.after))
+
+
+def show_difference(output: Output, lines: Sequence[str]) -> None:
+    for line in lines:
+        output.line(f"  {line}", {"+": "green", "-": "red"}.get(line[0], "yellow"))
+
+
+def change_document(change: Change) -> dict[str, Any]:
+    """A change for a machine; of a secret without its values."""
+    name = change.setting.name
+    document: dict[str, Any] = {"setting": name, "isNew": change.before is None, "isSecret": is_secret(name)}
+    if not is_secret(name):
+        document["before"] = None if change.before is None else value_of(name, change.before)
+        document["after"] = value_of(name, change.after)
+    return document
+
+
+def show_faults(output: Output, faults: Mapping[Fault, Sequence[str]]) -> None:
+    for fault, sources in faults.items():
+        output.wrong(fault_line(fault, sources))
+
+
+def refuse(output: Output, faults: Mapping[Fault, Sequence[str]]) -> NoReturn:
+    """End a command that has written nothing."""
+    show_faults(output, faults)
+    output.line("Nothing was written.")
+    documents = [fault_document(fault, sources) for fault, sources in faults.items()]
+    output.result({"written": [], "faults": documents})
+    raise typer.Exit(Exit.WRONG)
+
+
+def fault_line(fault: Fault, sources: Sequence[str]) -> str:
+    if list(sources) == [DEFAULT_SOURCE]:
+        return str(fault)
+    return f"{fault} ({'source' if len(sources) == 1 else 'sources'} {', '.join(sources)})"
+
+
+def fault_document(fault: Fault, sources: Sequence[str]) -> dict[str, Any]:
+    return {**fault._asdict(), "sources": list(sources)}
+
+
+def _lines(value: Any) -> list[str]:
+    match value:
+        case dict():
+            return [f"{in_json(key)}: {in_json(item)}" for key, item in value.items()]
+        case list():
+            return [in_json(item) for item in value]
+    return [in_a_line(value)]
+
+
+def in_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

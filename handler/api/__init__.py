@@ -1,0 +1,1 @@
+"""One HTTP request, from API Gateway's event to the reply."""

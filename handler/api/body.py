@@ -1,0 +1,94 @@
+"""The body of a request: the bytes that Segment signed, and the events in it.
+
+One event object, an array of events, `{"batch": [...]}`, or an array of `{"json": {...}}` (Segment's Extensible
+Webhook). One strict JSON decoder reads them all, so that what was signed and what is delivered cannot differ.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from handler.model.errors import MalformedBody
+from handler.model.strict_json import DECODER, complaint
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The raw events of a request; `is_batch` tells an array of one event from an event."""
+
+    events: list[Any]
+    is_batch: bool
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value in the body's bytes. Raises MalformedBody."""
+    try:
+        return DECODER.decode(body.removeprefix(BOM_UTF8).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody("not_json", f"the body is not JSON: {complaint(error)}") from error
+
+
+def decode(body: bytes) -> Body:
+    """The events in the body's bytes. Raises MalformedBody for what is not JSON or none of the known shapes."""
+    match value := read_json(body):
+        case {"batch": list(events)}:
+            return Body(events, is_batch=True)
+        case {"batch": _}:
+            raise MalformedBody("unknown_shape", '"batch" is not an array')
+        case dict():
+            return Body([value], is_batch=False)
+        case list():
+            return Body([_unwrapped(item) for item in value], is_batch=True)
+    raise MalformedBody("unknown_shape", "the body is neither an event nor an array of events")
+
+
+def signed_bytes(body: bytes) -> bytes:
+    """The part of the body that Segment signs: all of it, or of an array its first element's own bytes.
+
+    Raw bytes, never serialised again: `1.0` stays `1.0`. Of `{"json": ...}` it is the inner object's bytes. A body
+    that cannot be read that far is its own signed part, so that who cannot sign learns nothing about it.
+    """
+    opening = _ARRAY.match(body)
+    if opening is None:
+        return body
+    try:
+        text = body[opening.end() :].decode("utf-8")
+        start = _skip_space(text, 0)
+        element, end = DECODER.raw_decode(text, start)
+        if _unwrapped(element) is not element:
+            # Of a repeated key the last value counts, in Python's JSON as in JavaScript's.
+            start, end = [span for key, *span in _members(text, start) if key == "json"][-1]
+    except (ValueError, RecursionError):
+        return body
+    return text[start:end].encode("utf-8")
+
+
+def _unwrapped(item: Any) -> Any:
+    match item:
+        case {"json": dict(inner)} if "type" not in item:
+            return inner
+    return item
+
+
+def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
+    """The keys of the object at `start`, which is valid, with where their values start and end."""
+    delimiter = start
+    while text[delimiter] != "}":
+        key, colon = DECODER.raw_decode(text, _skip_space(text, delimiter + 1))
+        value = _skip_space(text, _skip_space(text, colon) + 1)
+        _, end = DECODER.raw_decode(text, value)
+        yield key, value, end
+        delimiter = _skip_space(text, end)
+
+
+def _skip_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\r]*\[")

@@ -1,0 +1,171 @@
+"""How fast Voucherify may be called, learned from what it says: https://docs.voucherify.io/docs/limits
+
+`X-Rate-Limit-Limit` calls are allowed in a window, `X-Rate-Limit-Remaining` of them are left, and the next window opens
+at `X-Rate-Limit-Retry`, in seconds of the epoch. A 429 says in `Retry-After` how many seconds that is away.
+
+Other sandboxes use up the same windows. So a sandbox that has not heard of a window lately makes one call first, whose
+answer says what is left, and towards the end of a window it leaves room for the calls of others.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from handler.model.deadline import Deadline
+from handler.voucherify.answers import OUT_OF_TIME, PLAN_USED_UP, WINDOW_USED_UP, Failure, failure_while_halted
+from handler.voucherify.client import Answer
+
+# The smallest plan, until the headers have said more.
+DEFAULT_LIMIT = 100.0
+DEFAULT_WINDOW_SECONDS = 60.0
+
+# A window is a minute or an hour long: no header may close it for longer.
+MAX_WINDOW_SECONDS = 60 * 60.0
+
+# A 429 closes for this long at least, lest "0" means to call at once and again.
+MIN_CLOSED_SECONDS = 1.0
+
+# A plan that is used up opens again when it is upgraded, or with the next billing cycle.
+PLAN_USED_UP_SECONDS = 2 * 60 * 60.0
+
+# For how long an answer speaks for what is left. A sandbox can have been frozen since, while others called.
+FRESH_SECONDS = 0.25
+
+# How long the one call that finds out what is left has the way to itself: it may never be answered.
+PROBE_SECONDS = 0.25
+
+# For each call in flight, so many must be left of the window: others have calls in flight too, and as an answer comes
+# its news is already old. So the last calls of a window are made fewer and fewer at a time.
+CALLS_LEFT_PER_CALL = 4
+
+
+@dataclass(slots=True)
+class _Window:
+    """A window of calls, as its newest answer knew it."""
+
+    limit: float
+    left: float
+    end: float
+
+
+class Pace:
+    """One Voucherify project's limits. Holds for the life of the sandbox. Thread-safe.
+
+    `clock` gives the seconds of the epoch, as the headers do.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        self._called_at = 0.0
+        self._heard_at = -math.inf
+        self._window: _Window | None = None
+        self._window_seconds = 0.0  # not longer than it is, and 0 while nothing is known
+        self._closed_until = 0.0
+        self._closed_by = WINDOW_USED_UP
+        self._next_turn = 0.0
+
+    def acquire(self, deadline: Deadline, *, patient: bool) -> Failure | None:
+        """Take the right to one call, which `release` gives back; or the failure that stands against it.
+
+        Waits for the calls in flight where only their answers can say whether one more is allowed. Who is `patient`
+        waits for the next window too, where that opens before the deadline.
+        """
+        with self._changed:
+            while True:
+                closed_for = self._closed_until - self._clock()
+                if closed_for > 0:
+                    if not patient or closed_for > deadline.seconds_left:
+                        return failure_while_halted(self._closed_by)
+                    self._changed.wait(closed_for)
+                elif self._has_room():
+                    self._in_flight += 1
+                    self._called_at = self._clock()
+                    return None
+                elif deadline.seconds_left <= 0:
+                    return OUT_OF_TIME
+                else:
+                    self._changed.wait(min(deadline.seconds_left, PROBE_SECONDS))
+
+    def release(self, answer: Answer | None, failure: Failure | None) -> None:
+        """A call has ended: learn from its answer, and close where that says so."""
+        with self._changed:
+            self._in_flight -= 1
+            if answer:
+                self._heard_at = self._clock()
+                self._learn(answer.headers)
+                if failure and failure.waits:
+                    self._close(self._heard_at + self._closing_seconds(answer.headers, failure), failure)
+            self._changed.notify_all()
+
+    def seconds_until_next_turn(self) -> float:
+        """How long until the turn of one more event that waits: behind all that wait already, at the plan's pace."""
+        with self._changed:
+            now = self._clock()
+            limit = self._window.limit if self._window else DEFAULT_LIMIT
+            turn = max(now, self._closed_until, self._next_turn)
+            self._next_turn = turn + (self._window_seconds or DEFAULT_WINDOW_SECONDS) / limit
+            return turn - now
+
+    def _has_room(self) -> bool:
+        now, window = self._clock(), self._window
+        if now - self._heard_at >= FRESH_SECONDS or (window and now >= window.end):
+            return not self._in_flight or now - self._called_at >= PROBE_SECONDS
+        if not window:
+            return True
+        return window.left > self._in_flight * CALLS_LEFT_PER_CALL
+
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        limit, left = _number(headers, "x-rate-limit-limit"), _number(headers, "x-rate-limit-remaining")
+        if limit is None or limit < 1 or left is None:
+            return
+        seconds = self._seconds_to_end(headers)
+        # Without an end that makes sense, what is left holds for as long as the answer is fresh.
+        end = self._clock() + FRESH_SECONDS if seconds is None else _number(headers, "x-rate-limit-retry") or 0.0
+        window = self._window
+        if not window or window.limit != limit:
+            self._window_seconds = 0.0
+            self._window = window = _Window(limit, left, end)
+        elif end > window.end:
+            self._window = window = _Window(limit, left, end)
+        elif end == window.end:
+            window.left = min(window.left, left)  # answers may overtake each other
+        seconds = seconds or min(_number(headers, "retry-after") or 0.0, MAX_WINDOW_SECONDS)
+        self._window_seconds = max(self._window_seconds, seconds)
+        if window.left <= 0:
+            self._close(window.end, WINDOW_USED_UP)
+
+    def _close(self, until: float, failure: Failure) -> None:
+        if until > self._closed_until:
+            self._closed_until, self._closed_by = until, failure
+
+    def _closing_seconds(self, headers: Mapping[str, str], failure: Failure) -> float:
+        if failure.code == PLAN_USED_UP:
+            return PLAN_USED_UP_SECONDS
+        to_end, rounded_up = self._seconds_to_end(headers), _number(headers, "retry-after")
+        if rounded_up is None:
+            return to_end or DEFAULT_WINDOW_SECONDS
+        if to_end and abs(rounded_up - to_end) <= 1:
+            return to_end
+        return min(max(rounded_up, MIN_CLOSED_SECONDS), MAX_WINDOW_SECONDS)
+
+    def _seconds_to_end(self, headers: Mapping[str, str]) -> float | None:
+        """How far away the end of the window is; None where the header is missing, or is none by this clock."""
+        end = _number(headers, "x-rate-limit-retry")
+        if end is None:
+            return None
+        seconds = end - self._clock()
+        return seconds if 0 < seconds <= MAX_WINDOW_SECONDS else None
+
+
+def _number(headers: Mapping[str, str], name: str) -> float | None:
+    """A header's number that is not below 0, or None: it comes from outside."""
+    try:
+        number = float(headers.get(name, ""))
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None

@@ -1,0 +1,1 @@
+"""Values, enums and errors that every other folder of the function shares."""

@@ -1,0 +1,215 @@
+"""What the function says of itself: one log line a request, one per event that was not delivered, and metrics.
+
+Never a trait, a property or a secret: reasons, names of fields and ids of messages only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+from handler.api.api_gateway import Reply
+from handler.delivery.dispatcher import Fate, Result
+from handler.model.batch_summary import Tally
+from handler.model.errors import FaultySettings, Unavailable, UnknownSource
+from handler.storage.queues import FailureRecord
+from mapping import message_id_of
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.logging.types import LogRecord
+
+# The source, for metrics, where no settings say which it is: a stranger's words are no name of a metric.
+UNKNOWN_SOURCE = "unknown"
+
+# A batch repeats its faults: the most frequent ones say what to mend.
+_MOST_LEFT_OUT = 20
+
+_UNITS = {"VoucherifyLatency": MetricUnit.Milliseconds, "RetryAge": MetricUnit.Seconds}  # all others are counts
+
+# Held for each line: Metrics prints a line and its end one after the other, and threads would mix them.
+_writing = threading.Lock()
+
+Values = Mapping[str, int | Sequence[float]]
+
+
+class Telemetry:
+    """Writes log lines with Powertools' Logger, and metrics with its Metrics. Thread-safe.
+
+    https://docs.aws.amazon.com/powertools/python/latest/core/logger/
+    https://docs.aws.amazon.com/powertools/python/latest/core/metrics/
+    """
+
+    def __init__(self, service: str, level: str, namespace: str) -> None:
+        self._service = service
+        self._namespace = namespace
+        formatter = _Formatter(utc=True, use_rfc3339=True, location=None)
+        stream = cast(IO[str], _StandardOutput())
+        self._logger = Logger(service, level, stream=stream, logger_formatter=formatter)
+        self._logger.setLevel(level)  # a service's Loggers share one logging.Logger, which the first one has set up
+        self._not_delivered: Counter[tuple[str, str]] = Counter()
+
+    def begin(self, request_id: str) -> None:
+        """Name the request in every line from here on. Powertools itself adds X-Ray's trace id."""
+        self._logger.append_keys(request_id=request_id or None)
+        if self._logger.sampling_rate:
+            self._logger.refresh_sample_rate_calculation()
+
+    def request(
+        self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any], tally: Tally | None
+    ) -> None:
+        """Write the one line of a request.
+
+        `tally` is None, and `facts` have its `cause`, where it was refused as a whole.
+        """
+        write = self._logger.error if reply.status == 503 else self._logger.info
+        line = {"status": reply.status, "duration_ms": round(duration_seconds * 1000), **_present(facts)}
+        self._write(write, "request", source, {**line, **(_facts_of(tally) if tally else {})})
+        self._emit_not_delivered(source)
+        if tally is None:
+            self._emit({"Refused": 1}, source=source, cause=facts["cause"])
+        else:
+            self._emit({"Received": tally.events, **_counts(tally)}, source=source)
+
+    def batch(self, messages: int, kept: int) -> None:
+        """Write the one line of the worker's batch."""
+        self._write(self._logger.info, "batch", None, {"messages": messages, "kept": kept})
+
+    def redelivered(self, tally: Tally, source: str, ages_seconds: Sequence[float]) -> None:
+        """Write the line of one source's events in the worker's batch, and count them and how old they were."""
+        self._write(self._logger.info, "redelivered", source, _facts_of(tally))
+        self._emit_not_delivered(source)
+        self._emit({**_counts(tally), "RetryAge": ages_seconds}, source=source)
+
+    def not_delivered(self, result: Result, source: str, **facts: Any) -> None:
+        """Write the line of an event that is queued or rejected; `request` and `redelivered` emit its metric."""
+        failure = result.failure
+        if failure is None:
+            return
+        line = {
+            "outcome": result.fate.value,
+            "stage": failure.stage,
+            "code": failure.code,
+            "reason": failure.reason,
+            "message_id": result.message_id,
+            **facts,
+        }
+        write = self._logger.error if failure.loud else self._logger.warning
+        self._write(write, "event not delivered", source, line)
+        with _writing:
+            self._not_delivered[source, failure.code] += 1
+
+    def given_up(self, record: FailureRecord, age_seconds: float) -> None:
+        """Write the line of an event that the worker gives up untried: it is too old, or no event of ours."""
+        line = {
+            "stage": record.failure.stage,
+            "code": record.failure.code,
+            "message_id": message_id_of(record.event),
+            "attempts": record.attempts,
+            "age_seconds": round(age_seconds),
+        }
+        self._write(self._logger.error, "event given up", record.source, line)
+
+    def buried(self, records: Iterable[FailureRecord]) -> None:
+        """Report the events that the worker has moved to the dead-letter queue."""
+        dead = Counter((record.source or UNKNOWN_SOURCE, record.failure.code) for record in records)
+        for (source, code), count in dead.items():
+            self._write(self._logger.error, "events dead", source, {"code": code})
+            self._emit({"Dead": count}, source=source, code=code)
+
+    def settings_unusable(self, error: Unavailable, source: str) -> None:
+        """Report settings that cannot be read or have faults."""
+        faults = [str(fault) for fault in error.faults] if isinstance(error, FaultySettings) else []
+        line = {"cause": error.cause, "problem": "" if faults else str(error), "faults": faults}
+        self._write(self._logger.error, "settings cannot be used", source, line)
+        self._emit({"SettingsUnusable": 1}, source=source)
+
+    def unavailable(self, error: Unavailable, source: str) -> None:
+        """Report a source whose events the worker keeps. Why has been said where settings were read."""
+        self._write(self._logger.error, "events kept", source, {"cause": error.cause, "problem": str(error)})
+
+    def unknown_source(self, error: UnknownSource) -> None:
+        """Report that the worker keeps the events of a source that has no settings any more."""
+        problem = f"there are no settings for the source {error}"
+        self._write(self._logger.error, "events kept", UNKNOWN_SOURCE, {"cause": error.cause, "problem": problem})
+        self._emit({"SettingsUnusable": 1}, source=UNKNOWN_SOURCE)
+
+    def unknown_settings(self, names: Iterable[str], source: str) -> None:
+        """Report parameters that are no settings."""
+        self._write(self._logger.warning, "parameters that are no settings", source, {"names": list(names)})
+
+    def _write(self, write: Callable[..., None], message: str, source: str | None, facts: Mapping[str, Any]) -> None:
+        # Logger's keys belong to all threads: the lock keeps one line's source out of another.
+        with _writing, self._logger.append_context_keys(source=source):
+            write(message, extra=facts)
+
+    def _emit_not_delivered(self, source: str) -> None:
+        """Emit how many events of a source were not delivered: one line a code, not one an event."""
+        with _writing:
+            found = {key: count for key, count in self._not_delivered.items() if key[0] == source}
+            for key in found:
+                del self._not_delivered[key]
+        for (_, code), count in found.items():
+            self._emit({"NotDelivered": count}, source=source, code=code)
+
+    def _emit(self, values: Values, **dimensions: str) -> None:
+        """Emit those `values` that are not 0, by the service and `dimensions`."""
+        # Not Metrics, whose instances share values and dimensions: one set's source, or one thread's, would get into
+        # another set. Each EphemeralMetrics has its own.
+        metrics = EphemeralMetrics(namespace=self._namespace, service=self._service, default_dimensions=dimensions)
+        with _writing:
+            for name, found in values.items():
+                unit = _UNITS.get(name, MetricUnit.Count)
+                for value in found if isinstance(found, Sequence) else filter(None, [found]):
+                    metrics.add_metric(name, unit, value)
+            if (
+                metrics.metric_set
+            ):  # it flushes by itself with the hundredth value of a metric, and keeps the dimensions
+                metrics.flush_metrics()
+
+
+class _Formatter(LambdaPowertoolsFormatter):
+    """Writes lines in ASCII: half of a surrogate pair has no bytes in UTF-8, and its line would be lost."""
+
+    def serialize(self, log: LogRecord) -> str:
+        return json.dumps(log, default=self.json_default, separators=(",", ":"), indent=self.json_indent)
+
+
+class _StandardOutput:
+    """Writes to what is standard output at the time, as Metrics does: Logger would keep the one it was made with."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def _counts(tally: Tally) -> dict[str, int | Sequence[float]]:
+    """What metrics count of events."""
+    return {
+        **{metric: tally.fates[fate] for fate, metric in _METRICS.items()},
+        "Unguarded": tally.unguarded,
+        "VoucherifyLatency": tally.latencies,
+    }
+
+
+_METRICS = {fate: fate.name.title() for fate in Fate}
+
+
+def _facts_of(tally: Tally) -> dict[str, Any]:
+    """What a line says of its events: how many had which fate, and why they were skipped or cut."""
+    left_out = dict(Counter(tally.left_out).most_common(_MOST_LEFT_OUT)) if tally.left_out else {}
+    return _present({"events": tally.events, **tally.fates, "skip_reasons": tally.skip_reasons, "left_out": left_out})
+
+
+def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that say something."""
+    return {name: fact for name, fact in facts.items() if fact}

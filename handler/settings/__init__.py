@@ -1,0 +1,1 @@
+"""The shop's settings in SSM, and the function's environment."""

@@ -1,0 +1,181 @@
+"""What a setting may be: how it reads from its SSM parameter, and its JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from handler.model.strict_json import complaint
+from mapping import Fault, destination_schema
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Parameter(NamedTuple):
+    """One SSM parameter: its value, and whether it is a StringList."""
+
+    value: str
+    is_list: bool = False
+
+
+class Misfit(Exception):
+    """A parameter's value is not what its setting must be; `faults` say what would be right, never the value."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+
+class Kind(Protocol):
+    """How one kind of setting is read and described. `ssm_type` is the type of its parameter."""
+
+    @property
+    def ssm_type(self) -> str: ...
+
+    def read(self, name: str, parameter: Parameter) -> Any:
+        """The value of a parameter that is set. Raises Misfit."""
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema, for a file of settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Text that nobody may see; with `in_header` one that an HTTP header can hold."""
+
+    in_header: bool = False
+    ssm_type: str = "SecureString"
+
+    def read(self, name: str, parameter: Parameter) -> str:
+        value = parameter.value
+        if value != value.strip():
+            raise Misfit(Fault(name, "", "begins or ends with white space; store it without"))
+        if self.in_header and not (value.isascii() and value.isprintable()):
+            raise Misfit(Fault(name, "", "has characters that an HTTP header cannot hold"))
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "writeOnly": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """The address of a Voucherify cluster."""
+
+    example: str
+    ssm_type: str = "String"
+
+    def read(self, name: str, parameter: Parameter) -> str:
+        value = parameter.value.strip().rstrip("/")
+        try:
+            url = urlsplit(value)
+            has_address = bool(url.hostname) and url.port != 0
+        except ValueError:
+            url, has_address = urlsplit(""), False
+        if not has_address:
+            raise Misfit(Fault(name, "", f"must be the address of the project's cluster, such as {self.example}"))
+        if url.username is not None or url.path or url.query or url.fragment:
+            raise Misfit(Fault(name, "", "must have a host only: no user, path, query or fragment"))
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+            raise Misfit(Fault(name, "", "must begin with https:// (http:// is for loopback)"))
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "uri"}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`true` or `false`."""
+
+    ssm_type: str = "String"
+
+    def read(self, name: str, parameter: Parameter) -> bool:
+        value = parameter.value.strip().lower()
+        if value not in {"true", "false"}:
+            raise Misfit(Fault(name, "", "must be true or false"))
+        return value == "true"
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
+
+    words: Sequence[str]
+    ssm_type: str = "String"
+
+    def read(self, name: str, parameter: Parameter) -> str:
+        value = parameter.value.strip()
+        if value not in self.words:
+            raise Misfit(Fault(name, "", f"must be {' or '.join(self.words)}"))
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.words)}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names as a JSON array or a StringList; what they must be is the mapping's to say."""
+
+    ssm_type: str = "String or StringList"
+
+    def read(self, name: str, parameter: Parameter) -> object:
+        if parameter.is_list:
+            return [part for part in map(str.strip, parameter.value.split(",")) if part]
+        return _json(name, parameter)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "string", "minLength": 1}}
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A JSON object of source to destination; what they must be is the mapping's to say."""
+
+    ssm_type: str = "String"
+
+    def read(self, name: str, parameter: Parameter) -> object:
+        return _json(name, parameter)
+
+    def schema(self) -> dict[str, Any]:
+        destination = {"$ref": "#/$defs/destination"}
+        several = {"type": "array", "items": destination, "minItems": 1}
+        return {"type": "object", "additionalProperties": {"anyOf": [destination, several]}}
+
+
+DEFINITIONS = {"destination": destination_schema()}
+
+
+def _json(name: str, parameter: Parameter) -> object:
+    try:
+        return json.loads(parameter.value, object_pairs_hook=without_duplicates)
+    except DuplicateKeys as duplicate:
+        problem = "stands there twice; one of the two would be ignored"
+        raise Misfit(*(Fault(name, key, problem) for key in duplicate.keys)) from duplicate
+    except (ValueError, RecursionError) as error:
+        raise Misfit(Fault(name, "", f"is not JSON: {complaint(error)}")) from error
+
+
+class DuplicateKeys(ValueError):
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(keys)
+        self.keys = keys
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    twice: dict[str, None] = {}
+    for key, value in pairs:
+        if key in result:
+            twice[key] = None
+        result[key] = value
+    if twice:
+        raise DuplicateKeys(list(twice))
+    return result

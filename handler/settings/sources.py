@@ -1,0 +1,186 @@
+"""The sources that one deployment serves, each with its settings: read from SSM, kept for a while.
+
+What lies right under the settings path is the source `default`; what lies one level deeper belongs to the source of
+that name and goes over it. One read of SSM gives the settings of all.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.model.deadline import Deadline
+from handler.model.errors import FaultySettings, SettingsUnavailable, UnknownSource
+from handler.observability import Telemetry
+from handler.settings.setting_types import Parameter
+from handler.settings.settings import ROTATING, Settings, check_settings
+from mapping import Fault
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+DEFAULT_SOURCE = "default"
+
+# How often SSM is asked for a source that is not there: one that was just made is found soon, and a stranger who tries
+# names costs little.
+UNKNOWN_SOURCE_SECONDS = 5.0
+
+_KEYS = ("apiKey", "apiToken")
+
+Parameters = Mapping[str, Parameter]
+
+
+def read_parameters(ssm: SSMClient, path: str) -> dict[str, dict[str, Parameter]]:
+    """The parameters under `path`, decrypted, by source and by name. Raises SettingsUnavailable."""
+    pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True, WithDecryption=True)
+    by_source: dict[str, dict[str, Parameter]] = {DEFAULT_SOURCE: {}}
+    try:
+        for page in pages:
+            for parameter in page["Parameters"]:
+                *folders, name = parameter["Name"].removeprefix(path).strip("/").split("/")
+                if len(folders) < 2 and folders != [DEFAULT_SOURCE]:
+                    source = folders[0] if folders else DEFAULT_SOURCE
+                    value = Parameter(parameter["Value"], parameter["Type"] == "StringList")
+                    by_source.setdefault(source, {})[name] = value
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        raise SettingsUnavailable(f"SSM refused to read {path}: {code}") from error
+    except BotoCoreError as error:
+        raise SettingsUnavailable(f"SSM could not be reached: {type(error).__name__}") from error
+    return by_source
+
+
+class Sources:
+    """The settings of each source for the life of the sandbox, read again when they are older than `ttl_seconds`.
+
+    When they cannot be read or have faults, the last good ones stay in force and the next request past `ttl_seconds`
+    tries again; with none yet the error goes up, and the very next request tries again. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Deadline], Mapping[str, Parameters]],
+        ttl_seconds: float,
+        clock: Callable[[], float],
+        telemetry: Telemetry,
+    ) -> None:
+        self._read = read
+        self._ttl_seconds = ttl_seconds
+        self._clock = clock
+        self._telemetry = telemetry
+        self._lock = threading.RLock()
+        self._read_at = -math.inf
+        self._common: Parameters = {}
+        self._own: Mapping[str, Parameters] = {}
+        self._in_force: dict[str, Settings] = {}
+        # The faults under the parameters of the last read; None where there are none.
+        self._checked: dict[str, FaultySettings | None] = {}
+
+    def settings(self, source: str, deadline: Deadline) -> Settings:
+        """Raises UnknownSource, or SettingsUnavailable or FaultySettings where there are no good settings yet."""
+        with self._lock:
+            is_faulty = source not in self._in_force and self._checked.get(source) is not None
+            is_unknown = source not in self._own
+            longest = UNKNOWN_SOURCE_SECONDS if is_unknown else self._ttl_seconds
+            self._refresh_after(0 if is_faulty else min(longest, self._ttl_seconds), deadline)
+            return self._settings(source)
+
+    def reload(self, source: str, deadline: Deadline) -> Settings:
+        """Read them again now. Raises as `settings` does."""
+        with self._lock:
+            self._refresh_after(0, deadline)
+            return self._settings(source)
+
+    def of_access_token(self, token: bytes, deadline: Deadline) -> Settings | None:
+        """The settings of the source whose access token this is, or None.
+
+        Raises SettingsUnavailable, or FaultySettings of a source whose it may be.
+        """
+        with self._lock:
+            self._refresh_after(self._ttl_seconds, deadline)
+            found = self._with_access_token(token)
+            if found is None:
+                self._refresh_after(UNKNOWN_SOURCE_SECONDS, deadline)
+                found = self._with_access_token(token)
+            if found is None:
+                for error in self._checked.values():
+                    if error and error.source not in self._in_force:
+                        raise error
+            return found
+
+    def _with_access_token(self, token: bytes) -> Settings | None:
+        """Where several sources have it, the default one goes first, then their names in order."""
+        found = None
+        for source in sorted(self._own, key=lambda source: (source != DEFAULT_SOURCE, source)):
+            with suppress(FaultySettings):
+                settings = self._settings(source)
+                # Every one is compared, so that the time says nothing.
+                matches = [hmac.compare_digest(own.encode(), token) for own in settings.secrets.access_tokens]
+                found = found or (settings if any(matches) else None)
+        return found
+
+    def _refresh_after(self, seconds: float, deadline: Deadline) -> None:
+        now = self._clock()
+        if now - self._read_at < seconds:
+            return
+        try:
+            parameters = self._read(deadline)
+        except SettingsUnavailable as error:
+            self._telemetry.settings_unusable(error, "all")
+            if not self._own:
+                raise
+        else:
+            self._common = parameters[DEFAULT_SOURCE]
+            self._own = {source: own for source, own in parameters.items() if is_source(source, parameters)}
+            self._checked.clear()
+        self._read_at = now
+
+    def _settings(self, source: str) -> Settings:
+        if source not in self._own:
+            self._in_force.pop(source, None)
+            raise UnknownSource(source)
+        if source not in self._checked:
+            self._checked[source] = self._check(source)
+        error = self._checked[source]
+        if error and source not in self._in_force:
+            raise error
+        return self._in_force[source]
+
+    def _check(self, source: str) -> FaultySettings | None:
+        try:
+            settings = merged_settings(source, self._own[source], self._common)
+        except FaultySettings as error:
+            self._telemetry.settings_unusable(error, source)
+            return error
+        if settings.unknown:
+            self._telemetry.unknown_settings(settings.unknown, source)
+        self._in_force[source] = settings
+        return None
+
+
+def is_source(source: str, parameters: Mapping[str, Parameters]) -> bool:
+    """Whether it is one: where others have keys, what is common to them all without any is none by itself."""
+    return source != DEFAULT_SOURCE or len(parameters) == 1 or bool(parameters[source].keys() & set(_KEYS))
+
+
+def inherited(own: Parameters, common: Parameters) -> dict[str, Parameter]:
+    """What a source takes over of the common parameters: no secret that was before one of its own."""
+    replaced = {f"{name}Previous" for name in ROTATING if name in own}
+    return {name: parameter for name, parameter in common.items() if name not in replaced}
+
+
+def merged_settings(source: str, own: Parameters, common: Parameters) -> Settings:
+    """The settings of a source, its own over those of the whole deployment. Raises FaultySettings."""
+    if source != DEFAULT_SOURCE and len(own.keys() & set(_KEYS)) == 1:
+        # Half of one project's keys and half of another's.
+        (missing,) = set(_KEYS) - own.keys()
+        raise FaultySettings(
+            source, [Fault(missing, "", f"is not set for the source {source}, which has its own keys")]
+        )
+    return check_settings(source, {**inherited(own, common), **own})

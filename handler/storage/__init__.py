@@ -1,0 +1,1 @@
+"""SQS and DynamoDB: failure records, idempotency records, deletion records."""

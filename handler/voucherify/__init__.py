@@ -1,0 +1,1 @@
+"""Voucherify's API: how it is called, and what its answers mean."""

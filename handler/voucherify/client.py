@@ -1,0 +1,344 @@
+"""The one module that talks to Voucherify: a request in, its answer or a typed failure out.
+
+Sources: https://docs.voucherify.io/reference/authentication and https://docs.voucherify.io/reference/errors
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from http.client import HTTPException
+from socket import SHUT_RDWR, socket
+from typing import Any, NamedTuple
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
+
+from handler import __version__
+from handler.model.deadline import Deadline
+from mapping import Request
+
+USER_AGENT = f"segment-voucherify-destination/{__version__}"
+
+CONNECT_SECONDS = 1.0
+
+MAX_ANSWER_BYTES = 64 * 1024
+
+# Load balancers close a connection that is idle for a minute (AWS's default) or longer. One that a frozen sandbox
+# has kept for longer than this is replaced before anything is sent, so that nobody must guess what became of it.
+MAX_IDLE_SECONDS = 45.0
+
+
+class VoucherifyError(NamedTuple):
+    """Voucherify's error object; a part that is missing is empty."""
+
+    key: str
+    message: str
+    details: str
+    request_id: str
+
+
+class Answer(NamedTuple):
+    """What came back: the status, headers (any casing), and Voucherify's error object where there is one."""
+
+    status: int
+    headers: Mapping[str, str]
+    error: VoucherifyError | None
+
+
+class Response(NamedTuple):
+    """An answer's status, headers (any casing), and its body, which may be cut off or incomplete."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class NoAnswer(Exception):
+    """No answer came. `code` is a reason code; `sent` says that the request may have been applied all the same."""
+
+    def __init__(self, code: str, problem: str, *, sent: bool) -> None:
+        super().__init__(code, problem)
+        self.code = code
+        self.problem = problem
+        self.sent = sent
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class GivenUp(Exception):
+    """The caller waits no longer for the call: nothing of it is sent from here on."""
+
+
+class Call:
+    """One call under way, shared by the thread that makes it and the caller that waits for it. Thread-safe."""
+
+    # One for all calls, since a connection passes from one call to the next.
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._is_given_up = False
+        self._host = ""
+        self._connection: _KeptHTTPConnection | None = None
+        self._is_sent = False
+        self._answer: Answer | None = None
+
+    def begin(self, host: str) -> None:
+        """Note that the call is made, or made once more. Raise GivenUp."""
+        with self._lock:
+            self._check()
+            self._host, self._connection, self._is_sent, self._answer = host, None, False, None
+
+    def connect_by(self, connection: _KeptHTTPConnection) -> None:
+        """Note which connection is made for the call. Raise GivenUp."""
+        with self._lock:
+            self._check()
+            self._connection, connection.call = connection, self
+
+    def send_over(self, connection: _KeptHTTPConnection) -> None:
+        """Note that bytes of the request leave from here on. Raise GivenUp."""
+        with self._lock:
+            self._check()
+            self._connection, connection.call = connection, self
+            self._is_sent = True
+
+    def answered(self, answer: Answer) -> None:
+        """Note what has come back so far."""
+        with self._lock:
+            self._answer = answer
+
+    def give_up(self) -> Answer | NoAnswer | None:
+        """Wait no longer. Return the answer that has come, or why none has; None where the call was never begun."""
+        with self._lock:
+            self._is_given_up = True
+            connection = self._connection
+            if connection and connection.call is self:
+                connection.shut_down()
+            if self._answer or not self._host:
+                return self._answer
+            return _unanswered() if self._is_sent else _unreachable(self._host, "none came about in time")
+
+    def _check(self) -> None:
+        if self._is_given_up:
+            raise GivenUp
+
+
+# The call that a thread makes. urllib3 hands nothing of a request on to the connection that it chooses.
+_CALL: ContextVar[Call] = ContextVar("call")
+
+
+class VoucherifyClient:
+    """Calls one Voucherify project over connections that are kept for the life of the sandbox. Thread-safe."""
+
+    def __init__(
+        self,
+        api_url: str,
+        api_key: str,
+        api_token: str,
+        *,
+        connections: int = 1,
+        max_idle_seconds: float = MAX_IDLE_SECONDS,
+    ) -> None:
+        options: dict[str, Any] = {"maxsize": connections, "max_idle_seconds": max_idle_seconds}
+        if api_url.startswith("https:"):
+            # One for all connections: reading the machine's certificates takes longer than the rest of a handshake.
+            options["ssl_context"] = ssl.create_default_context()
+        self._pool = urllib3.connection_from_url(api_url, **options)
+        self._pool.ConnectionCls = _KeptHTTPSConnection if self._pool.scheme == "https" else _KeptHTTPConnection
+        self._secrets = (api_key, api_token)
+        self._headers = {
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+            "X-App-Id": api_key,
+            "X-App-Token": api_token,
+        }
+
+    def send(self, request: Request, deadline: Deadline, call: Call | None = None) -> Answer:
+        """Send one request and return its answer. Raise NoAnswer, or GivenUp where whoever shares `call` gave it up.
+
+        The time-outs of its sockets are set by the deadline; a peer can outlast them, and only `call` ends it then.
+        """
+        body = request.to_json()
+        response = self.exchange(
+            request.method, request.path, body, deadline, is_idempotent=request.is_idempotent, call=call or Call()
+        )
+        return self.answer_in(response)
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        deadline: Deadline,
+        *,
+        is_idempotent: bool,
+        most_bytes: int = MAX_ANSWER_BYTES,
+        call: Call | None = None,
+    ) -> Response:
+        """Send bytes, and return the answer with at most so many bytes of its body.
+
+        A kept connection that turns out dead is replaced at once: unnoticed where that is seen before anything is
+        sent; otherwise the request is sent again, once, if sending it twice does no harm. Raise as `send` does.
+        """
+        call = call or Call()
+        _CALL.set(call)
+        try:
+            return self._exchange(method, path, body, deadline, most_bytes, call)
+        except _KeptConnectionDied:
+            if not is_idempotent:
+                raise
+        return self._exchange(method, path, body, deadline, most_bytes, call)
+
+    def answer_in(self, response: Response) -> Answer:
+        """Return what a response says."""
+        is_success = 200 <= response.status < 300
+        return Answer(response.status, response.headers, None if is_success else self._error_in(response.body))
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, deadline: Deadline, most_bytes: int, call: Call
+    ) -> Response:
+        call.begin(self._pool.host)
+        response = self._open(method, path, body, deadline)
+        call.answered(Answer(response.status, response.headers, None))
+        return Response(response.status, response.headers, _read(response, deadline, most_bytes))
+
+    def _open(self, method: str, path: str, body: bytes | None, deadline: Deadline) -> urllib3.BaseHTTPResponse:
+        """Return the response as soon as its headers are there."""
+        seconds = max(deadline.seconds_left, 0.001)
+        try:
+            return self._pool.urlopen(
+                method,
+                path,
+                body=body,
+                headers={**self._headers, "Content-Type": "application/json"} if body else self._headers,
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds),
+                preload_content=False,
+            )
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise _unreachable(self._pool.host, type(error.__cause__ or error).__name__) from error
+        except ReadTimeoutError as error:
+            raise _unanswered() from error
+        except ProtocolError as error:
+            cause = error.args[-1]
+            if isinstance(cause, _KeptConnectionDied):
+                raise cause from error
+            if isinstance(cause, TimeoutError):  # of sending
+                raise _unanswered() from error
+            raise _ConnectionLost from error
+        except HTTPError as error:
+            raise _ConnectionLost from error
+
+    def _error_in(self, body: bytes) -> VoucherifyError | None:
+        """Return Voucherify's error object, without our own keys should it quote them."""
+        text = body.decode("utf-8", "replace")
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        try:
+            error = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        match error:
+            case {"key": str()} | {"code": int(), "message": str()}:
+                return VoucherifyError(*(_text(error.get(part)) for part in VoucherifyError._fields))
+        return None
+
+
+def _unanswered() -> NoAnswer:
+    return NoAnswer("voucherify_timeout", "no answer in time", sent=True)
+
+
+def _unreachable(host: str, why: str) -> NoAnswer:
+    return NoAnswer("voucherify_unreachable", f"no connection to {host}: {why}", sent=False)
+
+
+class _ConnectionLost(NoAnswer):
+    def __init__(self) -> None:
+        super().__init__("voucherify_connection_lost", "the connection ended without an answer", sent=True)
+
+
+class _KeptConnectionDied(_ConnectionLost, ConnectionError):
+    """A connection that had answered before ended without an answer: it had probably died while it was idle."""
+
+
+class _KeptHTTPConnection(HTTPConnection):
+    """Is not kept for too long, and tells a kept connection that died from a new one that failed."""
+
+    def __init__(self, *args: Any, max_idle_seconds: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.call: Call | None = None  # the last one that it was used for
+        self._max_idle_seconds = max_idle_seconds
+        self._answered_at: float | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether it is fit for another request: urllib3 asks that of a kept connection before it uses it."""
+        # The wall clock: a monotonic one may stand still while the sandbox is frozen.
+        idle = time.time() - (self._answered_at or 0.0)
+        return super().is_connected and 0 <= idle < self._max_idle_seconds
+
+    def connect(self) -> None:
+        self._answered_at = None
+        _CALL.get().connect_by(self)
+        try:
+            super().connect()
+        except (OSError, UnicodeError) as error:  # a TLS handshake that fails, a name that is none: nothing was sent
+            raise NewConnectionError(self, "no connection") from error
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        _CALL.get().send_over(self)
+        super().request(*args, **kwargs)
+
+    def shut_down(self) -> None:
+        """End the connection under whichever thread uses it, and wake that thread, which closing it would not."""
+        with suppress(OSError):
+            if self.sock:
+                socket.shutdown(self.sock, SHUT_RDWR)  # not the TLS connection's own, which changes it meanwhile
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3 itself has it
+        try:
+            response = super().getresponse()
+        except (ConnectionError, ssl.SSLError) as error:  # http.client's RemoteDisconnected is one
+            if self._answered_at is not None:
+                raise _KeptConnectionDied from error
+            raise
+        if response.status < 200:
+            # http.client takes each status but 100 for the answer. The real one is still to come, and must not be
+            # taken for the next request's: https://www.rfc-editor.org/rfc/rfc9110#name-informational-1xx
+            raise HTTPException(f"the interim status {response.status}")
+        self._answered_at = time.time()
+        return response
+
+
+class _KeptHTTPSConnection(_KeptHTTPConnection, HTTPSConnection):
+    pass
+
+
+def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline, most_bytes: int) -> bytes:
+    """Return what comes of the body until the deadline; where that is all of it, the connection is kept.
+
+    The status has come by then and says what became of the request: an incomplete body changes nothing.
+    """
+    body = b""
+    with suppress(HTTPError, OSError, ValueError):  # a connection that another thread closes raises ValueError too
+        while len(body) < most_bytes and deadline.seconds_left > 0:
+            part = response.read1(most_bytes - len(body))
+            if not part:
+                return body
+            body += part
+    response.close()
+    return body
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,1 @@
+"""AWS, API Gateway and Lambda's poller on this machine."""

@@ -1,0 +1,114 @@
+"""The process that moto runs in: its start, its control channel and its end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+from local.stack.output import Output
+
+ROOT = Path(__file__).parents[2]
+
+START_SECONDS = 120.0
+
+
+class MotoFailed(Exception):
+    """moto did not start, or has ended."""
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A message of a queue, visible or not. Times are seconds since the epoch."""
+
+    message_id: str
+    body: str
+    visible_at: float
+    delayed_until: float
+
+
+class Moto:
+    """Runs from construction to `close`. Raises MotoFailed where it does not start, such as for a taken port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.output = Output()
+        self._lock = Lock()
+        self._channel, far_end = multiprocessing.Pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "local.stack.moto_process", host, str(port), str(far_end.fileno())],
+            cwd=ROOT,
+            pass_fds=[far_end.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self.output.fileno(),
+            stderr=self.output.fileno(),
+            process_group=0,  # Ctrl-C is for the process that started it, which still needs moto then
+        )
+        far_end.close()
+        if not self._channel.poll(START_SECONDS):
+            self._process.kill()
+        self.port: int = self._receive()
+
+    def messages(self, queue: str) -> list[StoredMessage]:
+        """Return the messages of a queue, the hidden too."""
+        messages: list[StoredMessage] = self._command("list_messages", queue)
+        return messages
+
+    def advance(self, queue: str, seconds: float) -> None:
+        """Show each message of a queue so much sooner."""
+        self._command("advance", queue, seconds)
+
+    def set_age(self, queue: str, seconds: float) -> None:
+        """Set the time at which each message of a queue was sent to so long ago."""
+        self._command("set_age", queue, seconds)
+
+    def empty(self, queue: str) -> None:
+        """Forget the messages of a queue, the hidden too."""
+        self._command("empty", queue)
+
+    def keep_parameters(self) -> None:
+        """Remember the parameters of SSM as they are, for `restore_parameters`."""
+        self._command("keep_parameters")
+
+    def restore_parameters(self) -> None:
+        """Have the parameters of SSM as they were remembered, and no others."""
+        self._command("restore_parameters")
+
+    def freeze(self) -> None:
+        """Exempt what moto has loaded by now from its garbage collection."""
+        self._command("freeze")
+
+    def close(self) -> None:
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _command(self, *command: str | float) -> Any:
+        with self._lock:
+            try:
+                self._channel.send(command)
+            except OSError as error:
+                raise self._failed() from error
+            return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            return self._channel.recv()
+        except (EOFError, OSError) as error:
+            raise self._failed() from error
+
+    def _failed(self) -> MotoFailed:
+        self.close()
+        return MotoFailed(f"moto has ended, having written:\n{self.output.text()}")

@@ -1,0 +1,123 @@
+"""moto's server in a process of its own, with a control channel for what SQS does not show.
+
+`python -m local.stack.moto_process HOST PORT DESCRIPTOR` sends its port over the connection that it inherits as
+DESCRIPTOR. Then it receives commands, each a name in `_COMMANDS` and its arguments, and sends what each returns. It
+ends where the connection does, so it never outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from threading import Thread
+from typing import Any
+
+from moto import backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sqs.models import Message, sqs_backends
+from moto.ssm.models import ssm_backends
+from werkzeug.serving import make_server
+
+from local.stack.moto import StoredMessage
+
+
+def _messages(queue: str) -> list[Message]:
+    messages: list[Message] = sqs_backends["123456789012"]["eu-west-1"].queues[queue]._messages
+    return messages
+
+
+def _list_messages(queue: str) -> list[StoredMessage]:
+    """Return the messages of a queue, the hidden too."""
+    return [
+        StoredMessage(message.id, message.body, message.visible_at / 1000, message.delayed_until / 1000)
+        for message in _messages(queue)
+    ]
+
+
+def _advance(queue: str, seconds: float) -> None:
+    """Show each message of a queue so much sooner."""
+    for message in _messages(queue):
+        message.visible_at -= seconds * 1000
+        message.delayed_until -= seconds * 1000
+
+
+def _set_age(queue: str, seconds: float) -> None:
+    """Set the time at which each message of a queue was sent."""
+    for message in _messages(queue):
+        message.sent_timestamp = int((time.time() - seconds) * 1000)  # type: ignore[assignment] # None until sent
+
+
+def _empty(queue: str) -> None:
+    """Forget the messages of a queue, the hidden too, which SQS's purge may do once a minute only."""
+    _messages(queue).clear()
+
+
+_kept_parameters: dict[str, Any] = {}
+
+
+def _keep_parameters() -> None:
+    """Remember the parameters of SSM as they are."""
+    _kept_parameters.update({name: list(versions) for name, versions in _parameters().items()})
+
+
+def _restore_parameters() -> None:
+    """Have the parameters of SSM as they were remembered, and no others."""
+    parameters = _parameters()
+    parameters.clear()
+    parameters.update({name: list(versions) for name, versions in _kept_parameters.items()})
+
+
+def _parameters() -> Any:
+    return ssm_backends["123456789012"]["eu-west-1"]._parameters
+
+
+def _freeze() -> None:
+    """Exempt what is loaded by now from garbage collection: else a full one would hold up a call for long."""
+    gc.collect()
+    gc.freeze()
+
+
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "list_messages": _list_messages,
+    "advance": _advance,
+    "set_age": _set_age,
+    "empty": _empty,
+    "keep_parameters": _keep_parameters,
+    "restore_parameters": _restore_parameters,
+    "freeze": _freeze,
+}
+
+
+class _Handler(MotoRequestHandler):
+    """Keeps connections, which spares both sides a connection and a thread for each call."""
+
+    protocol_version = "HTTP/1.1"
+    # Head and body are written one after the other: the body would wait for the head's acknowledgement.
+    disable_nagle_algorithm = True
+
+
+# moto lists the folder of its backends anew at each call.
+backends.list_of_moto_modules = partial(iter, tuple(backends.list_of_moto_modules()))
+
+
+def main(host: str, port: int, parent: Connection[Any, Any]) -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it writes a line for each call
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server(host, port, app, threaded=True, request_handler=_Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    parent.send(server.port)
+    while True:
+        try:
+            name, *arguments = parent.recv()
+        except EOFError:
+            return
+        parent.send(_COMMANDS[name](*arguments))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Connection(int(sys.argv[3])))

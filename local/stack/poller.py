@@ -1,0 +1,53 @@
+"""Lambda's event source for SQS on this machine: batches of the retry queue to the worker, as the template has it.
+
+https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handler.redelivery import lambda_handler
+from local.stack.aws import LocalAws
+from local.stack.front import LambdaContext
+
+# The worker's own, in template.yaml.
+FUNCTION_TIME_OUT_SECONDS = 90.0
+
+
+def poll_once(aws: LocalAws) -> int:
+    """Receive a batch, hand it to the worker, delete what it is done with. How many messages there were."""
+    queue_url = aws.environment["RETRY_QUEUE_URL"]
+    answer = aws.sqs.receive_message(
+        QueueUrl=queue_url, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
+    )
+    messages: list[dict[str, Any]] = list(answer.get("Messages", []))  # type: ignore[arg-type] # TypedDicts
+    if messages:
+        kept = lambda_handler(sqs_event(messages), LambdaContext(FUNCTION_TIME_OUT_SECONDS))["batchItemFailures"]
+        kept_ids = {item["itemIdentifier"] for item in kept}
+        for message in messages:
+            if message["MessageId"] not in kept_ids:
+                aws.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return len(messages)
+
+
+def sqs_event(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Received messages as Lambda hands them to the function."""
+    return {
+        "Records": [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "messageAttributes": {
+                    name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+                    for name, value in message.get("MessageAttributes", {}).items()
+                },
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:RetryQueue",
+                "awsRegion": "eu-west-1",
+            }
+            for message in messages
+        ]
+    }

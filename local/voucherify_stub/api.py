@@ -1,0 +1,393 @@
+"""What Voucherify's API does with the destination's calls, in memory: no sockets, no threads.
+
+The rules are those of https://docs.voucherify.io/api-reference. Where it is silent, a comment says
+what was chosen.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote
+
+from local.voucherify_stub.schemas import (
+    CUSTOMER,
+    CUSTOMER_ATTRIBUTES,
+    CUSTOMERS_IN_BULK,
+    EVENT,
+    Check,
+    Json,
+    error_object,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call as it came in; `connection` numbers the connections, so a reused one shows."""
+
+    number: int
+    at: float
+    connection: int
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any
+
+    @property
+    def request_id(self) -> str:
+        return f"v-{self.number:06d}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Json
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """So many calls in each window of so many seconds, as Voucherify's plans count them."""
+
+    calls: int
+    seconds: float
+
+
+# Why a row of a bulk call fails, or None.
+RowRule = Callable[[Json], str | None]
+
+# https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
+MAX_BULK_BYTES = 10 * 1024 * 1024
+
+
+class Api(Protocol):
+    """What the stand-in needs of an API; it makes one call at a time."""
+
+    customers: dict[str, Json]
+    events: list[Json]
+
+    def answer(self, request: Request) -> Answer: ...
+
+    def limit_headers(self, now: float, refused: bool) -> dict[str, str]: ...
+
+
+class VoucherifyApi:
+    """One project's customers and events. Not thread-safe: its owner serialises the calls."""
+
+    def __init__(
+        self, api_key: str, api_token: str, limit: RateLimit | None = None, row_rule: RowRule = lambda row: None
+    ) -> None:
+        self._credentials = (api_key, api_token)
+        self._windows = _Windows(limit) if limit else None
+        self._row_rule = row_rule
+        # Asynchronous actions by id, as they are answered, and what waits in the queue. Replaced, not changed in place.
+        self._actions: dict[str, Json] = {}
+        self._enqueued: list[tuple[str, list[Json]]] = []
+        # By source_id, or by id where there is none. Customers are replaced, not changed in place.
+        self.customers: dict[str, Json] = {}
+        self.events: list[Json] = []
+        self._key_by_id: dict[str, str] = {}
+
+    def answer(self, request: Request) -> Answer:
+        try:
+            self._authenticate(request)
+            if self._windows and not self._windows.take(request.at):
+                raise _Refused(429, "The limit of API calls is reached")
+            return Answer(200, _route(self, request))
+        except _Refused as refusal:
+            error = error_object(refusal.status, request.request_id, refusal.details, **refusal.resource)
+            return Answer(refusal.status, error)
+
+    def limit_headers(self, now: float, refused: bool) -> dict[str, str]:
+        return self._windows.headers(now, refused) if self._windows else {}
+
+    def create_customer(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/customers/create-customer"""
+        return self._upsert(_payload(request, CUSTOMER), request)
+
+    def track_event(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/events/track-custom-event
+
+        A loyalty or referral code is taken as it is: the stand-in keeps no cards to look it up in.
+        """
+        event = _payload(request, EVENT)
+        if not (event["customer"].get("id") or event["customer"].get("source_id")):
+            raise _Refused(400, "customer.id or customer.source_id is required")
+        customer = self._upsert(event["customer"], request)
+        self.events.append(event)
+        shown = ("id", "source_id", "name", "email", "metadata", "object")
+        return {
+            "object": "event",
+            "type": event["event"],
+            "customer": {key: customer[key] for key in shown if key in customer},
+            "referral": None,
+            "loyalty": None,
+            "metadata": event.get("metadata", {}),
+        }
+
+    def list_customers(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/customers/list-customers
+
+        Of its parameters the stand-in knows `limit` only: any other is refused, so that it shows.
+        """
+        if request.body:
+            raise _Refused(400, "There must be no request body")
+        query = parse_qs(request.path.partition("?")[2], keep_blank_values=True)
+        limit = query.pop("limit", ["10"])[-1]
+        if query:
+            raise _Refused(400, f"The stand-in does not know {', '.join(query)}")
+        if not (limit.isdecimal() and 1 <= int(limit) <= 100):
+            raise _Refused(400, "limit must be a number from 1 to 100")
+        return {
+            "object": "list",
+            "data_ref": "customers",
+            "customers": list(self.customers.values())[: int(limit)],
+            "total": len(self.customers),
+        }
+
+    def update_customers_in_bulk(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
+
+        Nothing is applied yet: the rows wait in a queue, until somebody has asked for any action and was answered.
+        """
+        if len(request.body) > MAX_BULK_BYTES:
+            raise _Refused(413, "A bulk request has up to 10 MB")
+        rows = _payload(request, CUSTOMERS_IN_BULK)
+        action_id = _id("aa", request.request_id)
+        self._actions[action_id] = {
+            "id": action_id,
+            "type": "CUSTOMERS.BULK_UPDATE",
+            "status": "ENQUEUED",
+            "operation_status": "UNKNOWN",
+            "result": None,
+            "created_at": _timestamp(request.at),
+            "updated_at": None,
+            "request_id": request.request_id,
+            "progress": 0,
+            "object": "async_action",
+        }
+        self._enqueued.append((action_id, rows))
+        return {"async_action_id": action_id}
+
+    def get_async_action(self, request: Request, action_id: str) -> Json:
+        """https://docs.voucherify.io/api-reference/async-actions/get-async-action"""
+        if action_id not in self._actions:
+            details = f"Cannot find async action with id {action_id}"
+            raise _Refused(404, details, resource_id=action_id, resource_type="async_action")
+        action = self._actions[action_id]
+        for enqueued_id, rows in self._enqueued:
+            self._work_off(enqueued_id, rows, request)
+        self._enqueued.clear()
+        return action
+
+    def _work_off(self, action_id: str, rows: list[Json], request: Request) -> None:
+        errors: list[Json] = []
+        for row in rows:
+            if reason := self._row_rule(row):
+                errors.append({"source_id": row["source_id"], "key": "invalid", "message": reason, "details": ""})
+            else:
+                self._upsert(row, request)
+        now = _timestamp(request.at)
+        self._actions[action_id] = {
+            **self._actions[action_id],
+            "status": "DONE",
+            "operation_status": "SUCCESS",
+            "result": {
+                "done_count": len(rows) - len(errors),
+                "failed_count": len(errors),
+                "reports": [],
+                "reports_available_till": now,
+                "errors": errors,
+            },
+            "updated_at": now,
+            "progress": 100,
+            "processing_time": 1,
+        }
+
+    def delete_customer_permanently(self, request: Request, customer_id: str) -> Json:
+        """https://docs.voucherify.io/api-reference/customers/delete-customer-permanently
+
+        `events` stays as it is: it is the record of what was applied.
+        """
+        # The reference has no body here. What becomes of one it does not say: it is refused, so that it shows.
+        if request.body:
+            raise _Refused(400, "There must be no request body")
+        customer = self.customers.pop(self._key_by_id.get(customer_id, customer_id), None)
+        if not customer:
+            raise _no_customer(customer_id)
+        del self._key_by_id[customer["id"]]
+        counted = ("events", "customer_events", "daily_events", "segments", "orders", "order_events")
+        return {
+            "id": _id("del", request.request_id),
+            "created_at": _timestamp(request.at),
+            "related_object_id": customer["id"],
+            "related_object": "customer",
+            "status": "DONE",
+            # The reference does not say what belongs to which count: the stand-in has the customer only.
+            "data_json": {**dict.fromkeys(counted, 0), "customer": 1},
+            "object": "pernament_deletion",  # as it is published
+        }
+
+    def _authenticate(self, request: Request) -> None:
+        """https://docs.voucherify.io/api-reference/authentication"""
+        headers = request.headers
+        if (headers.get("X-App-Id"), headers.get("X-App-Token")) != self._credentials:
+            raise _Refused(401, "X-App-Id and X-App-Token are not those of this project")
+
+    def _upsert(self, given: Json, request: Request) -> Json:
+        # What the payload names is set, the rest stays. The reference does not say how deep that
+        # goes: metadata is taken to be set key by key, an address as a whole.
+        now = _timestamp(request.at)
+        known = self._find(given)
+        if known:
+            customer = {**known, "updated_at": now}
+        else:
+            customer = _new_customer(given.get("source_id") or None, request.request_id, now)
+        customer.update({key: given[key] for key in CUSTOMER_ATTRIBUTES.keys() & given.keys()})
+        customer["metadata"] = {**customer["metadata"], **given.get("metadata", {})}
+        key = customer["source_id"] or customer["id"]
+        self._key_by_id[customer["id"]] = key
+        self.customers[key] = customer
+        return customer
+
+    def _find(self, given: Json) -> Json | None:
+        # An id goes before a source_id, and must be one that Voucherify gave.
+        customer_id = given.get("id")
+        if not customer_id:
+            return self.customers.get(given.get("source_id") or "")
+        if customer_id not in self._key_by_id:
+            raise _no_customer(customer_id)
+        return self.customers[self._key_by_id[customer_id]]
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, details: str, **resource: str) -> None:
+        super().__init__(details)
+        self.status = status
+        self.details = details
+        self.resource = resource
+
+
+def _no_customer(customer_id: str) -> _Refused:
+    details = f"Cannot find customer with id {customer_id}"
+    return _Refused(404, details, resource_id=customer_id, resource_type="customer")
+
+
+# An endpoint gets the named groups of its pattern as keyword arguments, decoded.
+_ENDPOINTS: tuple[tuple[str, re.Pattern[str], Callable[..., Json]], ...] = (
+    ("POST", re.compile(r"/v1/customers"), VoucherifyApi.create_customer),
+    ("GET", re.compile(r"/v1/customers"), VoucherifyApi.list_customers),
+    ("POST", re.compile(r"/v1/customers/bulk/async"), VoucherifyApi.update_customers_in_bulk),
+    ("GET", re.compile(r"/v1/async-actions/(?P<action_id>[^/]+)"), VoucherifyApi.get_async_action),
+    ("POST", re.compile(r"/v1/events"), VoucherifyApi.track_event),
+    (
+        "POST",
+        re.compile(r"/v1/customers/(?P<customer_id>[^/]+)/permanent-deletion"),
+        VoucherifyApi.delete_customer_permanently,
+    ),
+)
+
+
+def _route(api: VoucherifyApi, request: Request) -> Json:
+    path = request.path.partition("?")[0]
+    others = []
+    for method, pattern, endpoint in _ENDPOINTS:
+        if match := pattern.fullmatch(path):
+            if method == request.method:
+                # Not before the match: the %2F of an id is no separator.
+                return endpoint(api, request, **{name: unquote(part) for name, part in match.groupdict().items()})
+            others.append(method)
+    if others:
+        raise _Refused(405, f"{request.method} is not supported here, {' and '.join(others)} is")
+    raise _Refused(404, f"There is nothing at {path}")
+
+
+def _payload(request: Request, schema: Check) -> Any:
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise _Refused(415, "The Content-Type must be application/json")
+    faults = sorted(schema(request.json, ""))
+    if faults:
+        raise _Refused(400, "; ".join(faults))
+    return request.json
+
+
+class _Windows:
+    """The calls counted in fixed windows. Headers: https://docs.voucherify.io/guides/limits"""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._limit = limit
+        self._current = -1
+        self._used = 0
+
+    def take(self, now: float) -> bool:
+        self._move_to(now)
+        if self._used >= self._limit.calls:
+            return False
+        self._used += 1
+        return True
+
+    def headers(self, now: float, refused: bool) -> dict[str, str]:
+        self._move_to(now)
+        end = (self._current + 1) * self._limit.seconds
+        headers = {
+            "X-Rate-Limit-Limit": str(self._limit.calls),
+            "X-Rate-Limit-Remaining": str(self._limit.calls - self._used),
+            "X-Rate-Limit-Retry": str(math.ceil(end)),
+        }
+        if refused:
+            headers["Retry-After"] = str(max(1, math.ceil(end - now)))
+            headers["X-Rate-Limit-Type"] = "api_calls"
+        return headers
+
+    def _move_to(self, now: float) -> None:
+        window = math.floor(now / self._limit.seconds)
+        if window != self._current:
+            self._current, self._used = window, 0
+
+
+def _timestamp(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def _id(kind: str, drawn_from: str) -> str:
+    digest = hashlib.sha256(drawn_from.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{kind}_{digest[:24]}"
+
+
+def _new_customer(source_id: str | None, request_id: str, now: str) -> Json:
+    # The id is drawn from the source_id, so that it is the same however threads interleave.
+    return {
+        "id": _id("cust", source_id or request_id),
+        "source_id": source_id,
+        "address": None,
+        "summary": {
+            "redemptions": {
+                "total_redeemed": 0,
+                "total_failed": 0,
+                "total_succeeded": 0,
+                "total_rolled_back": 0,
+                "total_rollback_failed": 0,
+                "total_rollback_succeeded": 0,
+                "gift": {"redeemed_amount": 0, "amount_to_go": 0},
+                "loyalty_card": {"redeemed_points": 0, "points_to_go": 0},
+            },
+            "orders": {
+                "total_amount": 0,
+                "total_count": 0,
+                "average_amount": 0,
+                "last_order_amount": 0,
+            },
+        },
+        "loyalty": {"points": 0, "referred_customers": 0, "campaigns": {}},
+        "referrals": {"total": 0, "campaigns": []},
+        "metadata": {},
+        "system_metadata": {},
+        "created_at": now,
+        "updated_at": None,
+        "object": "customer",
+    }

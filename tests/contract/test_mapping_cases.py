@@ -1,0 +1,64 @@
+"""Every body that a mapping case expects is one that Voucherify publishes; `tests/conftest.py` checks what is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.published import assert_published
+
+REQUESTS = [
+    pytest.param(case["request"], id=f"{path.stem}: {case['name']}")
+    for path in sorted(Path(__file__).parents[1].glob("mapping/cases/*.json"))
+    for case in json.loads(path.read_text("utf-8"))
+    if "request" in case
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_an_expected_request_is_one_that_voucherify_publishes(request_: dict[str, Any]) -> None:
+    assert request_["method"] == "POST"
+    assert_published(request_["path"], request_.get("body"))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/customers", {"source_id": "u", "firstName": "Ada"}),
+        ("/v1/customers", {"source_id": 1}),
+        ("/v1/customers", {"source_id": "u", "address": {"street": "x"}}),
+        ("/v1/customers", {"source_id": "u", "metadata": "x"}),
+        ("/v1/events", {"event": "", "customer": {"source_id": "u"}}),
+        ("/v1/events", {"event": "x" * 301, "customer": {"source_id": "u"}}),
+        ("/v1/events", {"event": "e", "customer": {}}),
+        ("/v1/events", {"event": "e", "customer": {"source_id": "u"}, "referral": {"referrer_id": "r"}}),
+        ("/v1/customers", None),
+        ("/v1/customers?limit=0", None),
+        ("/v1/customers?limit=1", {}),
+        ("/v1/customers/u", None),
+        ("/v1/customers/u/permanent-deletion", {}),
+        ("/v1/customers/u/permanent-deletion", {"source_id": "u"}),
+        ("/v1/customers//permanent-deletion", None),
+        ("/v1/customers/a/b/permanent-deletion", None),
+        ("/v1/customers/a b/permanent-deletion", None),
+        ("/v1/customers/é/permanent-deletion", None),
+        ("/v1/customers/100%/permanent-deletion", None),
+        ("/v1/customers/a?b/permanent-deletion", None),
+    ],
+)
+def test_the_contract_can_be_broken(path: str, body: dict[str, Any] | None) -> None:
+    with pytest.raises(Exception):  # noqa: B017, PT011 -- the SDK's own errors are many
+        assert_published(path, body)
+
+
+@pytest.mark.parametrize("customer_id", ["user-1", "ada+1@example.com", "a%2Fb", "%C3%A9", "a%20b", "100%25"])
+def test_a_permanent_deletion_has_an_encoded_id_and_no_body(customer_id: str) -> None:
+    assert_published(f"/v1/customers/{customer_id}/permanent-deletion", None)
+
+
+@pytest.mark.parametrize("limit", [1, 99, 100])
+def test_a_list_of_customers_has_a_limit_and_no_body(limit: int) -> None:
+    assert_published(f"/v1/customers?limit={limit}", None)

@@ -1,0 +1,179 @@
+"""The function as it runs: moto's server for AWS, the stand-in for Voucherify, and API Gateway's events."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from handler.app import lambda_handler
+from local.stack.aws import LocalAws
+from local.stack.front import LambdaContext, proxy_event
+from local.stack.samples import sign
+from local.stack.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify_stub.stub import VoucherifyStandIn
+from tests.limits import INVOCATION_SECONDS
+
+ACCESS_TOKEN = "access-token-1"
+
+WARM_UP = {"type": "track", "userId": "u-0", "event": "Warm Up"}
+
+
+def aws_client_at(service: str, port: int) -> Any:
+    """A client of an AWS service that is, or is not, at a port of this machine; it tries once."""
+    return boto3.client(
+        service,  # type: ignore[call-overload] # which service it is the caller knows
+        region_name="eu-west-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The function's answer, its JSON body decoded."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Function:
+    """The deployed function, with settings in SSM that a test may change."""
+
+    system: LocalSystem
+    log: Log
+
+    @property
+    def logs(self) -> Log:
+        """What it has written so far."""
+        return self.log.read()
+
+    @property
+    def aws(self) -> LocalAws:
+        return self.system.aws
+
+    @property
+    def voucherify(self) -> VoucherifyStandIn:
+        return self.system.voucherify
+
+    def put(self, **settings: str) -> None:
+        self.aws.put_settings(settings)
+
+    def start_anew(self, **settings: str) -> None:
+        """These settings, with the stand-in's keys and address, in the place of all that are there."""
+        self.aws.delete_settings()
+        self.put(apiKey=API_KEY, apiToken=API_TOKEN, apiUrl=self.voucherify.url, **settings)
+
+    def put_source(self, source: str, **settings: str) -> None:
+        """Settings of a source's own, over the common ones."""
+        self.put(**{f"{source}/{name}": value for name, value in settings.items()})
+
+    def post(self, payload: object, headers: Mapping[str, str] | None = None, **parts: Any) -> Answer:
+        """Post a value as JSON, signed as a whole unless `headers` say otherwise."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        return self.send(body, {"X-Signature": sign(body)} if headers is None else headers, **parts)
+
+    def warm_up(self) -> None:
+        """Have it make its clients, in as many requests as its budget needs: from then on a request is quick."""
+        attempts = itertools.count()
+        while not self.post({**WARM_UP, "messageId": f"warm-up-{next(attempts)}"}).body.get("delivered"):
+            pass
+        self.voucherify.reset()
+
+    def post_batch(self, events: list[Any], seconds: float = INVOCATION_SECONDS) -> Answer:
+        """Post an array, signed over its first element as Segment does."""
+        first, *others = [json.dumps(event).encode() for event in events]
+        body = b"[" + b",".join([first, *others]) + b"]"
+        return self.send(body, {"X-Signature": sign(first)}, seconds=seconds)
+
+    def send(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        method: str = "POST",
+        path: str = "/events",
+        seconds: float = INVOCATION_SECONDS,
+    ) -> Answer:
+        return self.invoke(proxy_event(method, path, headers, body), seconds)
+
+    def invoke(self, event: dict[str, Any], seconds: float = INVOCATION_SECONDS) -> Answer:
+        answer = lambda_handler(event, LambdaContext(seconds))
+        return Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"]))
+
+    @property
+    def retries(self) -> list[dict[str, Any]]:
+        """The failure records in the retry queue."""
+        return [json.loads(message["Body"]) for message in self.aws.messages("RETRY_QUEUE_URL")]
+
+    @property
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """The failure records in the dead-letter queue."""
+        return [json.loads(message["Body"]) for message in self.aws.messages("DEAD_LETTER_QUEUE_URL")]
+
+    @property
+    def sent(self) -> list[tuple[str, str, Any]]:
+        """Method, path and JSON body of each call that reached Voucherify."""
+        return [(call.method, call.path, call.json) for call in self.voucherify.calls]
+
+
+@pytest.fixture
+def function(system: LocalSystem, logs: Log, monkeypatch: pytest.MonkeyPatch) -> Function:
+    """A cold function that reads its settings at every request."""
+    monkeypatch.setenv("SETTINGS_TTL_SECONDS", "0")
+    return Function(system, logs)
+
+
+class Log(list[dict[str, Any]]):
+    """The lines that Logger has written to standard output, and in `metrics` those of Metrics: of each its dimensions
+    beside the service, and its figures. `text` is all of it as it was written, with standard error.
+    """
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        super().__init__()
+        self._capsys = capsys
+        self.metrics: list[dict[str, Any]] = []
+        self.text = ""
+
+    def read(self) -> Log:
+        """Take in what has been written since the last look."""
+        written, errors = self._capsys.readouterr()
+        self.text += written + errors
+        for line in map(json.loads, written.splitlines()):
+            if "_aws" in line:
+                self.metrics.append(figures_of(line))
+            else:
+                self.append(line)
+        return self
+
+
+def figures_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The dimensions and figures of a line in CloudWatch's embedded metric format: a count, or values of a metric."""
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    (dimensions,) = directive["Dimensions"]
+    assert directive["Namespace"] == "VoucherifyDestination"
+    assert line["service"] == "voucherify-destination"
+    units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
+    assert line.keys() == {"_aws", *dimensions, *units}
+    return {
+        **{name: line[name] for name in dimensions if name != "service"},
+        **{name: sum(line[name]) if unit == "Count" else line[name] for name, unit in units.items()},
+    }
+
+
+@pytest.fixture
+def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[Log]:
+    """What the function writes, which is shown where a test fails."""
+    log = Log(capsys)
+    yield log
+    sys.stdout.write(log.text)

@@ -1,0 +1,97 @@
+"""API Gateway's proxy event to the bytes that were sent."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from typing import Any
+
+import pytest
+
+from handler.api.api_gateway import MAX_BODY_BYTES, HttpRequest, read_request
+from handler.model.errors import BodyTooLarge, MalformedBody
+from local.stack.front import proxy_event
+
+BODY = '{"name": "Zoë"}'.encode()
+
+
+def request(**changes: Any) -> HttpRequest:
+    return read_request({**proxy_event("post", "/events?x=1", {"X-Signature": "abc"}, BODY), **changes})
+
+
+def test_method_path_and_headers_whatever_their_casing() -> None:
+    read = request(headers={"X-Signature": "abc", "AUTHORIZATION": "Bearer x"})
+    assert (read.method, read.path) == ("POST", "/events")
+    assert read.headers == {"x-signature": "abc", "authorization": "Bearer x"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "raw_path", "path"),
+    [
+        ("$default", "/events", "/events"),
+        ("$default", "/events/", "/events"),
+        ("$default", "/", "/"),
+        ("prod", "/prod/events", "/events"),
+        ("prod", "/prod", "/"),
+        ("prod", "/production/events", "/production/events"),
+    ],
+)
+def test_the_path_has_no_stage_and_no_slash_at_its_end(stage: str, raw_path: str, path: str) -> None:
+    context = {**proxy_event("POST", raw_path, {}, b"")["requestContext"], "stage": stage}
+    assert request(rawPath=raw_path, requestContext=context).path == path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"body": base64.b64encode(BODY).decode(), "isBase64Encoded": True},
+        {"body": base64.b64encode(gzip.compress(BODY)).decode(), "isBase64Encoded": True},
+        {
+            "body": base64.b64encode(gzip.compress(BODY[:5]) + gzip.compress(BODY[5:])).decode(),
+            "isBase64Encoded": True,
+        },
+    ],
+    ids=["text", "base64", "gzip", "gzip in two members"],
+)
+def test_base64_and_gzip_are_undone(changes: dict[str, Any]) -> None:
+    assert request(**changes).body() == BODY
+
+
+@pytest.mark.parametrize("changes", [{"body": None}, {"body": ""}, {"body": "", "isBase64Encoded": True}])
+def test_no_body_is_an_empty_one(changes: dict[str, Any]) -> None:
+    assert request(**changes).body() == b""
+
+
+def test_no_headers_are_none() -> None:
+    assert request(headers=None).headers == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"body": "not base64!", "isBase64Encoded": True}, "the body is not valid base64 or UTF-8"),
+        ({"body": "ä", "isBase64Encoded": True}, "the body is not valid base64 or UTF-8"),
+        ({"body": "\ud800"}, "the body is not valid base64 or UTF-8"),
+        (
+            {"body": base64.b64encode(gzip.compress(BODY)[:-9]).decode(), "isBase64Encoded": True},
+            "the body is not valid gzip",
+        ),
+        ({"body": base64.b64encode(b"\x1f\x8b").decode(), "isBase64Encoded": True}, "the body is not valid gzip"),
+        (
+            {"body": base64.b64encode(gzip.compress(BODY) + b"tail").decode(), "isBase64Encoded": True},
+            "the body is not valid gzip",
+        ),
+    ],
+)
+def test_what_cannot_be_undone_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MalformedBody) as raised:
+        request(**changes).body()
+    assert raised.value.message == message
+
+
+def test_a_small_body_that_unpacks_to_a_huge_one_is_refused() -> None:
+    bomb = base64.b64encode(gzip.compress(b" " * (MAX_BODY_BYTES + 1))).decode()
+    assert len(bomb) < 100_000
+    with pytest.raises(BodyTooLarge):
+        request(body=bomb, isBase64Encoded=True).body()

@@ -1,0 +1,1006 @@
+"""The stand-in for Voucherify, met as the destination meets it: over real HTTP on the loopback."""
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import urllib3
+
+from local.voucherify_stub.api import Answer, VoucherifyApi
+from local.voucherify_stub.real import RealVoucherify
+from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStandIn
+from tests.contract.published import published_model
+
+CREDENTIALS = {"X-App-Id": "app-id", "X-App-Token": "app-token"}
+HEADERS = {**CREDENTIALS, "Content-Type": "application/json"}
+NOW = 1_700_000_000.0
+ADA = {"source_id": "user-1", "name": "Ada Lovelace", "email": "ada@example.com"}
+ORDER = {"event": "Order Completed", "customer": {"source_id": "user-1"}}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Client:
+    """urllib3 on one kept connection, with nothing retried and nothing followed."""
+
+    def __init__(self, url: str, read_timeout: float = 60.0) -> None:
+        timeout = urllib3.Timeout(connect=60.0, read=read_timeout)
+        self.pool = urllib3.connection_from_url(url, maxsize=1, timeout=timeout, retries=False)
+
+    def post(self, path: str, body: object, **headers: str) -> urllib3.BaseHTTPResponse:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.pool.request("POST", path, body=raw, headers={**HEADERS, **headers})
+
+    def customer(self, body: object) -> urllib3.BaseHTTPResponse:
+        return self.post("/v1/customers", body)
+
+    def event(self, body: object) -> urllib3.BaseHTTPResponse:
+        return self.post("/v1/events", body)
+
+    def list_customers(self, query: str = "", **headers: str) -> urllib3.BaseHTTPResponse:
+        return self.pool.request("GET", f"/v1/customers{query}", headers={**CREDENTIALS, **headers})
+
+    def bulk(self, body: object) -> urllib3.BaseHTTPResponse:
+        return self.post("/v1/customers/bulk/async", body)
+
+    def action(self, action_id: str) -> urllib3.BaseHTTPResponse:
+        return self.pool.request("GET", f"/v1/async-actions/{action_id}", headers=CREDENTIALS)
+
+    def delete_permanently(self, segment: str) -> urllib3.BaseHTTPResponse:
+        """Without a body and a Content-Type; `segment` is the customer's id as it is in a path."""
+        return self.pool.request("POST", f"/v1/customers/{segment}/permanent-deletion", headers=CREDENTIALS)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def voucherify(clock: Clock) -> Iterator[VoucherifyStandIn]:
+    with VoucherifyStandIn(api_key="app-id", api_token="app-token", clock=clock) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def client(voucherify: VoucherifyStandIn) -> Iterator[Client]:
+    client = Client(voucherify.url)
+    yield client
+    client.pool.close()
+
+
+def limited(clock: Clock, calls: int, seconds: float) -> VoucherifyStandIn:
+    limit = RateLimit(calls, seconds)
+    return VoucherifyStandIn(api_key="app-id", api_token="app-token", clock=clock, limit=limit)
+
+
+def connect(voucherify: VoucherifyStandIn) -> socket.socket:
+    port = int(voucherify.url.rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def raw_request(body: bytes = json.dumps(ORDER).encode(), *extra: str) -> bytes:
+    lines = ["POST /v1/events HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *extra]
+    lines += [f"{name}: {value}" for name, value in HEADERS.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class TestCustomers:
+    def test_an_unknown_source_id_creates_a_customer(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        answer = client.customer({**ADA, "metadata": {"plan": "pro"}})
+
+        customer = answer.json()
+        assert answer.status == 200
+        assert customer["id"].startswith("cust_")
+        assert {key: customer[key] for key in ADA} == ADA
+        assert customer["metadata"] == {"plan": "pro"}
+        assert customer["object"] == "customer"
+        assert customer["created_at"] == "2023-11-14T22:13:20.000Z"
+        assert customer["updated_at"] is None
+        assert voucherify.customers == {"user-1": customer}
+
+    def test_a_known_source_id_updates_what_is_given_and_keeps_the_rest(self, client: Client, clock: Clock) -> None:
+        first = client.customer({**ADA, "metadata": {"plan": "pro", "seats": 3}}).json()
+        clock.now += 1.5
+        given = {"source_id": "user-1", "email": "new@example.com", "metadata": {"seats": 4}}
+        second = client.customer(given).json()
+
+        assert second["id"] == first["id"]
+        assert second["name"] == "Ada Lovelace"
+        assert second["email"] == "new@example.com"
+        assert second["metadata"] == {"plan": "pro", "seats": 4}
+        assert second["created_at"] == first["created_at"]
+        assert second["updated_at"] == "2023-11-14T22:13:21.500Z"
+
+    def test_an_id_goes_before_a_source_id(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        known = client.customer(ADA).json()
+        answer = client.customer({"id": known["id"], "source_id": "user-2", "phone": "+44 1"})
+
+        assert answer.json()["source_id"] == "user-1"
+        assert voucherify.customers["user-1"]["phone"] == "+44 1"
+        assert list(voucherify.customers) == ["user-1"]
+
+    def test_an_id_that_voucherify_never_gave_is_not_found(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        answer = client.customer({"id": "cust_unknown"})
+
+        assert answer.status == 404
+        assert answer.json()["key"] == "not_found"
+        assert answer.json()["resource_id"] == "cust_unknown"
+        assert answer.json()["resource_type"] == "customer"
+        assert voucherify.customers == {}
+
+    def test_customers_without_a_source_id_are_kept_apart(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        first, second = client.customer({}).json(), client.customer({}).json()
+
+        assert first["source_id"] is None
+        assert set(voucherify.customers) == {first["id"], second["id"]}
+
+    def test_ids_do_not_depend_on_the_order_of_calls(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        before = client.customer(ADA).json()["id"]
+        voucherify.reset()
+        client.customer({"source_id": "user-2"})
+
+        assert client.customer(ADA).json()["id"] == before
+
+
+class TestListOfCustomers:
+    def test_it_has_as_many_as_are_asked_for_and_counts_all(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        for number in range(3):
+            client.customer({"source_id": f"user-{number}"})
+        answer = client.list_customers("?limit=2")
+
+        customers = list(voucherify.customers.values())
+        assert answer.status == 200
+        assert answer.json() == {
+            "object": "list",
+            "data_ref": "customers",
+            "customers": customers[:2],
+            "total": 3,
+        }
+
+    def test_it_has_ten_where_nothing_else_is_asked_for(self, client: Client) -> None:
+        for number in range(11):
+            client.customer({"source_id": f"user-{number}"})
+
+        assert len(client.list_customers().json()["customers"]) == 10
+
+    @pytest.mark.parametrize("query", ["?limit=0", "?limit=101", "?limit=", "?limit=x", "?limit=1&page=2"])
+    def test_what_the_stand_in_does_not_know_is_an_invalid_payload(self, client: Client, query: str) -> None:
+        assert client.list_customers(query).status == 400
+
+    def test_a_body_is_an_invalid_payload(self, client: Client) -> None:
+        assert client.pool.request("GET", "/v1/customers", headers=HEADERS, body=b"{}").status == 400
+
+    def test_other_credentials_are_unauthorized(self, client: Client) -> None:
+        assert client.list_customers("?limit=1", **{"X-App-Token": "other"}).status == 401
+
+
+class TestEvents:
+    def test_an_event_is_applied_and_answered(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        body = {**ORDER, "metadata": {"total": 12.5}, "loyalty": {"code": "CARD"}}
+        answer = client.event(body)
+
+        customer_id = voucherify.customers["user-1"]["id"]
+        assert answer.status == 200
+        assert answer.json() == {
+            "object": "event",
+            "type": "Order Completed",
+            "customer": {
+                "id": customer_id,
+                "source_id": "user-1",
+                "metadata": {},
+                "object": "customer",
+            },
+            "referral": None,
+            "loyalty": None,
+            "metadata": {"total": 12.5},
+        }
+        assert voucherify.events == [body]
+
+    def test_an_event_upserts_its_customer(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        client.customer(ADA)
+        client.event({"event": "Moved", "customer": {"source_id": "user-1", "phone": "+44 1"}})
+
+        customer = voucherify.customers["user-1"]
+        assert (customer["name"], customer["phone"]) == ("Ada Lovelace", "+44 1")
+
+    def test_an_event_for_an_unknown_customer_id_is_not_applied(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        answer = client.event({"event": "Moved", "customer": {"id": "cust_unknown"}})
+
+        assert (answer.status, answer.json()["key"]) == (404, "not_found")
+        assert voucherify.events == []
+
+
+class TestBulk:
+    def test_customers_are_updated_and_made_once_the_action_is_done(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        client.customer({**ADA, "metadata": {"plan": "pro"}})
+        accepted = client.bulk([{"source_id": "user-1", "name": "Ada", "metadata": {"seats": 2}}, {"source_id": "new"}])
+        action_id = accepted.json()["async_action_id"]
+
+        assert accepted.status == 200
+        assert list(voucherify.customers) == ["user-1"]
+        enqueued = client.action(action_id).json()
+        assert (enqueued["status"], enqueued["result"]) == ("ENQUEUED", None)
+
+        done = client.action(action_id).json()
+        assert (done["type"], done["status"], done["progress"]) == ("CUSTOMERS.BULK_UPDATE", "DONE", 100)
+        assert (done["result"]["done_count"], done["result"]["failed_count"]) == (2, 0)
+        assert list(voucherify.customers) == ["user-1", "new"]
+        ada = voucherify.customers["user-1"]
+        assert (ada["name"], ada["email"], ada["metadata"]) == ("Ada", ADA["email"], {"plan": "pro", "seats": 2})
+
+    def test_actions_are_worked_off_in_their_order(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        client.bulk([{"source_id": "user-1", "name": "Ada"}])
+        last = client.bulk([{"source_id": "user-1", "name": "Augusta"}]).json()["async_action_id"]
+
+        assert [client.action(last).json()["status"] for _ in range(2)] == ["ENQUEUED", "DONE"]
+        assert voucherify.customers["user-1"]["name"] == "Augusta"
+
+    def test_a_row_that_fails_is_named_and_the_rest_applied(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        voucherify.row_rule = lambda row: "Invalid phone format" if "phone" in row else None
+        action_id = client.bulk([ADA, {"source_id": "user-2", "phone": "x"}]).json()["async_action_id"]
+        client.action(action_id)
+        result = client.action(action_id).json()["result"]
+
+        assert (result["done_count"], result["failed_count"]) == (1, 1)
+        assert result["errors"] == [
+            {"source_id": "user-2", "key": "invalid", "message": "Invalid phone format", "details": ""}
+        ]
+        assert list(voucherify.customers) == ["user-1"]
+
+    @pytest.mark.parametrize(
+        ("body", "details"),
+        [
+            (ADA, "the request body must be an array"),
+            ([], "the request body must have 1 to 100 items"),
+            ([ADA] * 101, "the request body must have 1 to 100 items"),
+            ([ADA, "x"], "[1] must be an object"),
+            ([ADA, {"name": "x"}], "[1].source_id is required"),
+            ([{**ADA, "phone": 1}], "[0].phone must be a string"),
+        ],
+    )
+    def test_a_call_against_the_schema_is_refused_as_a_whole(self, client: Client, body: object, details: str) -> None:
+        answer = client.bulk(body)
+
+        assert (answer.status, answer.json()["details"]) == (400, details)
+
+    def test_more_than_10_mb_are_too_large(self, client: Client) -> None:
+        assert client.bulk([{**ADA, "description": "x" * 10 * 1024 * 1024}]).status == 413
+
+    def test_an_action_that_is_not_there_is_not_found(self, client: Client) -> None:
+        answer = client.action("aa_unknown")
+
+        assert (answer.status, answer.json()["resource_type"]) == (404, "async_action")
+
+
+class TestPermanentDeletion:
+    @pytest.mark.parametrize("known_by", ["source_id", "id"])
+    def test_a_customer_is_gone_and_the_deletion_answered(
+        self, voucherify: VoucherifyStandIn, client: Client, known_by: str
+    ) -> None:
+        ada = client.customer(ADA).json()
+        client.customer({"source_id": "user-2"})
+        answer = client.delete_permanently(ada[known_by])
+
+        deletion = answer.json()
+        assert answer.status == 200
+        assert deletion.pop("id").startswith("del_")
+        assert deletion == {
+            "created_at": "2023-11-14T22:13:20.000Z",
+            "related_object_id": ada["id"],
+            "related_object": "customer",
+            "status": "DONE",
+            "data_json": {
+                "events": 0,
+                "customer_events": 0,
+                "daily_events": 0,
+                "segments": 0,
+                "orders": 0,
+                "order_events": 0,
+                "customer": 1,
+            },
+            "object": "pernament_deletion",
+        }
+        assert list(voucherify.customers) == ["user-2"]
+        assert (voucherify.calls[-1].json, voucherify.calls[-1].applied) == (None, True)
+
+    def test_a_customer_without_a_source_id_is_deleted_by_id(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        assert client.delete_permanently(client.customer({}).json()["id"]).status == 200
+        assert voucherify.customers == {}
+
+    @pytest.mark.parametrize(
+        ("source_id", "segment"),
+        [
+            ("a/b", "a%2Fb"),
+            ("a/b", "a%2fb"),
+            ("é", "%C3%A9"),
+            ("a b", "a%20b"),
+            ("a+b", "a+b"),
+            ("a?b#c", "a%3Fb%23c"),
+            ("100%", "100%25"),
+            ("a%2Fb", "a%252Fb"),
+        ],
+    )
+    def test_the_id_is_decoded_once_and_only_as_one_segment(
+        self, voucherify: VoucherifyStandIn, client: Client, source_id: str, segment: str
+    ) -> None:
+        customer = client.customer({"source_id": source_id}).json()
+        answer = client.delete_permanently(segment)
+
+        assert (answer.status, answer.json()["related_object_id"]) == (200, customer["id"])
+        assert voucherify.customers == {}
+
+    @pytest.mark.parametrize("segment", ["", "a/b"])
+    def test_an_id_is_exactly_one_segment(self, voucherify: VoucherifyStandIn, client: Client, segment: str) -> None:
+        client.customer({"source_id": "a/b"})
+        answer = client.delete_permanently(segment)
+
+        assert answer.status == 404
+        assert answer.json()["details"] == f"There is nothing at /v1/customers/{segment}/permanent-deletion"
+        assert list(voucherify.customers) == ["a/b"]
+
+    def test_a_customer_that_is_not_there_is_not_found(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        answer = client.delete_permanently("user%2F1")
+
+        assert answer.status == 404
+        assert answer.json() == {
+            "code": 404,
+            "key": "not_found",
+            "message": "Resource not found",
+            "details": "Cannot find customer with id user/1",
+            "request_id": "v-000001",
+            "resource_id": "user/1",
+            "resource_type": "customer",
+        }
+        assert not voucherify.calls[0].applied
+
+    def test_a_deleted_customer_is_forgotten_and_begins_anew(
+        self, voucherify: VoucherifyStandIn, client: Client, clock: Clock
+    ) -> None:
+        customer_id = client.customer(ADA).json()["id"]
+        client.event(ORDER)
+        client.delete_permanently("user-1")
+
+        assert client.delete_permanently("user-1").status == 404
+        assert client.delete_permanently(customer_id).status == 404
+        assert client.customer({"id": customer_id}).status == 404
+        assert voucherify.events == [ORDER]
+
+        clock.now += 1.5
+        anew = client.customer({"source_id": "user-1"}).json()
+        assert anew["created_at"] == "2023-11-14T22:13:21.500Z"
+        assert "email" not in anew
+
+    @pytest.mark.parametrize(
+        "header", ["Content-Length: 0", "Content-Type: application/json", "Content-Type: text/plain"]
+    )
+    def test_an_empty_body_is_taken_with_and_without_its_headers(
+        self, voucherify: VoucherifyStandIn, client: Client, header: str
+    ) -> None:
+        client.customer(ADA)
+        lines = ["POST /v1/customers/user-1/permanent-deletion HTTP/1.1", "Host: x", header]
+        lines += [f"{name}: {value}" for name, value in CREDENTIALS.items()]
+        with connect(voucherify) as connection:
+            connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+        assert voucherify.customers == {}
+        assert (voucherify.calls[-1].body, voucherify.calls[-1].json) == (b"", None)
+
+    @pytest.mark.parametrize("body", [{}, None, ADA])
+    def test_a_body_is_an_invalid_payload(self, voucherify: VoucherifyStandIn, client: Client, body: object) -> None:
+        client.customer(ADA)
+        answer = client.post("/v1/customers/user-1/permanent-deletion", body)
+
+        assert (answer.status, answer.json()["details"]) == (400, "There must be no request body")
+        assert list(voucherify.customers) == ["user-1"]
+
+    def test_another_method_is_not_allowed(self, client: Client) -> None:
+        path = "/v1/customers/user-1/permanent-deletion"
+
+        assert client.pool.request("DELETE", path, headers=CREDENTIALS).status == 405
+
+    @pytest.mark.parametrize("content_type", [{}, {"Content-Type": "application/json"}])
+    def test_it_is_passed_on_to_the_real_voucherify_as_it_came(
+        self, voucherify: VoucherifyStandIn, client: Client, content_type: dict[str, str]
+    ) -> None:
+        """The real one is another stand-in here."""
+        client.customer({"source_id": "a/é b"})
+        path = "/v1/customers/a%2F%C3%A9%20b/permanent-deletion"
+        real = RealVoucherify(voucherify.url, "app-id", "app-token")
+        with VoucherifyStandIn(api_key="local-id", api_token="local-token", api=real) as between:
+            pool = Client(between.url).pool
+            deleted, not_found = (pool.request("POST", path, headers=content_type) for _ in range(2))
+
+        assert (deleted.status, deleted.json()["object"]) == (200, "pernament_deletion")
+        assert (not_found.status, not_found.json()["resource_id"]) == (404, "a/é b")
+        assert voucherify.customers == {}
+        for call in voucherify.calls[1:]:
+            assert (call.method, call.path, call.body) == ("POST", path, b"")
+            assert call.headers.get("Content-Type") == content_type.get("Content-Type")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("body", "details"),
+        [
+            (b"", "the request body must be an object"),
+            (b"{", "the request body must be an object"),
+            (b'{"name": "\xff"}', "the request body must be an object"),
+            (b'{"metadata": {"total": NaN}}', "the request body must be an object"),
+            (b'{"metadata": {"total": 1e400}}', "the request body must be an object"),
+            (b"[" * 100_000, "the request body must be an object"),
+            ([], "the request body must be an object"),
+            ({"source_id": 7}, "source_id must be a string"),
+            ({"name": 7}, "name must be a string"),
+            ({"name": None}, "name must be a string"),
+            ({"description": True}, "description must be a string"),
+            ({"email": ["a@b.c"]}, "email must be a string"),
+            ({"phone": 123}, "phone must be a string"),
+            ({"birthdate": "2022-02-30"}, "birthdate must be a date such as 2022-01-01"),
+            ({"birthdate": "20220101"}, "birthdate must be a date such as 2022-01-01"),
+            ({"birthday": 20220101}, "birthday must be a date such as 2022-01-01"),
+            ({"address": "Main St."}, "address must be an object"),
+            ({"address": {"postal_code": 10001}}, "address.postal_code must be a string"),
+            ({"metadata": []}, "metadata must be an object"),
+            ({"metadata": None}, "metadata must be an object"),
+            ({"name": 1, "email": 2}, "email must be a string; name must be a string"),
+        ],
+    )
+    def test_a_customer_against_the_schema_is_an_invalid_payload(
+        self, voucherify: VoucherifyStandIn, client: Client, body: object, details: str
+    ) -> None:
+        answer = client.customer(body)
+
+        assert answer.status == 400
+        assert answer.json() == {
+            "code": 400,
+            "key": "invalid_payload",
+            "message": "Invalid payload",
+            "details": details,
+            "request_id": "v-000001",
+        }
+        assert voucherify.customers == {}
+
+    @pytest.mark.parametrize(
+        ("change", "details"),
+        [
+            ({"event": ""}, "event must have 1 to 300 characters"),
+            ({"event": "x" * 301}, "event must have 1 to 300 characters"),
+            ({"event": None}, "event must be a string"),
+            ({"customer": "user-1"}, "customer must be an object"),
+            ({"customer": {}}, "customer.id or customer.source_id is required"),
+            (
+                {"customer": {"source_id": ""}},
+                "customer.id or customer.source_id is required",
+            ),
+            ({"customer": {"source_id": 1}}, "customer.source_id must be a string"),
+            ({"metadata": "x"}, "metadata must be an object"),
+            ({"loyalty": {}}, "loyalty.code is required"),
+            ({"loyalty": {"code": 1}}, "loyalty.code must be a string"),
+            ({"referral": {"referrer_id": "r"}}, "referral.code is required"),
+            (
+                {"referral": {"code": "c", "referrer_id": 1}},
+                "referral.referrer_id must be a string",
+            ),
+        ],
+    )
+    def test_an_event_against_the_schema_is_an_invalid_payload(
+        self, voucherify: VoucherifyStandIn, client: Client, change: object, details: str
+    ) -> None:
+        answer = client.event({**ORDER, **change})  # type: ignore[dict-item]
+
+        assert (answer.status, answer.json()["key"]) == (400, "invalid_payload")
+        assert answer.json()["details"] == details
+        assert (voucherify.events, voucherify.customers) == ([], {})
+
+    @pytest.mark.parametrize("missing", ["event", "customer"])
+    def test_an_event_needs_a_name_and_a_customer(self, client: Client, missing: str) -> None:
+        answer = client.event({key: ORDER[key] for key in ORDER if key != missing})
+
+        assert (answer.status, answer.json()["details"]) == (400, f"{missing} is required")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"address": None},
+            {"address": {"city": "London", "line_1": "1", "line_2": "2"}},
+            {"birthdate": "2022-01-01", "birthday": "2022-01-01"},
+            {"metadata": {"nested": {"list": [1, None, True]}}},
+            {"name": ""},
+        ],
+    )
+    def test_what_the_schema_allows_is_taken_and_answered(self, client: Client, body: dict[str, Any]) -> None:
+        answer = client.customer({"source_id": "user-1", **body})
+
+        assert answer.status == 200
+        assert {key: answer.json()[key] for key in body} == body
+
+    def test_an_event_name_of_300_characters_is_taken(self, client: Client) -> None:
+        assert client.event({**ORDER, "event": "é" * 300}).status == 200
+
+    def test_keys_that_the_schema_does_not_name_are_ignored(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        answer = client.customer({**ADA, "firstName": "Ada", "address": {"street": 7}})
+
+        assert answer.status == 200
+        assert "firstName" not in voucherify.customers["user-1"]
+
+    @pytest.mark.parametrize(
+        "headers",
+        [{"X-App-Id": "other"}, {"X-App-Token": "other"}, {"X-App-Token": ""}],
+    )
+    def test_other_credentials_are_unauthorized(
+        self, voucherify: VoucherifyStandIn, client: Client, headers: dict[str, str]
+    ) -> None:
+        answer = client.post("/v1/customers", ADA, **headers)
+
+        assert (answer.status, answer.json()["code"]) == (401, 401)
+        assert voucherify.customers == {}
+
+    def test_an_unknown_path_is_not_found(self, client: Client) -> None:
+        answer = client.post("/v2/customers", ADA)
+
+        assert (answer.status, answer.json()["key"]) == (404, "not_found")
+
+    def test_another_method_is_not_allowed(self, client: Client) -> None:
+        answer = client.pool.request("PUT", "/v1/events", headers=HEADERS, body=b"{}")
+
+        assert answer.status == 405
+        assert answer.json()["details"] == "PUT is not supported here, POST is"
+
+    def test_another_media_type_is_not_supported(self, client: Client) -> None:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+
+        assert client.post("/v1/customers", ADA, **headers).status == 415
+
+    def test_a_charset_in_the_media_type_is_fine(self, client: Client) -> None:
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+
+        assert client.post("/v1/customers", ADA, **headers).status == 200
+
+
+class TestFaults:
+    def test_an_error_status_answers_with_the_error_object_and_applies_nothing(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        voucherify.next(Fault(503))
+        answer = client.event(ORDER)
+
+        assert answer.status == 503
+        assert answer.json()["code"] == 503
+        assert answer.json()["request_id"] == "v-000001"
+        assert voucherify.events == []
+        assert not voucherify.calls[0].applied
+
+    @pytest.mark.parametrize("status", [404, 500, 599])
+    def test_a_foreign_body_is_sent_as_it_is(self, voucherify: VoucherifyStandIn, client: Client, status: int) -> None:
+        voucherify.next(Fault(status, body="<h1>gateway</h1>"))
+        answer = client.event(ORDER)
+
+        assert (answer.status, answer.data) == (status, b"<h1>gateway</h1>")
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+    def test_a_json_body_and_headers_are_sent(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        headers = {"Retry-After": "30", "content-type": "application/problem+json"}
+        voucherify.next(Fault(429, body={"key": "mine"}, headers=headers))
+        answer = client.event(ORDER)
+
+        assert (answer.status, answer.json()) == (429, {"key": "mine"})
+        assert answer.headers["Retry-After"] == "30"
+        assert answer.headers.getlist("Content-Type") == ["application/problem+json"]
+
+    def test_a_redirect_applies_nothing(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        voucherify.next(Fault(302, headers={"Location": "https://example.com/"}))
+        answer = client.event(ORDER)
+
+        assert (answer.status, answer.data) == (302, b"")
+        assert answer.headers["Location"] == "https://example.com/"
+        assert voucherify.events == []
+
+    @pytest.mark.parametrize("fault", [Fault(202), Fault(200, body=b"ok"), Fault(body=b"{")])
+    def test_another_success_is_still_applied(
+        self, voucherify: VoucherifyStandIn, client: Client, fault: Fault
+    ) -> None:
+        voucherify.next(fault)
+
+        assert client.event(ORDER).status == (fault.status or 200)
+        assert voucherify.events == [ORDER]
+        assert voucherify.calls[0].applied
+
+    def test_no_content_leaves_the_connection_usable(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        voucherify.next(Fault(204))
+
+        assert (client.event(ORDER).status, client.event(ORDER).status) == (204, 200)
+        assert [call.connection for call in voucherify.calls] == [1, 1]
+
+    @pytest.mark.parametrize("reset", [False, True])
+    @pytest.mark.parametrize(("drop", "applied"), [("before", 0), ("after", 1)])
+    def test_a_dropped_call_gets_no_answer(
+        self, voucherify: VoucherifyStandIn, client: Client, drop: Any, applied: int, reset: bool
+    ) -> None:
+        voucherify.next(Fault(drop=drop, reset=reset))
+        with pytest.raises(urllib3.exceptions.ProtocolError) as caught:
+            client.event(ORDER)
+
+        expected = ConnectionResetError if reset else http.client.RemoteDisconnected
+        assert type(caught.value.args[1]) is expected
+        assert len(voucherify.events) == applied
+        assert voucherify.calls[0].status is None
+        assert voucherify.calls[0].applied == bool(applied)
+
+    def test_a_delayed_call_is_applied_before_the_client_gives_up(self, voucherify: VoucherifyStandIn) -> None:
+        voucherify.next(Fault(delay=600))
+        client = Client(voucherify.url, read_timeout=0.05)
+        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            client.event(ORDER)
+
+        assert voucherify.wait_for_calls(1)
+        assert voucherify.events == [ORDER]
+        assert voucherify.calls[0].status == 200
+
+    def test_a_short_delay_only_delays(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        voucherify.next(Fault(delay=0.001), Fault(503, delay=0.001))
+
+        assert [client.event(ORDER).status for _ in range(2)] == [200, 503]
+        assert voucherify.events == [ORDER]
+
+    def test_a_content_length_too_large_truncates_the_answer(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        headers = {"Content-Length": "100", "Connection": "close"}
+        voucherify.next(Fault(headers=headers, body=b"{"))
+        with pytest.raises(urllib3.exceptions.ProtocolError) as caught:
+            client.event(ORDER)
+
+        assert isinstance(caught.value.args[1], http.client.IncompleteRead)
+        assert voucherify.events == [ORDER]
+
+    def test_queued_faults_go_before_the_rule_and_none_of_them_means_behave(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        voucherify.rule = lambda call: Fault(500)
+        voucherify.next(Fault(503), None)
+
+        assert [client.event(ORDER).status for _ in range(3)] == [503, 200, 500]
+
+    def test_a_rule_sees_the_call(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        def only_the_second_moved(call: Request) -> Fault | None:
+            assert (call.method, call.path) == ("POST", "/v1/events")
+            assert call.headers["x-app-id"] == "app-id"
+            assert call.number == len(voucherify.calls) + 1
+            return Fault(503) if (call.number, call.json["event"]) == (2, "Moved") else None
+
+        voucherify.rule = only_the_second_moved
+        moved = {**ORDER, "event": "Moved"}
+
+        assert [client.event(moved).status for _ in range(3)] == [200, 503, 200]
+
+    def test_what_a_rule_raises_comes_out_of_stop(self, clock: Clock) -> None:
+        def faulty(call: Request) -> Fault | None:
+            raise LookupError("the test's own mistake")
+
+        voucherify = VoucherifyStandIn(api_key="app-id", api_token="app-token").start()
+        voucherify.rule = faulty
+        with pytest.raises(urllib3.exceptions.ProtocolError):
+            Client(voucherify.url).event(ORDER)
+
+        with pytest.raises(LookupError, match="own mistake"):
+            voucherify.stop()
+
+    def test_a_drop_excludes_an_answer(self) -> None:
+        with pytest.raises(ValueError, match="no answer"):
+            Fault(503, drop="after")
+
+    def test_a_reset_needs_a_drop(self) -> None:
+        with pytest.raises(ValueError, match="drop too"):
+            Fault(reset=True)
+
+
+class TestRateLimit:
+    def test_the_calls_of_a_window_are_counted_down(self, clock: Clock) -> None:
+        clock.now = 1_200.0
+        with limited(clock, calls=2, seconds=60) as voucherify:
+            client = Client(voucherify.url)
+            answers = [client.event(ORDER) for _ in range(2)]
+
+        assert [answer.headers["X-Rate-Limit-Remaining"] for answer in answers] == ["1", "0"]
+        assert {answer.headers["X-Rate-Limit-Limit"] for answer in answers} == {"2"}
+        assert {answer.headers["X-Rate-Limit-Retry"] for answer in answers} == {"1260"}
+        assert "Retry-After" not in answers[1].headers
+
+    def test_a_call_too_many_is_refused_until_the_window_opens(self, clock: Clock) -> None:
+        clock.now = 1_225.5
+        with limited(clock, calls=1, seconds=60) as voucherify:
+            client = Client(voucherify.url)
+            client.event(ORDER)
+            refused = client.event(ORDER)
+            clock.now = 1_259.9
+            still_refused = client.event(ORDER)
+            clock.now = 1_260.0
+            accepted = client.event(ORDER)
+
+            assert refused.status == still_refused.status == 429
+            assert refused.json()["code"] == 429
+            assert refused.headers["Retry-After"] == "35"
+            assert still_refused.headers["Retry-After"] == "1"
+            assert refused.headers["X-Rate-Limit-Remaining"] == "0"
+            assert refused.headers["X-Rate-Limit-Retry"] == "1260"
+            assert refused.headers["X-Rate-Limit-Type"] == "api_calls"
+            assert accepted.status == 200
+            assert len(voucherify.events) == 2
+
+    def test_a_call_that_never_reaches_the_api_is_not_counted(self, clock: Clock) -> None:
+        with limited(clock, calls=1, seconds=60) as voucherify:
+            voucherify.next(Fault(503))
+            client = Client(voucherify.url)
+
+            assert client.event(ORDER).headers["X-Rate-Limit-Remaining"] == "1"
+            assert client.event(ORDER).status == 200
+
+    def test_without_a_limit_there_are_no_limit_headers(self, client: Client) -> None:
+        names = " ".join(client.event(ORDER).headers)
+
+        assert "rate-limit" not in names.lower()
+
+
+class TestRecord:
+    def test_a_call_is_recorded_with_its_answer(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        answer = client.post("/v1/events?source=x", ORDER)
+
+        (call,) = voucherify.calls
+        assert (call.number, call.at, call.request_id) == (1, NOW, "v-000001")
+        assert (call.method, call.path) == ("POST", "/v1/events?source=x")
+        assert call.headers["x-app-id"] == call.headers["X-APP-ID"] == "app-id"
+        assert "Authorization" not in call.headers
+        assert (call.body, call.json) == (json.dumps(ORDER).encode(), ORDER)
+        assert (call.status, call.answer) == (200, answer.data)
+        assert (call.applied, call.fault) == (True, None)
+
+    def test_on_call_sees_each_call_before_its_answer_arrives(self) -> None:
+        seen: list[Call] = []
+        stand_in = VoucherifyStandIn(api_key="app-id", api_token="app-token", on_call=seen.append)
+        with stand_in as voucherify:
+            client = Client(voucherify.url)
+            for expected in (1, 2):
+                client.event(ORDER)
+                assert len(seen) == expected
+            assert seen == voucherify.calls
+
+    def test_reset_forgets_everything(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        client.event(ORDER)
+        voucherify.rule = lambda call: Fault(500)
+        voucherify.next(Fault(503))
+        voucherify.reset()
+
+        assert (voucherify.calls, voucherify.events, voucherify.customers) == ([], [], {})
+        assert client.event(ORDER).status == 200
+        assert (voucherify.calls[0].number, voucherify.calls[0].connection) == (1, 1)
+
+    def test_calls_in_parallel_are_all_recorded_once(self, voucherify: VoucherifyStandIn) -> None:
+        def send(worker: int) -> None:
+            client = Client(voucherify.url)
+            for step in range(20):
+                client.event({**ORDER, "event": f"{worker}-{step}"})
+
+        workers = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+        names = {event["event"] for event in voucherify.events}
+        assert len(voucherify.events) == len(names) == 160
+        assert [call.number for call in voucherify.calls] == list(range(1, 161))
+        assert [call.json for call in voucherify.calls] == voucherify.events
+
+
+class TestConnections:
+    def test_a_connection_is_kept_for_many_calls(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        for _ in range(5):
+            client.event(ORDER)
+        client.post("/nowhere", ORDER)
+        client.customer(b"{")
+
+        assert [call.connection for call in voucherify.calls] == [1] * 7
+
+    def test_closed_connections_are_replaced_by_new_ones(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        client.event(ORDER)
+        with connect(voucherify) as idle:
+            idle.sendall(raw_request())
+            assert idle.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
+            voucherify.close_connections()
+            assert idle.recv(1) == b""
+
+        assert client.event(ORDER).status == 200
+        assert [call.connection for call in voucherify.calls] == [1, 2, 3]
+
+    @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+    def test_a_client_may_ask_for_the_connection_to_be_closed(
+        self, voucherify: VoucherifyStandIn, version: str
+    ) -> None:
+        request = raw_request(json.dumps(ORDER).encode(), "Connection: close")
+        with connect(voucherify) as connection, connection.makefile("rb") as answer:
+            connection.sendall(request.replace(b"HTTP/1.1", version.encode()))
+
+            assert answer.read().startswith(b"HTTP/1.1 200 OK\r\n")
+
+    def test_a_client_may_wait_for_leave_to_send_its_body(self, voucherify: VoucherifyStandIn) -> None:
+        head, _, body = raw_request(json.dumps(ORDER).encode(), "Expect: 100-continue").partition(b"\r\n\r\n")
+        with connect(voucherify) as connection:
+            connection.sendall(head + b"\r\n\r\n")
+            assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(body)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b"hello\r\n\r\n",
+            b"POST /v1/events HTTP/1.1\r\nno colon\r\n\r\n",
+            b"POST /v1/events HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            b"POST /v1/events HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST /" + b"x" * 65_536,
+        ],
+    )
+    def test_what_is_not_http_is_refused_and_not_a_call(
+        self, voucherify: VoucherifyStandIn, request_bytes: bytes
+    ) -> None:
+        with connect(voucherify) as connection, connection.makefile("rb") as answer:
+            connection.sendall(request_bytes)
+
+            assert answer.read().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert voucherify.calls == []
+
+    def test_a_request_that_ends_too_early_is_not_a_call(self, voucherify: VoucherifyStandIn) -> None:
+        with connect(voucherify) as connection:
+            connection.sendall(raw_request()[:-1])
+            connection.shutdown(socket.SHUT_WR)
+
+            assert connection.recv(1) == b""
+        assert voucherify.calls == []
+
+    def test_a_client_that_leaves_does_no_harm(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+        with connect(voucherify) as connection:
+            connection.sendall(raw_request())
+        assert voucherify.wait_for_calls(1)
+
+        assert client.event(ORDER).status == 200
+
+
+class TestLifetime:
+    def test_stop_ends_kept_connections_and_held_answers_at_once(self) -> None:
+        voucherify = VoucherifyStandIn(api_key="app-id", api_token="app-token").start()
+        voucherify.next(None, Fault(delay=600), Fault(delay=600, drop="after"))
+        with connect(voucherify) as kept, connect(voucherify) as held, connect(voucherify) as cut:
+            kept.sendall(raw_request())
+            assert kept.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
+            held.sendall(raw_request())
+            cut.sendall(raw_request())
+            assert voucherify.wait_for_calls(3)
+            before = threading.active_count()
+            voucherify.stop()
+
+            assert [connection.recv(1) for connection in (kept, held, cut)] == [b"", b"", b""]
+        assert threading.active_count() < before
+        assert len(voucherify.events) == 3
+
+    def test_reset_drops_held_answers(self, voucherify: VoucherifyStandIn) -> None:
+        voucherify.next(Fault(delay=600))
+        with connect(voucherify) as held:
+            held.sendall(raw_request())
+            assert voucherify.wait_for_calls(1)
+            voucherify.reset()
+
+            assert held.recv(1) == b""
+
+    def test_it_starts_again_on_the_same_port_with_what_it_knew(
+        self, voucherify: VoucherifyStandIn, client: Client
+    ) -> None:
+        url = voucherify.url
+        client.customer(ADA)
+        voucherify.stop()
+        with pytest.raises(urllib3.exceptions.NewConnectionError):
+            client.event(ORDER)
+        voucherify.start()
+
+        assert voucherify.url == url
+        assert client.event(ORDER).status == 200
+        assert voucherify.customers["user-1"]["name"] == "Ada Lovelace"
+
+    def test_another_api_may_answer_and_outlives_a_reset(self) -> None:
+        class Teapot(VoucherifyApi):
+            def answer(self, request: Request) -> Answer:
+                return Answer(418, {"path": request.path})
+
+        api = Teapot("app-id", "app-token")
+        api.events.append(ORDER)
+        with VoucherifyStandIn(api_key="app-id", api_token="app-token", api=api) as voucherify:
+            voucherify.reset()
+            answer = Client(voucherify.url).event(ORDER)
+
+            assert (answer.status, answer.json()) == (418, {"path": "/v1/events"})
+            assert voucherify.events == [ORDER]
+
+    def test_a_taken_port_is_an_os_error(self, voucherify: VoucherifyStandIn) -> None:
+        port = int(voucherify.url.rpartition(":")[2])
+        second = VoucherifyStandIn(api_key="app-id", api_token="app-token", port=port)
+
+        with pytest.raises(OSError, match="in use"):
+            second.start()
+
+    def test_stopping_twice_is_harmless(self, voucherify: VoucherifyStandIn) -> None:
+        voucherify.stop()
+        voucherify.stop()
+
+    def test_there_is_no_url_before_the_start(self) -> None:
+        with pytest.raises(RuntimeError, match="before it is started"):
+            _ = VoucherifyStandIn(api_key="app-id", api_token="app-token").url
+
+
+def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStandIn, client: Client) -> None:
+    full_customer = {
+        **ADA,
+        "description": "A frequent customer",
+        "phone": "+1 933 222 3333",
+        "birthdate": "2022-01-01",
+        "address": {"city": "London", "state": "LDN", "line_1": "1 Main St.", "country": "UK"},
+        "metadata": {"lang": "en", "test": True},
+    }
+    event = {
+        **ORDER,
+        "customer": full_customer,
+        "metadata": {"total": 12.5},
+        "loyalty": {"code": "CARD"},
+        "referral": {"code": "REF", "referrer_id": "cust_1"},
+    }
+
+    customer_body = published_model("CustomersCreateRequestBody").from_dict(full_customer)
+    customer_answer = client.customer(customer_body.model_dump_json(exclude_none=True).encode())
+    event_body = published_model("EventsCreateRequestBody").from_dict(event)
+    event_answer = client.event(event_body.model_dump_json(exclude_none=True).encode())
+    refusal = client.customer(b"{")
+    list_answer = client.list_customers("?limit=1")
+    bulk_answer = client.bulk([{"source_id": "user-1", "name": "Ada"}])
+    client.action(bulk_answer.json()["async_action_id"])
+    action_answer = client.action(bulk_answer.json()["async_action_id"])
+    deletion_answer = client.delete_permanently("user-1")
+
+    assert [call.json for call in voucherify.calls[:2]] == [full_customer, event]
+    customer = published_model("CustomersCreateResponseBody").from_dict(customer_answer.json())
+    assert customer.model_dump(include=set(ADA)) == ADA
+    assert customer.summary.orders.total_count == 0
+    tracked = published_model("EventsCreateResponseBody").from_dict(event_answer.json())
+    assert (tracked.type, tracked.customer.id) == ("Order Completed", customer.id)
+    assert published_model("Error").from_dict(refusal.json()).key == "invalid_payload"
+    listed = published_model("CustomersListResponseBody").from_dict(list_answer.json())
+    assert (listed.total, [found.id for found in listed.customers]) == (1, [customer.id])
+    accepted = published_model("CustomersUpdateInBulkResponseBody").from_dict(bulk_answer.json())
+    action = published_model("AsyncActionGetResponseBody").from_dict(action_answer.json())
+    assert (action.id, action.status, action.operation_status) == (accepted.async_action_id, "DONE", "SUCCESS")
+    assert action.to_dict().keys() == action_answer.json().keys()
+    deletion = published_model("CustomersPermanentDeletionCreateResponseBody").from_dict(deletion_answer.json())
+    assert deletion.to_dict().keys() == deletion_answer.json().keys()
+    assert deletion.data_json.to_dict() == deletion_answer.json()["data_json"]
+    assert deletion.related_object_id == customer.id

@@ -1,0 +1,515 @@
+"""What no linter can know of template.yaml and samconfig.toml. Versions and watching have files of their own."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import random
+import re
+import tomllib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+
+from handler.delivery.backoff import backoff_seconds
+from handler.redelivery import RESERVE_SECONDS
+from handler.settings.environment import Environment
+from tests.repo.stack import (
+    ALTERNATIVE,
+    BOTH,
+    COMBINATIONS,
+    DEFAULT,
+    DEFAULTS,
+    EACH_FUNCTION,
+    FUNCTIONS,
+    KEY,
+    PARAMETERS,
+    PSEUDO,
+    ROOT,
+    SOURCE,
+    STAGE,
+    SWITCHES,
+    Stack,
+    arn,
+    as_list,
+    named_in,
+    ref,
+    transformed,
+    transformed_for,
+)
+
+SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
+
+FOURTEEN_DAYS = 14 * 24 * 60 * 60
+MEBIBYTE = 1024 * 1024
+
+# ---- the transform
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_of_the_parameters_sam_itself_looks_at_none_but_the_deployment(switch: str) -> None:
+    """So that what it makes of both deployments is what it makes of all combinations."""
+    default, other = SWITCHES[switch]
+
+    changed = transformed(SOURCE, {**DEFAULTS, switch: other})
+
+    assert default == DEFAULTS[switch]
+    assert (changed == transformed_for("AllAtOnce")) is (switch != "Deployment")
+
+
+def test_under_every_combination_nothing_refers_to_what_is_not_there() -> None:
+    for combination in COMBINATIONS:
+        stack = Stack(**combination)
+        there = {*stack.resources, *PSEUDO, "AWS::NoValue"}
+        named = set(named_in([stack.resources, stack.outputs]))
+        waited_for = {name for resource in stack.resources.values() for name in as_list(resource.get("DependsOn", []))}
+        assert named | waited_for <= there, combination
+
+
+@BOTH
+def test_what_is_deployed_is_lint_clean(stack: Stack) -> None:
+    """`make lint` sees the default only, and before the conditions are decided."""
+    template = {"Resources": stack.resources, "Outputs": stack.outputs}
+
+    found = lint(json.dumps(template), config=ManualArgs(regions=["eu-west-1"]))
+
+    assert [f"{match.rule.id} {match.message} {match.path}" for match in found] == []
+
+
+@BOTH
+def test_nothing_outlives_the_stack(stack: Stack) -> None:
+    with_content = {"AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::Lambda::Version"}
+
+    for name, resource in stack.resources.items():
+        default = "not said" if resource["Type"] in with_content else "Delete"
+        policies = {resource.get(policy, default) for policy in ("DeletionPolicy", "UpdateReplacePolicy")}
+        assert policies == {"Delete"}, name
+
+
+def test_whatever_checkov_is_to_skip_says_why() -> None:
+    for name, resource in SOURCE["Resources"].items():
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+            assert skip["comment"].endswith("."), (name, skip["id"])
+
+
+# ---- the functions
+
+
+def test_events_are_taken_by_one_function_and_delivered_again_by_another() -> None:
+    assert {name: function["Handler"] for name, function in FUNCTIONS.items()} == {
+        "DeliverFunction": "handler.app.lambda_handler",
+        "RedeliverFunction": "handler.redelivery.lambda_handler",
+    }
+
+
+@EACH_FUNCTION
+def test_a_function_gets_every_variable_it_knows_and_no_other(name: str) -> None:
+    assert set(FUNCTIONS[name]["Environment"]["Variables"]) == {
+        "SETTINGS_PATH",
+        "RETRY_QUEUE_URL",
+        "DEAD_LETTER_QUEUE_URL",
+        "DEDUPLICATION_TABLE",
+        "RESPONSE_BUDGET_SECONDS",
+        "RETRY_HOURS",
+        "VOUCHERIFY_CONCURRENCY",
+        "SETTINGS_TTL_SECONDS",
+        "CONNECT_TIMEOUT_SECONDS",
+        "SSM_TIMEOUT_SECONDS",
+        "SQS_TIMEOUT_SECONDS",
+        "DYNAMODB_TIMEOUT_SECONDS",
+        "POWERTOOLS_SERVICE_NAME",
+        "POWERTOOLS_METRICS_NAMESPACE",
+        "POWERTOOLS_LOG_LEVEL",
+    }
+
+
+def test_lambda_and_powertools_have_the_same_log_level() -> None:
+    """Powertools warns where Lambda's is higher, and Lambda drops what it would write."""
+    function = SOURCE["Globals"]["Function"]
+
+    level = function["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"]
+    assert function["LoggingConfig"] == {"LogFormat": "JSON", "ApplicationLogLevel": level}
+
+
+def test_env_json_sets_only_variables_that_sam_local_passes_on() -> None:
+    """`sam local invoke --env-vars` drops every variable that the template does not name."""
+    local = json.loads((ROOT / "env.json").read_text("utf-8"))["Parameters"]
+
+    assert set(local) <= set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
+
+
+@EACH_FUNCTION
+def test_a_default_deployment_has_the_defaults_of_the_code(name: str) -> None:
+    queues = {"RETRY_QUEUE_URL": "RetryQueue", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue"}
+
+    deployed = {
+        variable: str(PSEUDO.get(value["Ref"], value["Ref"]) if isinstance(value, dict) else value)
+        for variable, value in FUNCTIONS[name]["Environment"]["Variables"].items()
+    }
+
+    assert PSEUDO["AWS::StackName"] == SAMCONFIG["default"]["deploy"]["parameters"]["stack_name"]
+    defaults = Environment.read({**queues, "DEDUPLICATION_TABLE": "DeduplicationTable"})
+    if name == "RedeliverFunction":  # nobody waits for its answer
+        defaults = replace(defaults, ssm_timeout_seconds=5.0, sqs_timeout_seconds=5.0, dynamodb_timeout_seconds=5.0)
+    assert Environment.read(deployed) == defaults
+
+
+@EACH_FUNCTION
+def test_a_handler_is_a_function_of_an_event_and_a_context(name: str) -> None:
+    module, handler = FUNCTIONS[name]["Handler"].rsplit(".", 1)
+
+    found = getattr(importlib.import_module(module), handler)
+
+    inspect.signature(found).bind({}, object())
+
+
+@EACH_FUNCTION
+def test_a_function_runs_on_the_python_that_the_build_is_for(name: str) -> None:
+    assert FUNCTIONS[name]["Runtime"] == "python" + (ROOT / ".python-version").read_text("utf-8").strip()
+
+
+@EACH_FUNCTION
+def test_a_function_has_its_own_role_and_log_group_and_is_traced(name: str) -> None:
+    prefix = name.removesuffix("Function")
+
+    assert FUNCTIONS[name]["Role"] == arn(f"{prefix}Role")
+    assert FUNCTIONS[name]["LoggingConfig"] == {
+        "LogGroup": ref(f"{prefix}LogGroup"),
+        "LogFormat": "JSON",
+        "ApplicationLogLevel": "INFO",
+    }
+    assert FUNCTIONS[name]["TracingConfig"] == {"Mode": "Active"}
+
+
+@EACH_FUNCTION
+def test_the_switches_of_a_function_do_what_they_say(name: str) -> None:
+    switched = ALTERNATIVE.properties(name)
+
+    assert (FUNCTIONS[name]["Architectures"], switched["Architectures"]) == (["arm64"], ["x86_64"])
+    assert FUNCTIONS[name]["SnapStart"] == {"ApplyOn": "None"}
+    assert switched["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert switched["TracingConfig"] == {"Mode": "PassThrough"}
+    assert "ReservedConcurrentExecutions" not in FUNCTIONS[name]
+    assert switched.get("ReservedConcurrentExecutions") == ("50" if name == "DeliverFunction" else None)
+
+
+@EACH_FUNCTION
+def test_no_function_is_there_before_its_permissions(name: str) -> None:
+    assert DEFAULT.resources[name]["DependsOn"] == "DeliveryPolicy"
+
+
+def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() -> None:
+    segment_waits_for = 5
+
+    longest = PARAMETERS["ResponseBudgetSeconds"]["MaxValue"]
+
+    assert longest < segment_waits_for < FUNCTIONS["DeliverFunction"]["Timeout"]
+
+
+# ---- the API and the worker's queue
+
+
+def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_path_does() -> None:
+    (paths,) = (api["Body"]["paths"] for api in DEFAULT.of_type("AWS::ApiGatewayV2::Api").values())
+
+    assert paths.keys() == {"/events", "/events/{source}", "/v1/{call}"}
+    for methods in paths.values():
+        assert list(methods) == ["x-amazon-apigateway-any-method"]
+        (method,) = methods.values()
+        assert "${DeliverFunctionAliaslive}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+
+
+def test_the_api_is_throttled() -> None:
+    assert STAGE["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
+
+
+def test_the_access_log_says_nothing_of_the_sender_and_of_what_was_sent() -> None:
+    log = STAGE["AccessLogSettings"]
+
+    line = json.loads(log["Format"])
+
+    assert log["DestinationArn"] == arn("ApiLogGroup")
+    assert set(line.values()) == {
+        "$context.requestId",
+        "$context.httpMethod",
+        "$context.routeKey",
+        "$context.status",
+        "$context.error.message",
+        "$context.responseLatency",
+        "$context.responseLength",
+        "$context.integrationStatus",
+        "$context.integrationErrorMessage",
+        "$context.integrationLatency",
+    }
+
+
+def test_every_log_group_belongs_to_the_stack_and_forgets() -> None:
+    groups = Stack(LogRetentionDays="7").of_type("AWS::Logs::LogGroup")
+
+    assert set(groups) == {"DeliverLogGroup", "RedeliverLogGroup", "ApiLogGroup"}
+    assert {group["RetentionInDays"] for group in groups.values()} == {"7"}
+    assert groups["ApiLogGroup"]["LogGroupName"].startswith("/aws/vendedlogs/")
+
+
+def test_the_worker_reads_the_retry_queue_in_capped_numbers_and_answers_for_each_message() -> None:
+    (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
+
+    assert source == {
+        "EventSourceArn": arn("RetryQueue"),
+        "FunctionName": ref("RedeliverFunctionAliaslive"),
+        "BatchSize": 96,
+        "MaximumBatchingWindowInSeconds": 1,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "ScalingConfig": {"MaximumConcurrency": "2"},
+    }
+    assert PARAMETERS["RetryConcurrency"]["MinValue"] == 2
+
+
+def test_the_worker_has_the_time_to_wait_for_the_next_window_of_calls() -> None:
+    window = 60
+
+    assert FUNCTIONS["RedeliverFunction"]["Timeout"] > window + RESERVE_SECONDS
+
+
+def test_a_message_stays_hidden_for_six_times_as_long_as_the_worker_may_run() -> None:
+    (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
+    time_out = FUNCTIONS["RedeliverFunction"]["Timeout"]
+
+    hidden = DEFAULT.properties("RetryQueue")["VisibilityTimeout"]
+
+    assert hidden >= 6 * time_out + source["MaximumBatchingWindowInSeconds"]
+
+
+def test_a_message_that_crashes_the_worker_is_dead_with_a_week_left_to_look_at_it() -> None:
+    queue = DEFAULT.properties("RetryQueue")
+    a_week = FOURTEEN_DAYS / 2
+
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == arn("DeadLetterQueue")
+    assert queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"] < a_week
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_message_that_only_fails_is_never_taken_for_one_that_crashes_the_worker(seed: int) -> None:
+    draw = random.Random(seed).uniform
+    most = DEFAULT.properties("RetryQueue")["RedrivePolicy"]["maxReceiveCount"]
+
+    receives, age = 1, 0
+    while age <= PARAMETERS["RetryHours"]["MaxValue"] * 60 * 60:
+        receives, age = receives + 1, age + backoff_seconds(age, draw)
+
+    assert receives < 0.8 * most
+
+
+@pytest.mark.parametrize("queue", ["RetryQueue", "DeadLetterQueue"])
+def test_a_queue_is_encrypted_and_keeps_whatever_sqs_can_take_for_14_days(queue: str) -> None:
+    kept = DEFAULT.properties(queue)
+
+    assert kept["SqsManagedSseEnabled"] is True
+    assert kept["MessageRetentionPeriod"] == FOURTEEN_DAYS
+    assert kept["MaximumMessageSize"] == MEBIBYTE
+
+
+def test_no_event_is_retried_for_longer_than_its_queue_keeps_it() -> None:
+    assert PARAMETERS["RetryHours"]["MaxValue"] * 60 * 60 < FOURTEEN_DAYS
+
+
+def test_the_table_is_encrypted_keyed_by_id_and_forgets_by_expiration() -> None:
+    table = DEFAULT.properties("DeduplicationTable")
+
+    assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    assert table["AttributeDefinitions"] == [{"AttributeName": "id", "AttributeType": "S"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+
+
+# ---- roles
+
+SETTINGS = "arn:aws:ssm:eu-west-1:123456789012:parameter/voucherify-destination"
+
+BOTH_MAY: dict[str, list[Any]] = {
+    "ssm:GetParametersByPath": [SETTINGS, f"{SETTINGS}/*"],
+    "dynamodb:GetItem": [arn("DeduplicationTable")],
+    "dynamodb:PutItem": [arn("DeduplicationTable")],
+    "dynamodb:UpdateItem": [arn("DeduplicationTable")],
+    "dynamodb:DeleteItem": [arn("DeduplicationTable")],
+}
+MAY: dict[str, dict[str, list[Any]]] = {
+    "DeliverRole": {
+        **BOTH_MAY,
+        "logs:CreateLogStream": [arn("DeliverLogGroup")],
+        "logs:PutLogEvents": [arn("DeliverLogGroup")],
+        "sqs:SendMessage": [arn("RetryQueue"), arn("DeadLetterQueue")],
+    },
+    "RedeliverRole": {
+        **BOTH_MAY,
+        "logs:CreateLogStream": [arn("RedeliverLogGroup")],
+        "logs:PutLogEvents": [arn("RedeliverLogGroup")],
+        "sqs:ReceiveMessage": [arn("RetryQueue")],
+        "sqs:DeleteMessage": [arn("RetryQueue")],
+        "sqs:GetQueueAttributes": [arn("RetryQueue")],
+        "sqs:ChangeMessageVisibility": [arn("RetryQueue")],
+        "sqs:SendMessage": [arn("DeadLetterQueue")],
+    },
+}
+MAY_TRACE: dict[str, list[Any]] = {"xray:PutTraceSegments": ["*"], "xray:PutTelemetryRecords": ["*"]}
+ALIASES = [
+    target for name in FUNCTIONS for target in (arn(name), {"Fn::Sub": f"${{{name}.Arn}}:*"})
+]  # the function's own ARN, and with the alias
+
+
+def statements(stack: Stack, role: str) -> list[Any]:
+    """Those of a role's own policies and of those attached to it."""
+    own = stack.properties(role)["Policies"]
+    attached = [policy for policy in stack.of_type("AWS::IAM::Policy").values() if ref(role) in policy["Roles"]]
+    return [statement for policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
+    """The resources of each action that a role may take."""
+    assert set(stack.properties(role)) == {"AssumeRolePolicyDocument", "Policies"}, "unnamed, no managed policy"
+    assert all(statement["Effect"] == "Allow" for statement in statements(stack, role))
+    pairs = [
+        (action, as_list(statement["Resource"]))
+        for statement in statements(stack, role)
+        for action in as_list(statement["Action"])
+    ]
+    assert len(pairs) == len(dict(pairs)), "no action twice"
+    return dict(pairs)
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_a_function_may_do_only_what_it_does(role: str) -> None:
+    assert allowed(Stack(), role) == {**MAY[role], **MAY_TRACE}
+    assert allowed(Stack(Tracing="PassThrough"), role) == MAY[role]
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_a_function_may_decrypt_only_where_a_key_is_given_and_only_with_that_key(role: str) -> None:
+    stack = Stack(SettingsKmsKeyArn=KEY)
+
+    (decrypts,) = [statement for statement in statements(stack, role) if statement["Action"] == "kms:Decrypt"]
+
+    assert allowed(stack, role) == {**MAY[role], **MAY_TRACE, "kms:Decrypt": [KEY]}
+    assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"}}
+
+
+def test_codedeploy_may_move_the_two_aliases_and_look_at_alarms() -> None:
+    assert allowed(ALTERNATIVE, "DeploymentRole") == {
+        "lambda:GetAlias": ALIASES,
+        "lambda:UpdateAlias": ALIASES,
+        "lambda:GetProvisionedConcurrencyConfig": ALIASES,
+        "cloudwatch:DescribeAlarms": ["arn:aws:cloudwatch:eu-west-1:123456789012:alarm:*"],
+    }
+
+
+@BOTH
+def test_only_the_service_that_needs_it_may_take_a_role(stack: Stack) -> None:
+    services = {**dict.fromkeys(MAY, "lambda.amazonaws.com"), "DeploymentRole": "codedeploy.amazonaws.com"}
+
+    for name, role in stack.of_type("AWS::IAM::Role").items():
+        assert role["AssumeRolePolicyDocument"]["Statement"] == [
+            {"Effect": "Allow", "Principal": {"Service": services[name]}, "Action": "sts:AssumeRole"}
+        ]
+
+
+# ---- outputs and parameters
+
+
+def test_the_outputs_are_what_a_person_goes_on_with() -> None:
+    assert set(DEFAULT.outputs) == {
+        "EventsUrl",
+        "TrackingApiUrl",
+        "RedriveCommand",
+        "RetryQueueUrl",
+        "DeadLetterQueueUrl",
+        "DeduplicationTableName",
+        "DashboardUrl",
+        "DeliverLogGroupName",
+        "RedeliverLogGroupName",
+        "ApiLogGroupName",
+        "NextStep",
+    }
+    assert all(output["Description"].endswith(".") for output in DEFAULT.outputs.values())
+
+
+def accepts(name: str, value: str) -> bool:
+    """As CloudFormation checks a value before it deploys."""
+    kind = PARAMETERS[name]
+    if value not in map(str, kind.get("AllowedValues", [value])):
+        return False
+    if kind["Type"] == "Number":
+        return bool(kind.get("MinValue", 0) <= int(value) <= kind.get("MaxValue", float("inf")))
+    fits = re.fullmatch(kind.get("AllowedPattern", ".*"), value)
+    return fits is not None and len(value) <= kind.get("MaxLength", 4096)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_described_limited_and_has_a_default_that_it_accepts(name: str) -> None:
+    kind = PARAMETERS[name]
+
+    assert kind["Description"].endswith(".")
+    assert accepts(name, DEFAULTS[name])
+    assert "AllowedValues" in kind or "AllowedPattern" in kind or {"MinValue", "MaxValue"} <= set(kind)
+    assert ("AllowedPattern" in kind) is ("ConstraintDescription" in kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("SettingsPath", "/shop/voucherify", True),
+        ("SettingsPath", "voucherify", False),
+        ("SettingsPath", "/voucherify/", False),
+        ("SettingsPath", "/voucherify/*", False),
+        ("SettingsPath", "/" + "v" * 128, False),
+        ("SettingsKmsKeyArn", KEY, True),
+        ("SettingsKmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/settings", False),
+        ("SettingsKmsKeyArn", "*", False),
+        ("AlarmEmail", "alarms@example.com", True),
+        ("AlarmEmail", "alarms", False),
+        ("AlarmEmail", "a@example.com, b@example.com", False),
+        ("NothingReceivedHours", "168", True),
+        ("NothingReceivedHours", "169", False),
+        ("Deployment", "Canary10Percent30Minutes", False),
+    ],
+)
+def test_a_parameter_accepts_what_can_be_deployed(name: str, value: str, accepted: bool) -> None:
+    assert accepts(name, value) is accepted
+
+
+def test_every_parameter_is_in_one_group_and_has_a_label() -> None:
+    interface = SOURCE["Metadata"]["AWS::CloudFormation::Interface"]
+
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+
+    assert grouped == list(PARAMETERS), "in the order of the template"
+    assert list(interface["ParameterLabels"]) == list(PARAMETERS)
+
+
+# ---- samconfig.toml
+
+STAGES = {stage: sections["deploy"]["parameters"] for stage, sections in SAMCONFIG.items() if stage != "version"}
+
+
+def overrides(stage: str) -> dict[str, str]:
+    return dict(override.split("=", 1) for override in STAGES[stage].get("parameter_overrides", []))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_sets_parameters_that_exist_and_asks_for_no_more_than_an_unnamed_role(stage: str) -> None:
+    assert set(overrides(stage)) <= set(PARAMETERS)
+    assert all(accepts(name, value) for name, value in overrides(stage).items())
+    assert STAGES[stage]["capabilities"] == "CAPABILITY_IAM"
+    assert SAMCONFIG[stage]["build"]["parameters"] == {"build_in_source": True}
+
+
+def test_no_two_stages_share_a_stack_or_settings() -> None:
+    assert list(STAGES) == ["default", "prod"]
+    for part in (
+        {stage["stack_name"] for stage in STAGES.values()},
+        {overrides(stage).get("SettingsPath") for stage in STAGES},
+    ):
+        assert len(part) == len(STAGES)

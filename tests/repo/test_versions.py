@@ -1,0 +1,144 @@
+"""Versions of the functions, and how a new one takes over: no value of a parameter may be left behind by the alias."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+from tests.repo.stack import (
+    BOTH,
+    DEFAULT,
+    DEFAULTS,
+    EACH_FUNCTION,
+    PARAMETERS,
+    SOURCE,
+    Stack,
+    arn,
+    named_in,
+    ref,
+    transformed,
+    transformed_for,
+)
+
+
+def version_of(name: str, template: Any = None) -> tuple[str, Any]:
+    resources = (template or transformed_for("AllAtOnce"))["Resources"]
+    ((logical_id, version),) = (
+        (logical_id, resource["Properties"])
+        for logical_id, resource in resources.items()
+        if resource["Type"] == "AWS::Lambda::Version" and resource["Properties"]["FunctionName"] == ref(name)
+    )
+    return logical_id, version
+
+
+def described(name: str, **parameters: str) -> str:
+    """The description of a function's version, its parameters filled in."""
+    description = Stack(**parameters).resolved(version_of(name)[1]["Description"])
+    assert isinstance(description, str)
+    return description
+
+
+def parameters_of(name: str) -> set[str]:
+    """Those that are in what a version keeps of its function's configuration.
+
+    Which properties do not count as a change: https://github.com/aws/aws-cdk, aws-lambda/lib/function-hash.ts
+    """
+    properties = transformed_for("AllAtOnce")["Resources"][name]["Properties"]
+    kept = {key: value for key, value in properties.items() if key not in {"ReservedConcurrentExecutions", "Tags"}}
+    return set(named_in(kept)) & set(PARAMETERS)
+
+
+def another(parameter: str) -> str:
+    kind, default = PARAMETERS[parameter], DEFAULTS[parameter]
+    if "AllowedValues" in kind:
+        return next(str(value) for value in kind["AllowedValues"] if str(value) != default)
+    return str(kind["MaxValue"]) if kind["Type"] == "Number" else "/another"
+
+
+@BOTH
+@EACH_FUNCTION
+def test_whatever_invokes_a_function_does_so_by_an_alias_of_its_newest_version(stack: Stack, name: str) -> None:
+    alias = stack.properties(f"{name}Aliaslive")
+
+    assert alias["Name"] == "live"
+    assert alias["FunctionVersion"] == {"Fn::GetAtt": [version_of(name)[0], "Version"]}
+    assert stack.properties("RedeliverFunctionRetryQueue")["FunctionName"] == ref("RedeliverFunctionAliaslive")
+    for permission in stack.of_type("AWS::Lambda::Permission").values():
+        assert permission["FunctionName"] == ref("DeliverFunctionAliaslive")
+
+
+@EACH_FUNCTION
+def test_a_version_is_described_by_all_parameters_of_its_functions_configuration_and_by_no_other(name: str) -> None:
+    """One that is missing would change without a new version; with another, Lambda would refuse to publish one."""
+    assert set(named_in(version_of(name)[1]["Description"])) == parameters_of(name)
+    assert {"SettingsPath", "RetryHours", "LogLevel", "Architecture", "Tracing", "SnapStart"} <= parameters_of(name)
+
+
+@pytest.mark.parametrize("parameter", sorted(parameters_of("DeliverFunction")))
+@EACH_FUNCTION
+def test_the_value_of_a_parameter_publishes_a_version_by_the_description_since_sam_does_not(
+    name: str, parameter: str
+) -> None:
+    changed = {parameter: another(parameter)}
+
+    assert version_of(name, transformed(SOURCE, {**DEFAULTS, **changed}))[0] == version_of(name)[0], "not by SAM"
+    assert described(name, **changed) != described(name)
+
+
+def test_cloudformation_replaces_a_version_that_is_described_otherwise() -> None:
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("eu-west-1", "AWS::Lambda::Version").schema
+
+    assert "/properties/Description" in schema["createOnlyProperties"]
+
+
+@EACH_FUNCTION
+def test_the_longest_description_is_one_that_lambda_takes(name: str) -> None:
+    longest = {
+        parameter: "/" + "x" * (kind["MaxLength"] - 1)
+        if "MaxLength" in kind
+        else max(map(str, kind.get("AllowedValues") or [kind["MaxValue"]]), key=len)
+        for parameter, kind in PARAMETERS.items()
+        if parameter in parameters_of(name)
+    }
+
+    assert len(described(name, **longest)) <= 256
+
+
+@EACH_FUNCTION
+@pytest.mark.parametrize(("part", "value"), [("CodeUri", "s3://bucket/other"), ("Timeout", 11), ("MemorySize", 2048)])
+def test_other_code_and_another_template_publish_a_version_too(name: str, part: str, value: object) -> None:
+    changed = deepcopy(SOURCE)
+    changed["Resources"][name]["Properties"][part] = value
+
+    assert version_of(name, transformed(changed, DEFAULTS))[0] != version_of(name)[0]
+
+
+def test_by_default_a_new_version_takes_over_at_once_and_without_codedeploy() -> None:
+    assert not [name for name, found in DEFAULT.resources.items() if "CodeDeploy" in found["Type"]]
+    assert "DeploymentRole" not in DEFAULT.resources
+    assert not [name for name, found in DEFAULT.resources.items() if "UpdatePolicy" in found]
+
+
+@pytest.mark.parametrize("deployment", PARAMETERS["Deployment"]["AllowedValues"][1:])
+@EACH_FUNCTION
+def test_a_gradual_deployment_is_taken_back_when_the_new_version_fails(name: str, deployment: str) -> None:
+    stack = Stack(Deployment=deployment)
+    group = stack.properties(f"{name}DeploymentGroup")
+    errors = name.replace("Function", "ErrorsAlarm")
+
+    assert group["DeploymentConfigName"] == f"CodeDeployDefault.Lambda{deployment}"
+    assert group["AlarmConfiguration"] == {"Enabled": True, "Alarms": [{"Name": ref(errors)}]}
+    assert stack.properties(errors)["Dimensions"] == [{"Name": "FunctionName", "Value": ref(name)}]
+    assert group["AutoRollbackConfiguration"]["Enabled"] is True
+    assert group["ServiceRoleArn"] == arn("DeploymentRole")
+    assert stack.resources[f"{name}Aliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"] == {
+        "ApplicationName": ref("ServerlessDeploymentApplication"),
+        "DeploymentGroupName": ref(f"{name}DeploymentGroup"),
+    }
+
+
+def test_each_way_to_deploy_is_known_to_the_mapping() -> None:
+    assert list(SOURCE["Mappings"]["Deployments"]) == PARAMETERS["Deployment"]["AllowedValues"]

@@ -1,0 +1,359 @@
+"""Alarms, dashboard and saved queries: they ask for what is really said, and lead to the runbook."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import Any, NamedTuple
+
+import pytest
+
+from handler.delivery.backoff import STEPS
+from handler.delivery.dispatcher import Fate
+from handler.delivery.rate_limiter import PLAN_USED_UP_SECONDS
+from local.stack.cold import start_cold
+from local.stack.poller import poll_once
+from local.voucherify_stub.stub import Fault
+from tests.function import Function
+from tests.repo.stack import ALTERNATIVE, DEFAULT, FUNCTIONS, ROOT, STAGE, Stack, as_list, ref
+
+RUNBOOK = "docs/runbook.md"
+NAMESPACE = FUNCTIONS["DeliverFunction"]["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]
+
+
+class Told(NamedTuple):
+    """The dimensions that a metric came with, the codes it was counted by, and the lines of the log."""
+
+    metrics: dict[str, set[frozenset[str]]]
+    codes: set[str]
+    lines: list[dict[str, Any]]
+
+    def fields(self, message: str) -> set[str]:
+        """Those of the lines of one kind."""
+        return {field for line in self.lines if line["message"] == message for field in line}
+
+
+@pytest.fixture
+def told(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
+    """What is said where about everything happens."""
+    numbers = itertools.count()
+
+    def identify(user: str | None = "u-1", email: object = "a@example.com") -> dict[str, Any]:
+        traits = {"email": email}
+        return {"type": "identify", "messageId": f"i-{next(numbers)}", "userId": user, "traits": traits}
+
+    def voucherify_answers(*faults: Fault) -> None:
+        """To a cold function: what refused keys and a used-up plan taught the last one is forgotten."""
+        start_cold()
+        function.voucherify.reset()
+        function.voucherify.next(*faults)
+
+    track = {"type": "track", "messageId": "t-1", "userId": "u-1", "event": "E"}
+    function.post_batch([identify(email={}), identify(user=None), track, track])
+    function.put(trackDisabled="true")
+    function.post(track)
+    function.post(identify(), headers={})
+    for fault in (Fault(401), Fault(302), Fault(402), Fault(503)):
+        voucherify_answers(fault)
+        function.post(identify())
+    voucherify_answers(Fault(400))
+    poll_once(function.aws)
+    voucherify_answers(Fault(503))
+    function.post(identify())
+    monkeypatch.setenv("RETRY_HOURS", "0")
+    poll_once(function.aws)
+    function.aws.delete_settings()
+    voucherify_answers()
+    function.post(identify())
+
+    dimensions = {"source", "code", "cause"}
+    metrics: dict[str, set[frozenset[str]]] = {}
+    for line in function.logs.metrics:
+        for name in line.keys() - dimensions:
+            metrics.setdefault(name, set()).add(frozenset({"service", *(line.keys() & dimensions)}))
+    codes = {line.get("code", "") for line in function.logs.metrics}
+    function.voucherify.reset()  # what reached it is not the point here, and takes seconds to check
+    return Told(metrics, codes, function.logs)
+
+
+def test_about_everything_was_said(told: Told) -> None:
+    """What the tests below rest on."""
+    assert {fate.name.title() for fate in Fate} <= set(told.metrics)
+    assert {"Received", "NotDelivered", "Dead", "VoucherifyLatency", "RetryAge"} <= set(told.metrics)
+    assert {"event not delivered", "event given up", "request", "redelivered"} <= {
+        line["message"] for line in told.lines
+    }
+
+
+# ---- alarms
+
+# The metrics of AWS that anything here looks at, each with the one dimension that it is looked at by:
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
+OF_AWS = {
+    "AWS/Lambda": ("FunctionName", {"Errors", "Throttles", "Invocations", "Duration", "ConcurrentExecutions"}),
+    "AWS/SQS": (
+        "QueueName",
+        {
+            "ApproximateAgeOfOldestMessage",
+            "ApproximateNumberOfMessagesVisible",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        },
+    ),
+    "AWS/ApiGateway": ("ApiId", {"4xx", "5xx", "Count", "Latency", "IntegrationLatency"}),
+}
+DIMENSIONS = {
+    "AWS/Lambda": [ref("DeliverFunction"), ref("RedeliverFunction")],
+    "AWS/SQS": [{"Fn::GetAtt": [queue, "QueueName"]} for queue in ("RetryQueue", "DeadLetterQueue")],
+    "AWS/ApiGateway": [ref("HttpApi")],
+}
+
+ALARMS = Stack(NothingReceivedHours="6").of_type("AWS::CloudWatch::Alarm")
+EACH_ALARM = pytest.mark.parametrize("name", ALARMS)
+
+ANCHORS = {
+    "DeadLettersAlarm": "dead-letters",
+    "OldestRetryAlarm": "oldest-retry-too-old",
+    "RetryAgeAlarm": "oldest-retry-too-old",
+    "DeliverErrorsAlarm": "function-errors",
+    "RedeliverErrorsAlarm": "function-errors",
+    "DeliverThrottlesAlarm": "function-throttles",
+    "RedeliverThrottlesAlarm": "function-throttles",
+    "Api5xxAlarm": "api-5xx",
+    "Api4xxAlarm": "api-4xx",
+    "SettingsUnusableAlarm": "settings-unusable",
+    "CredentialsRefusedAlarm": "credentials-refused",
+    "WrongApiUrlAlarm": "credentials-refused",
+    "PlanUsedUpAlarm": "plan-used-up",
+    "NothingReceivedAlarm": "nothing-received",
+}
+# Of Metrics Insights: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-metrics-insights-querylanguage.html
+QUERY = re.compile(
+    r"SELECT (?:SUM|MAX)\((?P<metric>\w+)\) FROM SCHEMA\(VoucherifyDestination, (?P<dimensions>[\w\", ]+)\)"
+    r" WHERE \"service\" = 'voucherify-destination'(?: AND \"code\" = '(?P<code>\w+)')?"
+)
+QUERIES = {
+    name: (query, match)
+    for name, alarm in ALARMS.items()
+    for query in alarm.get("Metrics", [])
+    if (match := QUERY.fullmatch(query.get("Expression", "")))
+}
+
+
+def metrics_of_aws(alarm: Any) -> list[Any]:
+    if "MetricName" in alarm:
+        return [alarm]
+    return [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]
+
+
+def test_whatever_can_go_wrong_has_an_alarm_and_its_place_in_the_runbook() -> None:
+    headings = re.findall(r"^#+ (.*)$", (ROOT / RUNBOOK).read_text("utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+    assert set(ALARMS) == set(ANCHORS)
+    assert set(ANCHORS.values()) <= anchors
+    for name, alarm in ALARMS.items():
+        assert re.fullmatch(rf"[A-Z][^.]*\. {RUNBOOK}#{ANCHORS[name]}", alarm["AlarmDescription"]), name
+
+
+@EACH_ALARM
+def test_an_alarm_looks_at_metrics_that_exist(name: str) -> None:
+    found = metrics_of_aws(ALARMS[name])
+
+    assert bool(found) is (name not in QUERIES)
+    for metric in found:
+        dimension, known = OF_AWS[metric["Namespace"]]
+        assert metric["MetricName"] in known
+        ((given, value),) = (item.values() for item in metric["Dimensions"])
+        assert given == dimension
+        assert value in DIMENSIONS[metric["Namespace"]]
+
+
+def test_an_alarm_on_the_functions_own_metrics_asks_for_what_they_say(told: Told) -> None:
+    assert {name: (match["metric"], match["code"]) for name, (_, match) in QUERIES.items()} == {
+        "RetryAgeAlarm": ("RetryAge", None),
+        "SettingsUnusableAlarm": ("SettingsUnusable", None),
+        "CredentialsRefusedAlarm": ("NotDelivered", "credentials_refused"),
+        "WrongApiUrlAlarm": ("NotDelivered", "wrong_api_url"),
+        "PlanUsedUpAlarm": ("NotDelivered", "plan_used_up"),
+    }
+    for _, match in QUERIES.values():
+        assert told.metrics[match["metric"]] == {frozenset(re.findall(r'"(\w+)"', match["dimensions"]))}
+        assert match["code"] is None or match["code"] in told.codes
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_looks_no_further_back_than_metrics_insights_does_but_past_the_slowest_retry(name: str) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html"""
+    seconds = ALARMS[name]["EvaluationPeriods"] * QUERIES[name][0]["Period"]
+    slowest = {"SettingsUnusableAlarm": 0.0, "PlanUsedUpAlarm": PLAN_USED_UP_SECONDS}.get(name, STEPS[-1])
+
+    assert slowest < seconds <= 3 * 60 * 60
+    assert ALARMS[name]["DatapointsToAlarm"] == 1
+
+
+@pytest.mark.parametrize("hours", [1, 24, 168])
+@pytest.mark.parametrize("name", ["OldestRetryAlarm", "RetryAgeAlarm"])
+def test_a_retry_is_too_old_when_a_quarter_of_its_time_has_passed(name: str, hours: int) -> None:
+    seconds = float(Stack(RetryHours=str(hours)).properties(name)["Threshold"])
+
+    assert 0.25 < seconds / (hours * 60 * 60) < 0.3
+
+
+def test_dead_letters_alarm_until_the_queue_says_that_it_is_empty() -> None:
+    alarm = ALARMS["DeadLettersAlarm"]
+
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}}]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    assert alarm["TreatMissingData"] == "ignore"
+
+
+def test_silence_is_an_alarm_only_for_who_wants_it() -> None:
+    alarm = ALARMS["NothingReceivedAlarm"]
+
+    assert "NothingReceivedAlarm" not in DEFAULT.resources
+    assert alarm["AlarmDescription"].startswith("Not one request has come in for 6 hours.")
+    assert alarm["EvaluationPeriods"] == "6"
+    assert alarm["Metrics"][0]["MetricStat"]["Period"] == 60 * 60
+    assert alarm["Metrics"][1]["Expression"] == "FILL(invocations, 0)"
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+    assert alarm["TreatMissingData"] == "breaching"
+
+
+@EACH_ALARM
+def test_an_alarm_tells_whoever_is_to_be_told(name: str) -> None:
+    assert "AlarmActions" not in ALARMS[name]
+    assert ALTERNATIVE.properties(name)["AlarmActions"] == [ref("AlarmTopic")]
+    assert not {"OKActions", "InsufficientDataActions", "AlarmName"} & set(ALTERNATIVE.properties(name))
+
+
+def test_an_address_is_told_by_a_topic_that_only_alarms_of_this_account_may_publish_to() -> None:
+    (policy,) = ALTERNATIVE.of_type("AWS::SNS::TopicPolicy").values()
+
+    assert not [name for name, found in DEFAULT.resources.items() if "SNS" in found["Type"]]
+    assert policy["PolicyDocument"]["Statement"] == [
+        {
+            "Sid": "PublishAlarms",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": ref("AlarmTopic"),
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")},
+                "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:*"},
+            },
+        }
+    ]
+    assert ALTERNATIVE.properties("AlarmSubscription") == {
+        "TopicArn": ref("AlarmTopic"),
+        "Protocol": "email",
+        "Endpoint": "someone@example.com",
+    }
+    assert "KmsMasterKeyId" not in ALTERNATIVE.resources["AlarmTopic"].get("Properties", {}), "not AWS's own key"
+
+
+# ---- dashboard and saved queries
+
+
+def dashboard(stack: Stack) -> list[Any]:
+    body = stack.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    widgets: list[Any] = json.loads(body.replace("${!", "${"))["widgets"]
+    return widgets
+
+
+def test_the_dashboard_shows_every_alarm_there_is() -> None:
+    for stack in (DEFAULT, ALTERNATIVE):
+        shown = dashboard(stack)[0]["properties"]["alarms"]
+        assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in stack.of_type("AWS::CloudWatch::Alarm"))
+
+
+def test_the_dashboard_shows_metrics_that_exist(told: Told) -> None:
+    searched = set()
+    for widget in dashboard(DEFAULT)[1:]:
+        assert widget["properties"]["region"] == "eu-west-1"
+        for metric in widget["properties"]["metrics"]:
+            if isinstance(metric[0], str):
+                namespace, name, dimension, value = metric[:4]
+                assert (dimension, name in OF_AWS[namespace][1]) == (OF_AWS[namespace][0], True)
+                assert any(value == f"${{{'.'.join(named_resource(known))}}}" for known in DIMENSIONS[namespace])
+            else:
+                schema, name = searched_for(metric[0]["expression"])
+                assert {schema} == told.metrics[name]
+                searched.add(name)
+    fates = {fate.name.title() for fate in Fate}
+    assert searched == {*fates, "Received", "Dead", "NotDelivered", "VoucherifyLatency", "RetryAge"}
+
+
+def searched_for(expression: str) -> tuple[frozenset[str], str]:
+    """The dimensions and the metric of a search that finds this stack's alone."""
+    match = re.fullmatch(
+        r"SEARCH\('\{VoucherifyDestination,([\w,]+)\} service=\"voucherify-destination\" MetricName=\"(\w+)\"',"
+        r" '(?:Sum|Maximum|p\d\d)', 300\)",
+        expression,
+    )
+    assert match, expression
+    return frozenset(match[1].split(",")), match[2]
+
+
+def named_resource(value: Any) -> list[str]:
+    """`Name`, or `Name` and `Attribute`."""
+    return [value["Ref"]] if "Ref" in value else value["Fn::GetAtt"]
+
+
+def test_no_widget_covers_another() -> None:
+    taken = [
+        (x, y)
+        for widget in dashboard(DEFAULT)
+        for x in range(widget["x"], widget["x"] + widget["width"])
+        for y in range(widget["y"], widget["y"] + widget["height"])
+    ]
+
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) == 23, "the grid has 24 columns"
+
+
+SAVED = DEFAULT.of_type("AWS::Logs::QueryDefinition")
+
+
+def test_a_saved_query_asks_for_fields_that_are_logged(told: Told) -> None:
+    of_the_api = set(json.loads(STAGE["AccessLogSettings"]["Format"]))
+    words = {"fields", "filter", "stats", "sort", "limit", "parse", "by", "as", "in", "and", "asc", "desc"}
+    functions = {"count", "count_distinct", "ispresent"}
+
+    for name, query in SAVED.items():
+        text = query["QueryString"]
+        kinds = [json.loads(found) for found in re.findall(r'message (?:=|in) (\[[^]]*\]|"[^"]*")', text)]
+        messages = [message for kind in kinds for message in as_list(kind)] or [line["message"] for line in told.lines]
+        logged = {field for message in messages for field in told.fields(message)}
+        known = of_the_api if query["LogGroupNames"] == [ref("ApiLogGroup")] else logged
+        made = set(re.findall(r"\bas (\w+)", text)) | set(re.findall(r"\?<(\w+)>", text))
+        asked = set(re.findall(r"[A-Za-z]\w*", re.sub(r'"[^"]*"|/[^/]*/|@\w+', " ", text)))
+        assert asked - words - functions - made <= known, name
+        assert all(told.fields(message) for message in messages), name
+
+
+def test_the_saved_queries_are_found_under_the_stacks_name_and_ask_its_own_logs() -> None:
+    assert {query["Name"].removeprefix("voucherify-destination/") for query in SAVED.values()} == {
+        "Why was this messageId not delivered",
+        "Top reasons",
+        "What was left out",
+        "Slowest requests",
+        "Why requests were refused",
+        "What the API answered",
+    }
+    groups = {group["Ref"] for query in SAVED.values() for group in query["LogGroupNames"]}
+    assert groups == set(DEFAULT.of_type("AWS::Logs::LogGroup"))
+
+
+def test_what_was_left_out_is_found_in_the_line_as_it_is_written(told: Told) -> None:
+    pattern = re.search(r"parse @message /(.*)/", SAVED["LeftOutQuery"]["QueryString"])
+    (line,) = (line for line in told.lines if "left_out" in line)
+    assert pattern
+
+    found = re.search(pattern[1].replace("(?<", "(?P<"), json.dumps(line, separators=(",", ":")))
+
+    assert found
+    assert json.loads(f"{{{found['what']}}}") == line["left_out"]
