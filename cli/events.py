@@ -18,7 +18,7 @@ from cli.errors import CommandFailed, Exit
 from handler.api.api_gateway import read_request
 from handler.api.body import decode
 from handler.model.errors import RequestRefused
-from handler.model.strict_json import DECODER, complaint
+from handler.model.strict_json import DECODER, describe_decode_error
 
 _SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".gz"})
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -70,9 +70,9 @@ def _decoded(place: str, text: bytes) -> Any:
     except JSONDecodeError as error:
         # In a line, the line is said already; in a document, it is what one looks for.
         line = "" if error.lineno == 1 else f":{error.lineno}"
-        raise CommandFailed(f"{place}{line} is not JSON: {complaint(error)}") from error
+        raise CommandFailed(f"{place}{line} is not JSON: {describe_decode_error(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise CommandFailed(f"{place} is not JSON: {complaint(error)}") from error
+        raise CommandFailed(f"{place} is not JSON: {describe_decode_error(error)}") from error
 
 
 def _placed(place: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -6,21 +6,21 @@ import os
 from functools import cache
 from typing import Any
 
-from handler.api.webhook_handler import Intake
-from handler.runtime import Sandbox
+from handler.api.webhook_handler import WebhookHandler
+from handler.runtime import Runtime
 from handler.settings.environment import Environment
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one request of API Gateway's HTTP API, payload format 2.0."""
     seconds = context.get_remaining_time_in_millis() / 1000
-    return kept_intake().handle(event, seconds).to_proxy()
+    return webhook_handler().handle(event, seconds).to_proxy()
 
 
 @cache
-def kept_intake() -> Intake:
+def webhook_handler() -> WebhookHandler:
     """Made with the first request and kept for the life of the sandbox, whose environment does not change.
 
     Raises FaultyEnvironment, and tries again with the next request.
     """
-    return Intake(Sandbox(Environment.read(os.environ)))
+    return WebhookHandler(Runtime(Environment.read(os.environ)))

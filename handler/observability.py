@@ -17,8 +17,8 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from handler.api.api_gateway import Reply
-from handler.delivery.dispatcher import Fate, Result
-from handler.model.batch_summary import Tally
+from handler.delivery.dispatcher import DeliveryStatus, Outcome
+from handler.model.batch_summary import BatchSummary
 from handler.model.errors import FaultySettings, Unavailable, UnknownSource
 from handler.storage.queues import FailureRecord
 from mapping import message_id_of
@@ -63,38 +63,38 @@ class Telemetry:
             self._logger.refresh_sample_rate_calculation()
 
     def request(
-        self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any], tally: Tally | None
+        self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any], summary: BatchSummary | None
     ) -> None:
         """Write the one line of a request.
 
-        `tally` is None, and `facts` have its `cause`, where it was refused as a whole.
+        `summary` is None, and `facts` have its `cause`, where it was refused as a whole.
         """
         write = self._logger.error if reply.status == 503 else self._logger.info
         line = {"status": reply.status, "duration_ms": round(duration_seconds * 1000), **_present(facts)}
-        self._write(write, "request", source, {**line, **(_facts_of(tally) if tally else {})})
+        self._write(write, "request", source, {**line, **(_facts_of(summary) if summary else {})})
         self._emit_not_delivered(source)
-        if tally is None:
+        if summary is None:
             self._emit({"Refused": 1}, source=source, cause=facts["cause"])
         else:
-            self._emit({"Received": tally.events, **_counts(tally)}, source=source)
+            self._emit({"Received": summary.events, **_counts(summary)}, source=source)
 
     def batch(self, messages: int, kept: int) -> None:
         """Write the one line of the worker's batch."""
         self._write(self._logger.info, "batch", None, {"messages": messages, "kept": kept})
 
-    def redelivered(self, tally: Tally, source: str, ages_seconds: Sequence[float]) -> None:
+    def redelivered(self, summary: BatchSummary, source: str, ages_seconds: Sequence[float]) -> None:
         """Write the line of one source's events in the worker's batch, and count them and how old they were."""
-        self._write(self._logger.info, "redelivered", source, _facts_of(tally))
+        self._write(self._logger.info, "redelivered", source, _facts_of(summary))
         self._emit_not_delivered(source)
-        self._emit({**_counts(tally), "RetryAge": ages_seconds}, source=source)
+        self._emit({**_counts(summary), "RetryAge": ages_seconds}, source=source)
 
-    def not_delivered(self, result: Result, source: str, **facts: Any) -> None:
+    def not_delivered(self, result: Outcome, source: str, **facts: Any) -> None:
         """Write the line of an event that is queued or rejected; `request` and `redelivered` emit its metric."""
         failure = result.failure
         if failure is None:
             return
         line = {
-            "outcome": result.fate.value,
+            "outcome": result.status.value,
             "stage": failure.stage,
             "code": failure.code,
             "reason": failure.reason,
@@ -117,7 +117,7 @@ class Telemetry:
         }
         self._write(self._logger.error, "event given up", record.source, line)
 
-    def buried(self, records: Iterable[FailureRecord]) -> None:
+    def dead_lettered(self, records: Iterable[FailureRecord]) -> None:
         """Report the events that the worker has moved to the dead-letter queue."""
         dead = Counter((record.source or UNKNOWN_SOURCE, record.failure.code) for record in records)
         for (source, code), count in dead.items():
@@ -192,22 +192,24 @@ class _StandardOutput:
         sys.stdout.flush()
 
 
-def _counts(tally: Tally) -> dict[str, int | Sequence[float]]:
+def _counts(summary: BatchSummary) -> dict[str, int | Sequence[float]]:
     """What metrics count of events."""
     return {
-        **{metric: tally.fates[fate] for fate, metric in _METRICS.items()},
-        "Unguarded": tally.unguarded,
-        "VoucherifyLatency": tally.latencies,
+        **{metric: summary.by_status[status] for status, metric in _METRICS.items()},
+        "Unguarded": summary.unguarded,
+        "VoucherifyLatency": summary.latencies,
     }
 
 
-_METRICS = {fate: fate.name.title() for fate in Fate}
+_METRICS = {status: status.name.title() for status in DeliveryStatus}
 
 
-def _facts_of(tally: Tally) -> dict[str, Any]:
-    """What a line says of its events: how many had which fate, and why they were skipped or cut."""
-    left_out = dict(Counter(tally.left_out).most_common(_MOST_LEFT_OUT)) if tally.left_out else {}
-    return _present({"events": tally.events, **tally.fates, "skip_reasons": tally.skip_reasons, "left_out": left_out})
+def _facts_of(summary: BatchSummary) -> dict[str, Any]:
+    """What a line says of its events: how many had which status, and why they were skipped or cut."""
+    left_out = dict(Counter(summary.left_out).most_common(_MOST_LEFT_OUT)) if summary.left_out else {}
+    return _present(
+        {"events": summary.events, **summary.by_status, "skip_reasons": summary.skip_reasons, "left_out": left_out}
+    )
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:

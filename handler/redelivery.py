@@ -19,12 +19,12 @@ from typing import Any
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent, SQSRecord
 
 from handler.delivery.backoff import RANDOM, backoff_seconds
-from handler.delivery.dispatcher import Arrival, Result
-from handler.delivery.rate_limiter import Pace
-from handler.model.batch_summary import Tally
+from handler.delivery.dispatcher import Job, Outcome
+from handler.delivery.rate_limiter import RateLimiter
+from handler.model.batch_summary import BatchSummary
 from handler.model.deadline import Deadline
 from handler.model.errors import Unavailable, UnknownSource, UnreadableRecord
-from handler.runtime import Sandbox
+from handler.runtime import Runtime
 from handler.settings.environment import Environment
 from handler.settings.sources import DEFAULT_SOURCE
 from handler.storage.queues import FailureRecord
@@ -48,17 +48,17 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Deliver a batch of the retry queue; the answer names the messages that stay there."""
     seconds = context.get_remaining_time_in_millis() / 1000
     request_id = getattr(context, "aws_request_id", "")
-    failed = kept_redelivery().handle(SQSEvent(event).records, seconds, request_id)
+    failed = retry_worker().handle(SQSEvent(event).records, seconds, request_id)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 @cache
-def kept_redelivery() -> Redelivery:
+def retry_worker() -> RetryWorker:
     """Made with the first batch and kept for the life of the sandbox, whose environment does not change.
 
     Raises FaultyEnvironment, and tries again with the next batch.
     """
-    return Redelivery(Sandbox(Environment.read(os.environ)))
+    return RetryWorker(Runtime(Environment.read(os.environ)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,15 @@ class _Attempt:
 
     source: str
     messages: Sequence[Message]
-    results: Sequence[Result | None]
-    pace: Pace | None
+    results: Sequence[Outcome | None]
+    rate_limiter: RateLimiter | None
     problem: UnknownSource | Unavailable | None
 
 
-class Redelivery:
+class RetryWorker:
     """Handles batches of the retry queue with the collaborators of one sandbox."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Runtime) -> None:
         self._sandbox = sandbox
         self._telemetry = sandbox.telemetry
 
@@ -107,8 +107,8 @@ class Redelivery:
         self._telemetry.begin(request_id)
         now = time.time()
         messages = [_read(record, now) for record in records]
-        self._scatter_suspects(messages, deliver_by)
-        dead, alive = self._told_apart(messages)
+        self._isolate_poison_messages(messages, deliver_by)
+        dead, alive = self._split_expired(messages)
         by_source: dict[str, list[Message]] = {}
         for message in alive:
             by_source.setdefault(message.record.source, []).append(message)
@@ -126,9 +126,9 @@ class Redelivery:
                     dead.append(message.with_failure(failure))
                 elif failure or not result:
                     kept.append(message)
-                    hidden[message.receipt] = _seconds_until_next_try(message, failure, attempt.pace)
-        self._sandbox.queues.postpone(hidden, store_by)
-        failed = [message.message_id for message in kept + self._bury(dead, store_by)]
+                    hidden[message.receipt] = _seconds_until_next_try(message, failure, attempt.rate_limiter)
+        self._sandbox.queues.extend_visibility(hidden, store_by)
+        failed = [message.message_id for message in kept + self._dead_letter(dead, store_by)]
         self._telemetry.batch(len(messages), len(failed))
         return failed
 
@@ -138,9 +138,9 @@ class Redelivery:
             settings = self._sandbox.sources.settings(source, deadline)
         except (UnknownSource, Unavailable) as error:
             return _Attempt(source, messages, [None] * len(messages), None, error)
-        arrivals = [Arrival(message.record.event, message.record.first_failed_at) for message in messages]
-        results = self._sandbox.delivery(settings, deadline, patient=True).deliver(arrivals, deadline)
-        return _Attempt(source, messages, results, self._sandbox.project(settings).pace, None)
+        jobs = [Job(message.record.event, message.record.first_failed_at) for message in messages]
+        results = self._sandbox.delivery(settings, deadline, wait_for_quota=True).deliver(jobs, deadline)
+        return _Attempt(source, messages, results, self._sandbox.project(settings).rate_limiter, None)
 
     def _tell(self, attempt: _Attempt) -> None:
         """Log what became of one source's messages."""
@@ -153,9 +153,9 @@ class Redelivery:
             for message, result in zip(attempt.messages, results, strict=True):
                 self._telemetry.not_delivered(result, attempt.source, age_seconds=round(message.age_seconds))
             ages = [message.age_seconds for message in attempt.messages]
-            self._telemetry.redelivered(Tally(results), attempt.source, ages)
+            self._telemetry.redelivered(BatchSummary(results), attempt.source, ages)
 
-    def _told_apart(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    def _split_expired(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
         """The messages to give up, unreadable or too old, and those to deliver, the oldest first."""
         dead: list[Message] = []
         alive: list[Message] = []
@@ -168,19 +168,20 @@ class Redelivery:
                 alive.append(message)
         return dead, alive
 
-    def _bury(self, messages: Sequence[Message], deadline: Deadline) -> list[Message]:
+    def _dead_letter(self, messages: Sequence[Message], deadline: Deadline) -> list[Message]:
         """Move messages to the dead-letter queue, each with its last failure; those that it did not take come back."""
         not_taken = {
-            id(record) for record in self._sandbox.queues.bury([message.record for message in messages], deadline)
+            id(record)
+            for record in self._sandbox.queues.dead_letter([message.record for message in messages], deadline)
         }
-        self._telemetry.buried(message.record for message in messages if id(message.record) not in not_taken)
+        self._telemetry.dead_lettered(message.record for message in messages if id(message.record) not in not_taken)
         return [message for message in messages if id(message.record) in not_taken]
 
-    def _scatter_suspects(self, messages: Sequence[Message], deadline: Deadline) -> None:
+    def _isolate_poison_messages(self, messages: Sequence[Message], deadline: Deadline) -> None:
         """See to it that messages that may crash the function come back one by one, and so spare each other."""
         suspects = [message for message in messages if message.receives >= SUSPECT_RECEIVES]
         if len(suspects) > 1:
-            self._sandbox.queues.postpone(
+            self._sandbox.queues.extend_visibility(
                 {suspect.receipt: RANDOM.randint(SCATTER_SECONDS, 2 * SCATTER_SECONDS) for suspect in suspects},
                 deadline,
             )
@@ -208,7 +209,7 @@ def _order(message: Message) -> tuple[datetime, float]:
     return message.record.first_failed_at, -message.age_seconds
 
 
-def _seconds_until_next_try(message: Message, failure: Failure | None, pace: Pace | None) -> int:
-    if failure and failure.waits and pace:
-        return math.ceil(pace.seconds_until_next_turn())
+def _seconds_until_next_try(message: Message, failure: Failure | None, rate_limiter: RateLimiter | None) -> int:
+    if failure and failure.waits and rate_limiter:
+        return math.ceil(rate_limiter.seconds_until_next_turn())
     return backoff_seconds(message.age_seconds)

@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 
 from handler.delivery.dispatcher import Delivery
-from handler.delivery.rate_limiter import Pace
+from handler.delivery.rate_limiter import RateLimiter
 from handler.lazy import Lazy
 from handler.model.deadline import Deadline
 from handler.model.errors import SettingsUnavailable, UnknownSource
@@ -40,14 +40,14 @@ class KeptProject:
     """A Voucherify project with its kept connections and what is known of its limits."""
 
     client: VoucherifyClient
-    pace: Pace
+    rate_limiter: RateLimiter
     threads: Threads
 
     def send(self, request: Request, deadline: Deadline, call: Call) -> Answer:
         return self.client.send(request, deadline, call)
 
 
-class Sandbox:
+class Runtime:
     """The collaborators of one function under one environment."""
 
     def __init__(self, environment: Environment) -> None:
@@ -74,7 +74,7 @@ class Sandbox:
         self._project = cache(self._new_project)
         self._making_project = threading.Lock()
 
-    def delivery(self, settings: Settings, deadline: Deadline, *, patient: bool) -> Delivery:
+    def delivery(self, settings: Settings, deadline: Deadline, *, wait_for_quota: bool) -> Delivery:
         """Return a delivery under these settings."""
         project = self.project(settings)
 
@@ -86,7 +86,7 @@ class Sandbox:
             return None if other is project else other
 
         store, deletions = self._records(settings.source)
-        return Delivery(settings.policy, project, reload, store, deletions, patient=patient)
+        return Delivery(settings.policy, project, reload, store, deletions, wait_for_quota=wait_for_quota)
 
     def project(self, settings: Settings) -> KeptProject:
         with self._making_project:  # made twice, it would have its limits twice
@@ -96,7 +96,7 @@ class Sandbox:
         # Threads of its own: while one project waits for its window, another goes on.
         size = self.environment.voucherify_concurrency
         client = VoucherifyClient(api_url, api_key, api_token, connections=size)
-        return KeptProject(client, Pace(time.time), Threads(size))
+        return KeptProject(client, RateLimiter(time.time), Threads(size))
 
     def _new_records(self, source: str) -> tuple[IdempotencyStore | None, Deletions | None]:
         """What is known of a source's tracks and of its deleted customers."""

@@ -165,7 +165,7 @@ def main() -> int:
         show(runs, console)
         show_worker(system, console)
         failed = sum(bool(run.surprises) for run in runs)
-        voucherify = "the real Voucherify" if system.is_real else "a stand-in for Voucherify"
+        voucherify = "the real Voucherify" if system.is_real else "a stub for Voucherify"
         console.print(f"{len(runs) - failed} of {len(runs)} samples came out as they should, against {voucherify}.")
         if not failed:
             console.print(

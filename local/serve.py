@@ -43,7 +43,7 @@ def curl(url: str) -> str:
 
 
 def introduce(system: LocalSystem, console: Console) -> None:
-    voucherify = "the real Voucherify, by way of" if system.is_real else "a stand-in for Voucherify at"
+    voucherify = "the real Voucherify, by way of" if system.is_real else "a stub for Voucherify at"
     console.print(Text("The destination is running.", "green bold"))
     console.print(f"  events      POST {system.url}/events, signed with the shared secret {SHARED_SECRET!r}")
     console.print(

@@ -10,10 +10,10 @@ from mapping.errors import Fault, InvalidEvent, InvalidMapping, MappingError, Un
 from mapping.event_mapping import TRACK_EVENTS_FILTER, EventMapping
 from mapping.explanation import Explanation
 from mapping.fields import destination_schema
-from mapping.journal import Filled, Journal, LeftOut
 from mapping.request import Operation, Request, Skip
 from mapping.segment import Event, message_id_of, normalise
 from mapping.spelling import nearest
+from mapping.trace import Filled, LeftOut, MappingTrace
 
 __all__ = [
     "CALLS",
@@ -47,23 +47,21 @@ def map_event(raw: object, mapping: EventMapping) -> Request | Skip:
 
     Raises InvalidEvent where the event can never become a valid request.
     """
-    return _map(raw, mapping, Journal())
+    return _map(raw, mapping, MappingTrace())
 
 
 def explain(raw: object, mapping: EventMapping) -> Explanation:
     """What `map_event` makes of an event, with each field's origin, what was left out and what stayed empty."""
-    journal = Journal(is_full=True)
+    trace = MappingTrace(is_full=True)
     outcome: Request | Skip | InvalidEvent
     try:
-        outcome = _map(raw, mapping, journal)
+        outcome = _map(raw, mapping, trace)
     except InvalidEvent as error:
         outcome = error
-    return Explanation(
-        outcome, tuple(journal.filled), tuple(journal.unused), tuple(journal.empty), tuple(journal.left_out)
-    )
+    return Explanation(outcome, tuple(trace.filled), tuple(trace.unused), tuple(trace.empty), tuple(trace.left_out))
 
 
-def _map(raw: object, mapping: EventMapping, journal: Journal) -> Request | Skip:
+def _map(raw: object, mapping: EventMapping, trace: MappingTrace) -> Request | Skip:
     event = normalise(raw)
     if event.opts_out:
         return Skip("opted_out")
@@ -74,5 +72,5 @@ def _map(raw: object, mapping: EventMapping, journal: Journal) -> Request | Skip
         return Skip(f"{call.name}_disabled")
     if call.name == "track" and not mapping.track_events_filter.passes(event.fields.get("event")):
         return Skip("track_events_filter")
-    journal.left_out += event.left_out
-    return call.to_request(event, mapping.rules.get(call.name, ()), journal)
+    trace.left_out += event.left_out
+    return call.to_request(event, mapping.rules.get(call.name, ()), trace)

@@ -12,10 +12,10 @@ from mapping.custom_event import page_request, screen_request, track_request
 from mapping.customer import deletion_request, group_request, identify_request
 from mapping.defaults import FROM_PROPERTIES, FROM_TRAITS, OF_A_GROUP, DefaultMapping
 from mapping.fields import FIELDS
-from mapping.journal import Journal
 from mapping.request import Request
 from mapping.rules import Rules, compile_rules
 from mapping.segment import Event
+from mapping.trace import MappingTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Call:
     """
 
     name: str
-    to_request: Callable[[Event, Rules, Journal], Request]
+    to_request: Callable[[Event, Rules, MappingTrace], Request]
     payload: str = ""
     default_mapping: DefaultMapping | None = None
     parts: frozenset[str] = frozenset(FIELDS)

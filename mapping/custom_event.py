@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from mapping.customer import complete_customer, customer_key
 from mapping.errors import UnmappableEvent
-from mapping.journal import Filled, Journal
 from mapping.paths import is_missing
 from mapping.request import Operation, Request
 from mapping.rules import Rules, apply_rules
 from mapping.segment import Event
-from mapping.values import Unfit, to_event_name, to_text
+from mapping.trace import Filled, MappingTrace
+from mapping.values import ConversionError, to_event_name, to_text
 
 _OPTIONAL_PARTS = ("metadata", "loyalty", "referral")
 _NEED_A_CODE = ("loyalty", "referral")
@@ -33,67 +33,67 @@ _PAGE = _Name("name", "Viewed {} Page", "Loaded a Page")
 _SCREEN = _Name("name", "Viewed {} Screen", "Loaded a Screen")
 
 
-def track_request(event: Event, rules: Rules, journal: Journal) -> Request:
+def track_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """track: `POST /v1/events` with `{event, customer, metadata?, loyalty?, referral?}`.
 
     Raises UnmappableEvent where nothing says whose event it is, or where its name is unfit: under another name it
     could grant another reward.
     """
-    body = apply_rules(rules, event, journal)
-    return _custom_event(body, _Name("event", "{}", event.type), event, journal)
+    body = apply_rules(rules, event, trace)
+    return _custom_event(body, _Name("event", "{}", event.type), event, trace)
 
 
-def page_request(event: Event, rules: Rules, journal: Journal) -> Request:
+def page_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """page: as track, named `Viewed <name> Page`, or `Loaded a Page` where it has no name. Raises UnmappableEvent.
 
     So Segment's own libraries name it: https://github.com/segmentio/facade/blob/master/lib/page.ts
     """
-    return _view(_PAGE, event, rules, journal)
+    return _view(_PAGE, event, rules, trace)
 
 
-def screen_request(event: Event, rules: Rules, journal: Journal) -> Request:
+def screen_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """screen: as track, named `Viewed <name> Screen`, or `Loaded a Screen`. Raises UnmappableEvent.
 
     https://github.com/segmentio/facade/blob/master/lib/screen.ts
     """
-    return _view(_SCREEN, event, rules, journal)
+    return _view(_SCREEN, event, rules, trace)
 
 
-def _view(name: _Name, event: Event, rules: Rules, journal: Journal) -> Request:
-    body = apply_rules(rules, event, journal)
+def _view(name: _Name, event: Event, rules: Rules, trace: MappingTrace) -> Request:
+    body = apply_rules(rules, event, trace)
     customer = body.get("customer", {})
     # Segment's libraries repeat the page's name in `properties.name`, from which a track's customer is named:
     # https://segment.com/docs/connections/spec/page/#properties
-    with suppress(Unfit):  # without a name of its own there is nothing to compare
+    with suppress(ConversionError):  # without a name of its own there is nothing to compare
         if customer.get("name") == to_text(event.casing.get(event.fields, name.source)):
             del customer["name"]
-            journal.set_aside("customer.name", "it is the name of what was viewed")
-    return _custom_event(body, name, event, journal)
+            trace.set_aside("customer.name", "it is the name of what was viewed")
+    return _custom_event(body, name, event, trace)
 
 
-def _custom_event(body: dict[str, Any], name: _Name, event: Event, journal: Journal) -> Request:
-    customer = complete_customer(body, event, journal, "properties")
+def _custom_event(body: dict[str, Any], name: _Name, event: Event, trace: MappingTrace) -> Request:
+    customer = complete_customer(body, event, trace, "properties")
     for part in _NEED_A_CODE:
         if part in body and "code" not in body[part]:
             del body[part]
-            journal.set_aside(part, "has no code")
-            journal.leave_out("", part, "has no code")
+            trace.set_aside(part, "has no code")
+            trace.leave_out("", part, "has no code")
     return Request(
         operation=Operation.TRACK_EVENT,
         method="POST",
         path="/v1/events",
         body={
-            "event": _event_name(body, name, event, journal),
+            "event": _event_name(body, name, event, trace),
             "customer": customer,
             **{part: body[part] for part in _OPTIONAL_PARTS if part in body},
         },
         customer=customer_key(customer),
-        left_out=tuple(journal.left_out),
+        left_out=tuple(trace.left_out),
     )
 
 
-def _event_name(body: dict[str, Any], name: _Name, event: Event, journal: Journal) -> str:
-    for unfit in journal.left_out:
+def _event_name(body: dict[str, Any], name: _Name, event: Event, trace: MappingTrace) -> str:
+    for unfit in trace.left_out:
         if unfit.destination == "event":
             raise UnmappableEvent("invalid_event_name", unfit.source, unfit.reason)
     if "event" in body:
@@ -105,9 +105,9 @@ def _event_name(body: dict[str, Any], name: _Name, event: Event, journal: Journa
     else:
         try:
             result = to_event_name(name.pattern.format(to_text(given)))
-        except Unfit as unfit:
+        except ConversionError as unfit:
             raise UnmappableEvent("invalid_event_name", source, str(unfit)) from unfit
-    if journal.is_full:
+    if trace.is_full:
         found_at = event.casing.key(event.fields, source)
-        journal.fill(Filled("event", source, found_at, given, result, is_fallback=True))
+        trace.fill(Filled("event", source, found_at, given, result, is_fallback=True))
     return result

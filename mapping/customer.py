@@ -10,26 +10,26 @@ from typing import Any
 from urllib.parse import quote
 
 from mapping.errors import UnmappableEvent
-from mapping.journal import Filled, Journal
 from mapping.request import Operation, Request
 from mapping.rules import Rules, apply_rules
 from mapping.segment import Event
-from mapping.values import Unfit, to_text
+from mapping.trace import Filled, MappingTrace
+from mapping.values import ConversionError, to_text
 
 
-def identify_request(event: Event, rules: Rules, journal: Journal) -> Request:
+def identify_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """identify: `POST /v1/customers`. Raises UnmappableEvent where nothing says whose event it is."""
-    body = apply_rules(rules, event, journal)
-    return _upsert(complete_customer(body, event, journal, "traits"), journal)
+    body = apply_rules(rules, event, trace)
+    return _upsert(complete_customer(body, event, trace, "traits"), trace)
 
 
-def group_request(event: Event, rules: Rules, journal: Journal) -> Request:
+def group_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """group: `POST /v1/customers`. Its traits are the group's and name no customer. Raises UnmappableEvent."""
-    body = apply_rules(rules, event, journal)
-    return _upsert(complete_customer(body, event, journal, None), journal)
+    body = apply_rules(rules, event, trace)
+    return _upsert(complete_customer(body, event, trace, None), trace)
 
 
-def deletion_request(event: Event, rules: Rules, journal: Journal) -> Request:
+def deletion_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """delete: `POST /v1/customers/{source_id}/permanent-deletion`. Raises UnmappableEvent."""
     source_id = event.any_id
     if not source_id:
@@ -42,11 +42,11 @@ def deletion_request(event: Event, rules: Rules, journal: Journal) -> Request:
         path=f"/v1/customers/{quote(source_id, safe='', errors='replace')}/permanent-deletion",
         body=None,
         customer=source_id,
-        left_out=tuple(journal.left_out),
+        left_out=tuple(trace.left_out),
     )
 
 
-def complete_customer(body: dict[str, Any], event: Event, journal: Journal, payload: str | None) -> dict[str, Any]:
+def complete_customer(body: dict[str, Any], event: Event, trace: MappingTrace, payload: str | None) -> dict[str, Any]:
     """The `customer` of `body` with the fallbacks that hold whatever the mapping says: `source_id` and `name`.
 
     `payload` is where the event says who the customer is, if anywhere. Raises UnmappableEvent.
@@ -55,13 +55,13 @@ def complete_customer(body: dict[str, Any], event: Event, journal: Journal, payl
     source_id = event.any_id
     if source_id and "source_id" not in customer:
         customer = {"source_id": source_id, **customer}
-        if journal.is_full:
+        if trace.is_full:
             source = "userId" if event.user_id else "anonymousId"
             given = event.fields[source]
-            journal.fill(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
+            trace.fill(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
     elif "source_id" not in customer and "id" not in customer:
         raise UnmappableEvent("customer_id_missing", "userId", "and anonymousId are missing: whose event is it?")
-    _complete_name(customer, event, journal, payload)
+    _complete_name(customer, event, trace, payload)
     return customer
 
 
@@ -71,21 +71,21 @@ def customer_key(customer: dict[str, Any]) -> str:
     return key
 
 
-def _upsert(customer: dict[str, Any], journal: Journal) -> Request:
+def _upsert(customer: dict[str, Any], trace: MappingTrace) -> Request:
     return Request(
         operation=Operation.UPSERT_CUSTOMER,
         method="POST",
         path="/v1/customers",
         body=customer,
         customer=customer_key(customer),
-        left_out=tuple(journal.left_out),
+        left_out=tuple(trace.left_out),
     )
 
 
 _NAME_PARTS = (("firstName", "customer.firstName"), ("lastName", "customer.lastName"))
 
 
-def _complete_name(customer: dict[str, Any], event: Event, journal: Journal, payload: str | None) -> None:
+def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, payload: str | None) -> None:
     """`name` from `firstName` and `lastName`, mapped or else from the payload. Voucherify has no such two fields."""
     texts: list[str] = []
     sources: list[str] = []
@@ -93,7 +93,7 @@ def _complete_name(customer: dict[str, Any], event: Event, journal: Journal, pay
     for part, destination in _NAME_PARTS:
         text: str | None = customer.pop(part, None)
         if text is not None:
-            filled = journal.set_aside(destination, "Voucherify has only a name")
+            filled = trace.set_aside(destination, "Voucherify has only a name")
             source, found_at = (filled.source, filled.found_at) if filled else ("", "")
         else:
             text, key = _text_in(event, payload, part)
@@ -104,9 +104,9 @@ def _complete_name(customer: dict[str, Any], event: Event, journal: Journal, pay
             places.append(found_at)
     if texts and "name" not in customer:
         customer["name"] = name = " ".join(texts)
-        if journal.is_full:
+        if trace.is_full:
             source, found_at = " and ".join(sources), " and ".join(places)
-            journal.fill(Filled("customer.name", source, found_at, texts, name, is_fallback=True))
+            trace.fill(Filled("customer.name", source, found_at, texts, name, is_fallback=True))
 
 
 def _text_in(event: Event, payload: str | None, name: str) -> tuple[str | None, str]:
@@ -115,5 +115,5 @@ def _text_in(event: Event, payload: str | None, name: str) -> tuple[str | None, 
     key = event.casing.key(fields, name)
     try:
         return to_text(fields.get(key)) or None, key
-    except Unfit:
+    except ConversionError:
         return None, key

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapping.errors import InvalidEvent
-from mapping.journal import Filled, LeftOut
 from mapping.request import Request, Skip
+from mapping.trace import Filled, LeftOut
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from mapping.casing import fold
 from mapping.errors import Fault, InvalidMapping, Problem
 from mapping.fields import FIELDS, Convert, Field, destinations, field_at
-from mapping.journal import Filled, Journal
 from mapping.paths import Path, is_missing, merge, object_at, place, split
 from mapping.segment import Event
 from mapping.sources import InvalidSource, PathSource, Source, compile_source
 from mapping.spelling import nearest
-from mapping.values import Unfit, kind_of, to_json_value, to_text
+from mapping.trace import Filled, MappingTrace
+from mapping.values import ConversionError, kind_of, to_json_value, to_text
 
 _ALLOWED = "event, customer.*, metadata.*, loyalty.* and referral.*"
 
@@ -143,16 +143,16 @@ def _destination(name: Any, parts: Container[str]) -> tuple[Path, Field]:
 
 
 def _not_sent(_: object) -> None:
-    raise Unfit("this call sends a customer only")
+    raise ConversionError("this call sends a customer only")
 
 
-def apply_rules(rules: Rules, event: Event, journal: Journal) -> dict[str, Any]:
+def apply_rules(rules: Rules, event: Event, trace: MappingTrace) -> dict[str, Any]:
     """What the rules make of an event: a new body. What could not be made valid is left out.
 
     Rules apply in their order: a later value replaces an earlier one at the same place, objects merge.
     """
-    filling = _Filling(event, journal)
-    for rule in each_rule(rules) if journal.is_full else rules:
+    filling = _Filling(event, trace)
+    for rule in each_rule(rules) if trace.is_full else rules:
         if isinstance(rule, Fields):
             filling.apply_fields(rule)
         else:
@@ -165,22 +165,22 @@ class _Filling:
 
     __slots__ = ("_event", "_journal", "body")
 
-    def __init__(self, event: Event, journal: Journal) -> None:
+    def __init__(self, event: Event, trace: MappingTrace) -> None:
         self.body: dict[str, Any] = {}
         self._event = event
-        self._journal = journal
+        self._journal = trace
 
     def apply(self, rule: Rule) -> None:
         """Fill what the rule's source gives."""
         try:
             given = rule.source.read(self._event)
-        except Unfit as unfit:
+        except ConversionError as unfit:
             self._journal.leave_out(rule.source.text, rule.destination, str(unfit))
         else:
             self._fill(rule, given)
 
     def apply_fields(self, fields: Fields) -> None:
-        """Fill what their rules give, where no journal is kept."""
+        """Fill what their rules give, where no trace is kept."""
         parent = fields.parent.read(self._event)
         if not isinstance(parent, dict):
             for row in fields.rows if parent is not None else ():
@@ -220,7 +220,7 @@ class _Filling:
         """Put a value at its place, as what it must be there; of an object with known fields each by itself."""
         try:
             if field is None:
-                raise Unfit("Voucherify has no such field")
+                raise ConversionError("Voucherify has no such field")
             if callable(field):
                 value = field(given)
                 place(self.body, path, value)
@@ -229,7 +229,7 @@ class _Filling:
                     self._journal.fill(Filled(".".join(path), source, found_at, given, to_json_value(value)))
                 return
             if not isinstance(given, dict):
-                raise Unfit(f"{kind_of(given)} is not an object")
+                raise ConversionError(f"{kind_of(given)} is not an object")
         except ValueError as error:
             self._journal.leave_out(source, ".".join(path), str(error))
             return

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from mapping.casing import Casing, fold
 from mapping.errors import InvalidEvent, UnknownType
-from mapping.journal import LeftOut
 from mapping.paths import is_missing
-from mapping.values import Unfit, kind_of, to_text
+from mapping.trace import LeftOut
+from mapping.values import ConversionError, kind_of, to_text
 
 # https://segment.com/docs/connections/spec/ and, for delete, Segment's privacy call to webhooks:
 # https://segment.com/docs/connections/destinations/catalog/webhooks/#delete
@@ -105,7 +105,7 @@ def message_id_of(raw: object) -> str | None:
         return None
     try:
         return _trimmed_text(_canonical_names(raw).get("messageId"))
-    except Unfit:
+    except ConversionError:
         return None
 
 
@@ -135,7 +135,7 @@ def _type_of(fields: dict[str, Any]) -> str:
 def _id_of(fields: dict[str, Any], name: str) -> str | None:
     try:
         return _trimmed_text(fields.get(name))
-    except Unfit as unfit:
+    except ConversionError as unfit:
         raise InvalidEvent("invalid_event", name, f"cannot be read: {unfit}") from unfit
 
 

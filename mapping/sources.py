@@ -28,7 +28,7 @@ from mapping.errors import Problem
 from mapping.paths import Path
 from mapping.segment import Event, envelope_name
 from mapping.spelling import nearest
-from mapping.values import Unfit
+from mapping.values import ConversionError
 
 if TYPE_CHECKING:
     from jmespath.visitor import _TreeNode
@@ -73,7 +73,7 @@ class Source(Protocol):
         """That last name."""
 
     def read(self, event: Event) -> Any:
-        """The value in an event, or None. Raises Unfit where the event holds what the source cannot work with."""
+        """Return the value in an event, or None. Raise ConversionError for values that the source cannot work with."""
 
     def found_at(self, event: Event) -> str:
         """Where in the event that was, with its own casing, as far as one place can be named."""
@@ -147,9 +147,9 @@ class ExpressionSource:
             return _Interpreter(event, self.payload).visit(self.expression, event.fields)
         except JMESPathTypeError as error:
             expected = " or ".join(error.expected_types)
-            raise Unfit(f"{error.function_name}() takes {expected}, not {_actual_type(error)}") from error
+            raise ConversionError(f"{error.function_name}() takes {expected}, not {_actual_type(error)}") from error
         except Exception as error:  # whatever it does with what an event holds, this one value is left out
-            raise Unfit(f"the expression cannot be computed: {type(error).__name__}") from error
+            raise ConversionError(f"the expression cannot be computed: {type(error).__name__}") from error
 
     def found_at(self, event: Event) -> str:
         return self.text

@@ -1,6 +1,6 @@
 """Values made valid: what becomes text, a date or an object, and what cannot.
 
-Each function returns the valid value or raises Unfit with the reason, which names kinds and never values.
+Each function returns the valid value or raises ConversionError with the reason, which names kinds and never values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_EVENT_NAME = 300
 _MAX_BITS = 14_000
 
 
-class Unfit(ValueError):
+class ConversionError(ValueError):
     """A value that cannot be made valid for its field."""
 
 
@@ -47,23 +47,23 @@ def to_text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Unfit(f"{kind_of(value)} is not text")
+        raise ConversionError(f"{kind_of(value)} is not text")
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise Unfit("the number is not finite")
+            raise ConversionError("the number is not finite")
         if not value.is_integer() or abs(value) >= 1e21:
             return repr(value)
     try:
         return str(int(value))
     except ValueError as error:  # more digits than Python converts
-        raise Unfit("the number is too long") from error
+        raise ConversionError("the number is too long") from error
 
 
 def to_id(value: object) -> str:
     """An identifier: trimmed text with something in it."""
     text = to_text(value).strip()
     if not text:
-        raise Unfit("the text is blank")
+        raise ConversionError("the text is blank")
     return text
 
 
@@ -71,7 +71,7 @@ def to_event_name(value: object) -> str:
     """A custom event's name: 1 to 300 characters, as Voucherify's POST /v1/events asks."""
     name = to_text(value)
     if len(name) > MAX_EVENT_NAME:
-        raise Unfit(f"has {len(name)} characters, Voucherify takes 1 to {MAX_EVENT_NAME}")
+        raise ConversionError(f"has {len(name)} characters, Voucherify takes 1 to {MAX_EVENT_NAME}")
     return name
 
 
@@ -82,14 +82,14 @@ def to_date(value: object) -> str:
     From 10^10 on a number counts milliseconds: in seconds that would be after 2286, or before 1653.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise Unfit(f"{kind_of(value)} is no date")
+        raise ConversionError(f"{kind_of(value)} is no date")
     text = value.strip() if isinstance(value, str) else ""
     if not isinstance(value, str) or _EPOCH.fullmatch(text):
         return _day_of(text or value)
     try:
         return datetime.fromisoformat(text).date().isoformat()
     except ValueError as error:
-        raise Unfit("the text is no ISO 8601 date and no epoch time") from error
+        raise ConversionError("the text is no ISO 8601 date and no epoch time") from error
 
 
 # Nine digits or more; the eight of `18151210` are an ISO 8601 date.
@@ -104,7 +104,7 @@ def _day_of(epoch: str | float) -> str:
         seconds = number if abs(number) < _FIRST_MILLISECONDS else number / 1000
         return (date(1970, 1, 1) + timedelta(days=math.floor(seconds / 86400))).isoformat()
     except (OverflowError, ValueError) as error:  # infinite, not a number, or beyond the calendar
-        raise Unfit("the number is no epoch time") from error
+        raise ConversionError("the number is no epoch time") from error
 
 
 def to_json_value(value: Any) -> Any:
@@ -115,14 +115,14 @@ def to_json_value(value: Any) -> Any:
 def to_object(value: object) -> dict[str, Any]:
     """A copy of an object."""
     if not isinstance(value, dict):
-        raise Unfit(f"{kind_of(value)} is not an object")
+        raise ConversionError(f"{kind_of(value)} is not an object")
     copy: dict[str, Any] = to_json_value(value)
     return copy
 
 
 def _copy(value: Any, depth: int) -> Any:
     if depth == 0:
-        raise Unfit(f"nested deeper than {MAX_DEPTH} levels")
+        raise ConversionError(f"nested deeper than {MAX_DEPTH} levels")
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
@@ -131,9 +131,9 @@ def _copy(value: Any, depth: int) -> Any:
     if kind is list:
         return [_copy(item, depth - 1) for item in value]
     if kind is int and value.bit_length() > _MAX_BITS:
-        raise Unfit("a number in it is too long")
+        raise ConversionError("a number in it is too long")
     if kind is float and not math.isfinite(value):
-        raise Unfit("a number in it is not finite")
+        raise ConversionError("a number in it is not finite")
     if kind is int or kind is float:
         return value
-    raise Unfit(f"{kind_of(value)} is not JSON")
+    raise ConversionError(f"{kind_of(value)} is not JSON")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
 from local.stack.system import LocalSystem, Ports, local_system
-from local.voucherify_stub.stub import VoucherifyStandIn
+from local.voucherify_stub.stub import VoucherifyStub
 from tests import worker
 from tests.contract.published import assert_published
 from tests.function import function, logs
@@ -38,7 +38,7 @@ def running_system() -> Iterator[LocalSystem]:
 
 @pytest.fixture
 def system(running_system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSystem]:
-    """moto, the stand-in and the HTTP front, as `make run` starts them, before a cold function.
+    """moto, the stub and the HTTP front, as `make run` starts them, before a cold function.
 
     Whatever reached Voucherify in the end must be what its published API takes.
     """
@@ -61,7 +61,7 @@ def aws(system: LocalSystem) -> LocalAws:
 
 
 @pytest.fixture
-def voucherify(system: LocalSystem) -> VoucherifyStandIn:
+def voucherify(system: LocalSystem) -> VoucherifyStub:
     return system.voucherify
 
 

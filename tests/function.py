@@ -1,4 +1,4 @@
-"""The function as it runs: moto's server for AWS, the stand-in for Voucherify, and API Gateway's events."""
+"""The function as it runs: moto's server for AWS, the stub for Voucherify, and API Gateway's events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from local.stack.aws import LocalAws
 from local.stack.front import LambdaContext, proxy_event
 from local.stack.samples import sign
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
-from local.voucherify_stub.stub import VoucherifyStandIn
+from local.voucherify_stub.stub import VoucherifyStub
 from tests.limits import INVOCATION_SECONDS
 
 ACCESS_TOKEN = "access-token-1"
@@ -64,14 +64,14 @@ class Function:
         return self.system.aws
 
     @property
-    def voucherify(self) -> VoucherifyStandIn:
+    def voucherify(self) -> VoucherifyStub:
         return self.system.voucherify
 
     def put(self, **settings: str) -> None:
         self.aws.put_settings(settings)
 
     def start_anew(self, **settings: str) -> None:
-        """These settings, with the stand-in's keys and address, in the place of all that are there."""
+        """These settings, with the stub's keys and address, in the place of all that are there."""
         self.aws.delete_settings()
         self.put(apiKey=API_KEY, apiToken=API_TOKEN, apiUrl=self.voucherify.url, **settings)
 

@@ -17,7 +17,7 @@ from rich.progress import Progress as Bar
 from cli.context import Context
 from cli.dead_letters.export import letter_file
 from cli.dead_letters.filters import Codes, FromSources, LetterFilter, NewerThan, OlderThan, Types
-from cli.dead_letters.messages import Letter
+from cli.dead_letters.messages import QueueMessage
 from cli.dead_letters.moving import LetterMoving, Moved, MoveTask, Progress
 from cli.dead_letters.reading import Depth, QueueReading, hiding_seconds
 from cli.errors import CommandFailed, Exit
@@ -39,10 +39,10 @@ class _Group:
     count: int = 0
     sources: Counter[str] = field(default_factory=Counter)
     types: Counter[str] = field(default_factory=Counter)
-    newest: Letter | None = None
+    newest: QueueMessage | None = None
     oldest_at: datetime | None = None
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: QueueMessage) -> None:
         self.count += 1
         self.sources[letter.source] += 1
         self.types[letter.type] += 1
@@ -124,7 +124,7 @@ def show(
     """
     ctx: Context = context.obj
     wanted = LetterFilter.of(codes, types, sources, older_than, newer_than)
-    found: list[Letter] = []
+    found: list[QueueMessage] = []
     depth = _depth(ctx)
     with _reading(ctx, depth) as reading:
         for letter in filter(wanted.matches, reading.letters()):

@@ -20,10 +20,10 @@ from cli.replay.checkpoint import Checkpoint, Identity, digest_of
 from cli.replay.plan import Bulk, mapped, steps
 from cli.replay.progress import Meter
 from cli.replay.project import project_of, settings_in_force
-from cli.replay.retry_loop import Patience, Stopping, Turns
+from cli.replay.retry_loop import RetryLoop, Stopping, Turns
 from cli.replay.run import FAILED, Replay
 from cli.replay.source import Input, Position, find_inputs, windows
-from handler.delivery.dispatcher import Fate
+from handler.delivery.dispatcher import DeliveryStatus
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import EventMapping
 
@@ -89,7 +89,7 @@ def replay(
     project = project_of(ctx.target, settings, version, Turns(per_second, CLOCK, SLEEP), CLOCK)
     path = checkpoint or Path(f"replay-{digest_of([ctx.target.name, source, *inputs])}.json")
     books = Checkpoint(path, Identity(found, version))
-    work = Replay(project, books, Patience(stopping, SLEEP, ctx.output.note), in_bulk=bulk)
+    work = Replay(project, books, RetryLoop(stopping, SLEEP, ctx.output.note), in_bulk=bulk)
     try:
         with stopping.on_interrupt(ctx.output.note):
             _run(ctx.output, work, books, found)
@@ -113,7 +113,7 @@ def _run(output: Output, work: Replay, books: Checkpoint, inputs: Sequence[Input
 
 def _report(output: Output, books: Checkpoint) -> None:
     counts = _by_outcome(books.counts)
-    is_wrong = bool(counts[Fate.REJECTED] or counts[FAILED])
+    is_wrong = bool(counts[DeliveryStatus.REJECTED] or counts[FAILED])
     rejected = str(books.rejected_path) if is_wrong else None
     output.result({**counts, "checkpoint": str(books.path), "rejectedFile": rejected})
     output.table(("outcome", "reason", "events"), [(*key, number) for key, number in sorted(books.counts.items())])
@@ -130,14 +130,14 @@ def _survey(output: Output, inputs: Sequence[Input], mapping: EventMapping, *, i
     for window in windows(inputs, Position(), WINDOW_EVENTS):
         planned, unsent = mapped(window.entries, mapping)
         counts.update(("to_send", one.request.operation) for one in planned)
-        counts.update((Fate.REJECTED, one.failure.code) for one in unsent if one.failure)
-        counts.update((Fate.SKIPPED, one.skip_reason) for one in unsent if not one.failure)
+        counts.update((DeliveryStatus.REJECTED, one.failure.code) for one in unsent if one.failure)
+        counts.update((DeliveryStatus.SKIPPED, one.skip_reason) for one in unsent if not one.failure)
         calls += sum(_calls_of(step) for step in steps(planned, in_bulk=in_bulk))
-    by_outcome = _by_outcome(counts, ("to_send", Fate.SKIPPED, Fate.REJECTED))
+    by_outcome = _by_outcome(counts, ("to_send", DeliveryStatus.SKIPPED, DeliveryStatus.REJECTED))
     output.result({**by_outcome, "calls": calls})
     output.table(("outcome", "reason", "events"), [(*key, number) for key, number in sorted(counts.items())])
     output.line(f"about {calls} calls; nothing was sent")
-    if by_outcome[Fate.REJECTED]:
+    if by_outcome[DeliveryStatus.REJECTED]:
         raise typer.Exit(Exit.WRONG)
 
 
@@ -146,7 +146,13 @@ def _calls_of(step: Any) -> int:
     return 2 * ceil(len(step.rows) / MOST_ROWS) + 1 if isinstance(step, Bulk) else len(step.planned)
 
 
-_OUTCOMES = (Fate.DELIVERED, Fate.DUPLICATE, Fate.SKIPPED, Fate.REJECTED, FAILED)
+_OUTCOMES = (
+    DeliveryStatus.DELIVERED,
+    DeliveryStatus.DUPLICATE,
+    DeliveryStatus.SKIPPED,
+    DeliveryStatus.REJECTED,
+    FAILED,
+)
 
 
 def _by_outcome(counts: Mapping[tuple[str, str], int], outcomes: Iterable[str] = _OUTCOMES) -> dict[str, Any]:

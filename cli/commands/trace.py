@@ -11,7 +11,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.context import Context
-from cli.dead_letters.messages import Letter
+from cli.dead_letters.messages import QueueMessage
 from cli.dead_letters.reading import Depth, QueueReading, hiding_seconds
 from cli.errors import Exit
 from cli.output import Output
@@ -43,7 +43,7 @@ class _Entry:
 class _Found:
     """What was found in one queue; `unseen` could not be looked at."""
 
-    letters: list[Letter]
+    letters: list[QueueMessage]
     read: int
     unseen: int
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from cli.dead_letters.messages import Letter
+from cli.dead_letters.messages import QueueMessage
 from cli.errors import CommandFailed, Exit
 
 
 @contextmanager
-def letter_file(path: Path) -> Iterator[Callable[[Letter], None]]:
+def letter_file(path: Path) -> Iterator[Callable[[QueueMessage], None]]:
     """Writes each letter's record as a line of a new file, gzipped where its name ends in .gz.
 
     At its end everything is on disk; a file that was broken off is removed. Raises CommandFailed.
@@ -30,7 +30,7 @@ def letter_file(path: Path) -> Iterator[Callable[[Letter], None]]:
         with os.fdopen(descriptor, "wb") as file:
             with gzip.GzipFile(fileobj=file, mode="wb") if path.suffix == ".gz" else nullcontext(file) as lines:
 
-                def write(letter: Letter) -> None:
+                def write(letter: QueueMessage) -> None:
                     lines.write(f"{_line(letter)}\n".encode())
 
                 yield write
@@ -41,7 +41,7 @@ def letter_file(path: Path) -> Iterator[Callable[[Letter], None]]:
         raise
 
 
-def _line(letter: Letter) -> str:
+def _line(letter: QueueMessage) -> str:
     """The record as it is in the queue, so that it can be sent there again; other text as a JSON string."""
     if letter.record is None:
         return json.dumps(letter.body)

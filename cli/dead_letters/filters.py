@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.dead_letters.messages import Letter
+from cli.dead_letters.messages import QueueMessage
 
 _AGE = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -68,7 +68,7 @@ class LetterFilter:
     def is_everything(self) -> bool:
         return not (self.codes or self.types or self.sources or self.before or self.after)
 
-    def matches(self, letter: Letter) -> bool:
+    def matches(self, letter: QueueMessage) -> bool:
         return (
             (not self.codes or letter.code in self.codes)
             and (not self.types or letter.type in self.types)

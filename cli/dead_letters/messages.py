@@ -24,7 +24,7 @@ _LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
-class Letter:
+class QueueMessage:
     """One message of a queue. `record` is None where something else than a failure record is in it."""
 
     sqs_id: str
@@ -35,7 +35,7 @@ class Letter:
     record: FailureRecord | None
 
     @classmethod
-    def of_message(cls, message: MessageTypeDef) -> Letter:
+    def of_message(cls, message: MessageTypeDef) -> QueueMessage:
         """From SQS's answer, with its attribute SentTimestamp and all message attributes."""
         try:
             record = FailureRecord.from_message(message["Body"])

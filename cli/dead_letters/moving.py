@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from cli.dead_letters.filters import LetterFilter
-from cli.dead_letters.messages import Letter
+from cli.dead_letters.messages import QueueMessage
 from cli.dead_letters.reading import ROUND, Depth, QueueReading, hiding_seconds
 from cli.errors import CommandFailed
 
@@ -71,7 +71,7 @@ class LetterMoving:
         moved.is_complete = reading.is_complete
         return moved
 
-    def _move(self, letters: Sequence[Letter], reading: QueueReading, moved: Moved) -> None:
+    def _move(self, letters: Sequence[QueueMessage], reading: QueueReading, moved: Moved) -> None:
         for batch in _batches(letters, max(1, min(ROUND, int(self._rate)))):
             self._wait(len(batch))
             sent = self._send(batch)
@@ -85,7 +85,7 @@ class LetterMoving:
         time.sleep(max(0.0, self._next_at - time.monotonic()))
         self._next_at = max(self._next_at, time.monotonic()) + letters / self._rate
 
-    def _send(self, batch: Sequence[Letter]) -> list[str]:
+    def _send(self, batch: Sequence[QueueMessage]) -> list[str]:
         """The ids of those that the retry queue has, as SQS confirms."""
         answer = self._sqs.send_message_batch(
             QueueUrl=self._retry_url, Entries=[_entry(number, letter) for number, letter in enumerate(batch)]
@@ -93,16 +93,16 @@ class LetterMoving:
         return [batch[int(entry["Id"])].sqs_id for entry in answer.get("Successful", ())]
 
 
-def _entry(number: int, letter: Letter) -> SendMessageBatchRequestEntryTypeDef:
+def _entry(number: int, letter: QueueMessage) -> SendMessageBatchRequestEntryTypeDef:
     entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(number), "MessageBody": letter.body}
     if letter.attributes:
         entry["MessageAttributes"] = letter.attributes
     return entry
 
 
-def _batches(letters: Sequence[Letter], most: int) -> Iterator[list[Letter]]:
+def _batches(letters: Sequence[QueueMessage], most: int) -> Iterator[list[QueueMessage]]:
     """Groups that SQS takes at once: by number, and by their bytes together."""
-    batch: list[Letter] = []
+    batch: list[QueueMessage] = []
     size = 0
     for letter in letters:
         bytes_ = _size(letter)
@@ -115,7 +115,7 @@ def _batches(letters: Sequence[Letter], most: int) -> Iterator[list[Letter]]:
         yield batch
 
 
-def _size(letter: Letter) -> int:
+def _size(letter: QueueMessage) -> int:
     """As SQS counts: the body, and the attributes' names, types and values."""
     attributes: Any = letter.attributes.items()
     values = sum(len(name) + sum(len(str(part).encode()) for part in value.values()) for name, value in attributes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.dead_letters.messages import Letter
+from cli.dead_letters.messages import QueueMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -88,7 +88,7 @@ class QueueReading:
                     ],
                 )
 
-    def rounds(self) -> Iterator[list[Letter]]:
+    def rounds(self) -> Iterator[list[QueueMessage]]:
         """A few letters at a time, until no other can be seen; `is_complete` says so then."""
         while len(self._receipts) < self._at_most:
             answer = self._sqs.receive_message(
@@ -99,14 +99,14 @@ class QueueReading:
                 MessageSystemAttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
             )
-            letters = [Letter.of_message(message) for message in answer.get("Messages", ())]
+            letters = [QueueMessage.of_message(message) for message in answer.get("Messages", ())]
             if not letters:
                 self.is_complete = True
                 return
             if fresh := self._fresh(letters):
                 yield fresh
 
-    def letters(self) -> Iterator[Letter]:
+    def letters(self) -> Iterator[QueueMessage]:
         """As `rounds`, one by one."""
         for letters in self.rounds():
             yield from letters
@@ -129,7 +129,7 @@ class QueueReading:
             deleted += gone
         return deleted
 
-    def _fresh(self, letters: Sequence[Letter]) -> list[Letter]:
+    def _fresh(self, letters: Sequence[QueueMessage]) -> list[QueueMessage]:
         """The letters that were not read before. SQS may give one twice, even after it was deleted."""
         fresh = []
         for letter in letters:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from cli.errors import CommandFailed, Exit
 from cli.replay.plan import Row
-from cli.replay.retry_loop import CALL_SECONDS, Patience, RatedPace
+from cli.replay.retry_loop import CALL_SECONDS, CappedRateLimiter, RetryLoop
 from handler.model.deadline import Deadline
 from handler.voucherify.answers import AmbiguousTrack, Failure, failure_of_answer, failure_of_no_answer
 from handler.voucherify.client import Answer, NoAnswer, VoucherifyClient
@@ -76,17 +76,23 @@ class BulkClient:
 class BulkUpdate:
     """Sends rows, and waits until Voucherify has worked them off.
 
-    `pace` is that of bulk calls, which Voucherify may count apart from the others, to which the questions after an
+    `rate_limiter` is that of bulk calls, which Voucherify may count apart from the others, to which questions after an
     action belong: https://docs.voucherify.io/docs/limits
     """
 
     def __init__(
-        self, client: BulkClient, patience: Patience, threads: Executor, *, pace: RatedPace, polling_pace: RatedPace
+        self,
+        client: BulkClient,
+        patience: RetryLoop,
+        threads: Executor,
+        *,
+        rate_limiter: CappedRateLimiter,
+        polling_pace: CappedRateLimiter,
     ) -> None:
         self._client = client
         self._patience = patience
         self._threads = threads
-        self._pace = pace
+        self._pace = rate_limiter
         self._polling_pace = polling_pace
 
     def send(self, rows: Sequence[Row], on_done: Callable[[Row], None]) -> list[Row]:
@@ -116,12 +122,14 @@ class BulkUpdate:
         if last.is_done:
             self._settle(waiting[:-1], self._ask, self._polling_pace)
 
-    def _settle(self, batches: Sequence[Batch], call: Callable[[Batch], Failure | None], pace: RatedPace) -> None:
+    def _settle(
+        self, batches: Sequence[Batch], call: Callable[[Batch], Failure | None], rate_limiter: CappedRateLimiter
+    ) -> None:
         def attempt(left: Sequence[Batch]) -> list[tuple[Batch, Failure]]:
             failures = list(self._threads.map(call, left))
             return [(batch, failure) for batch, failure in zip(left, failures, strict=True) if failure]
 
-        for _, failure in self._patience.settle(batches, attempt, pace):
+        for _, failure in self._patience.settle(batches, attempt, rate_limiter):
             raise CommandFailed(failure.reason, "the same command goes on where it was", Exit.UNREACHABLE)
 
     def _post(self, batch: Batch) -> Failure | None:
@@ -150,8 +158,10 @@ class BulkUpdate:
                 batch.refuse(batch.rows)
         return None
 
-    def _call(self, pace: RatedPace, call: Callable[[Deadline], tuple[Answer, Any]]) -> tuple[Failure | None, Any]:
-        if closed := pace.acquire(self._patience.deadline(), patient=True):
+    def _call(
+        self, rate_limiter: CappedRateLimiter, call: Callable[[Deadline], tuple[Answer, Any]]
+    ) -> tuple[Failure | None, Any]:
+        if closed := rate_limiter.acquire(self._patience.deadline(), wait_for_quota=True):
             return closed, None
         answer: Answer | None = None
         failure: Failure | None = None
@@ -162,7 +172,7 @@ class BulkUpdate:
         except NoAnswer as error:
             failure = failure_of_no_answer(error, _UPSERTS, AmbiguousTrack.RETRY)
         finally:
-            pace.release(answer, failure)
+            rate_limiter.release(answer, failure)
         return failure, document
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from cli.errors import CommandFailed
 from cli.replay.bulk import BulkClient
 from cli.replay.checkpoint import digest_of
-from cli.replay.retry_loop import CALL_SECONDS, RatedPace, Turns
+from cli.replay.retry_loop import CALL_SECONDS, CappedRateLimiter, Turns
 from cli.settings.store import parameters_of, settings_of, sources_in
 from cli.target import Target
 from handler.delivery.dispatcher import Delivery
@@ -44,16 +44,16 @@ class Project:
     settings: Settings
     version: str
     kept: KeptProject
-    pace: RatedPace
+    rate_limiter: CappedRateLimiter
     bulk_client: BulkClient
-    bulk_pace: RatedPace
+    bulk_pace: CappedRateLimiter
     store: IdempotencyStore
     threads: Executor
     deletions: Deletions | None
 
     def delivery(self) -> Delivery:
         """A delivery of one event at a time, by many threads."""
-        return Delivery(self.settings.policy, self.kept, lambda: None, self.store, self.deletions, patient=True)
+        return Delivery(self.settings.policy, self.kept, lambda: None, self.store, self.deletions, wait_for_quota=True)
 
 
 def settings_in_force(target: Target, source: str) -> tuple[Settings, str]:
@@ -75,17 +75,17 @@ def project_of(
     target: Target, settings: Settings, version: str, turns: Turns, clock: Callable[[], float] = time.time
 ) -> Project:
     """How to call the project of these settings."""
-    pace = RatedPace(clock, turns)
+    rate_limiter = CappedRateLimiter(clock, turns)
     client = VoucherifyClient(settings.api_url, settings.api_key, settings.api_token, connections=CONCURRENCY)
     table = target.value("DeduplicationTableName")
     dynamodb = partial(getattr, target, "dynamodb")
     return Project(
         settings=settings,
         version=version,
-        kept=KeptProject(client, pace, Threads(CONCURRENCY)),
-        pace=pace,
+        kept=KeptProject(client, rate_limiter, Threads(CONCURRENCY)),
+        rate_limiter=rate_limiter,
         bulk_client=BulkClient(client),
-        bulk_pace=RatedPace(clock, turns),
+        bulk_pace=CappedRateLimiter(clock, turns),
         store=IdempotencyStore(dynamodb, table, settings.source, try_seconds=CALL_SECONDS),
         threads=ThreadPoolExecutor(CONCURRENCY),
         # Where no delete is taken nobody is deleted, and nothing need be asked.

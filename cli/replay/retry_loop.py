@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TypeVar
 
 from cli.errors import CommandFailed, Exit
-from handler.delivery.rate_limiter import Pace
+from handler.delivery.rate_limiter import RateLimiter
 from handler.model.deadline import Deadline
 from handler.voucherify.answers import CREDENTIALS_REFUSED, OUT_OF_TIME, PLAN_USED_UP, Failure
 
@@ -92,26 +92,30 @@ class Turns:
         return self._next <= self._clock()
 
 
-class RatedPace(Pace):
-    """The plan's pace, and not faster than a rate of one's own."""
+class CappedRateLimiter(RateLimiter):
+    """The plan's rate_limiter, and not faster than a rate of one's own."""
 
     def __init__(self, clock: Callable[[], float], turns: Turns) -> None:
         super().__init__(clock)
         self._turns = turns
 
-    def acquire(self, deadline: Deadline, *, patient: bool) -> Failure | None:
-        return super().acquire(deadline, patient=patient) if self._turns.take(deadline.seconds_left) else OUT_OF_TIME
+    def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
+        return (
+            super().acquire(deadline, wait_for_quota=wait_for_quota)
+            if self._turns.take(deadline.seconds_left)
+            else OUT_OF_TIME
+        )
 
     @property
     def is_open(self) -> bool:
         """Whether a call may be made now."""
-        if not self._turns.is_one_free or super().acquire(Deadline.after(0.0), patient=False):
+        if not self._turns.is_one_free or super().acquire(Deadline.after(0.0), wait_for_quota=False):
             return False
         self.release(None, None)
         return True
 
 
-class Patience:
+class RetryLoop:
     """Tries things until they are settled. `sleep` is only ever asked for a fraction of a second."""
 
     def __init__(
@@ -135,7 +139,7 @@ class Patience:
         self,
         items: Sequence[T],
         attempt: Callable[[Sequence[T]], list[tuple[T, Failure]]],
-        pace: RatedPace,
+        rate_limiter: CappedRateLimiter,
     ) -> list[tuple[T, Failure]]:
         """Attempt items until none is left, or those that are left were tried often enough.
 
@@ -149,7 +153,7 @@ class Patience:
                 if failure.code in _ADVICE:
                     raise CommandFailed(failure.reason, _ADVICE[failure.code], Exit.UNREACHABLE)
             if waiting := [failure for _, failure in left if failure.waits or failure == OUT_OF_TIME]:
-                self._wait_for(pace, waiting[0])
+                self._wait_for(rate_limiter, waiting[0])
             elif tries == MOST_TRIES:
                 break
             else:
@@ -166,9 +170,9 @@ class Patience:
             self._sleep(min(seconds, _SLICE_SECONDS))
             seconds -= _SLICE_SECONDS
 
-    def _wait_for(self, pace: RatedPace, failure: Failure) -> None:
+    def _wait_for(self, rate_limiter: CappedRateLimiter, failure: Failure) -> None:
         waited = 0.0
-        while not pace.is_open:
+        while not rate_limiter.is_open:
             self.wait(_SLICE_SECONDS)
             waited += _SLICE_SECONDS
             if waited == _LONG_SECONDS:

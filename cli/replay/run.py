@@ -12,9 +12,9 @@ from cli.replay.bulk import BulkUpdate
 from cli.replay.checkpoint import Checkpoint
 from cli.replay.plan import Bulk, Planned, Row, mapped, only_names_its_customer, steps
 from cli.replay.project import Project
-from cli.replay.retry_loop import Patience
+from cli.replay.retry_loop import RetryLoop
 from cli.replay.source import Window
-from handler.delivery.dispatcher import Arrival, Delivery, Fate
+from handler.delivery.dispatcher import Delivery, DeliveryStatus, Job
 from handler.storage.deletions import DeletionsUnknown
 from handler.voucherify.answers import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
 from mapping import Operation
@@ -34,14 +34,18 @@ Chain = deque[Planned]
 class Replay:
     """Sends windows of events to one project, and keeps the books of it. Not to be shared by threads."""
 
-    def __init__(self, project: Project, books: Checkpoint, patience: Patience, *, in_bulk: bool) -> None:
+    def __init__(self, project: Project, books: Checkpoint, patience: RetryLoop, *, in_bulk: bool) -> None:
         self._project = project
         self._books = books
         self._patience = patience
         self._in_bulk = in_bulk
         self._threads = project.threads
         self._bulk = BulkUpdate(
-            project.bulk_client, patience, self._threads, pace=project.bulk_pace, polling_pace=project.pace
+            project.bulk_client,
+            patience,
+            self._threads,
+            rate_limiter=project.bulk_pace,
+            polling_pace=project.rate_limiter,
         )
 
     def work_off(self, window: Window) -> None:
@@ -51,9 +55,9 @@ class Replay:
             planned, unsent = mapped(left, self._project.settings.policy.mapping)
             for entry, skip_reason, failure in unsent:
                 if failure:
-                    self._books.settle(entry, Fate.REJECTED, failure.code, failure)
+                    self._books.settle(entry, DeliveryStatus.REJECTED, failure.code, failure)
                 else:
-                    self._books.settle(entry, Fate.SKIPPED, skip_reason)
+                    self._books.settle(entry, DeliveryStatus.SKIPPED, skip_reason)
             for step in steps(planned, in_bulk=self._in_bulk):
                 if isinstance(step, Bulk):
                     self._send_in_bulk(step)
@@ -74,7 +78,7 @@ class Replay:
 
     def _settle_row(self, row: Row) -> None:
         for one in row.upserts:
-            self._books.settle(one.entry, Fate.DELIVERED)
+            self._books.settle(one.entry, DeliveryStatus.DELIVERED)
 
     def _without_deleted(self, rows: Sequence[Row]) -> list[Row]:
         """The rows without what is older than their customer's deletion, which brings nobody back."""
@@ -90,11 +94,11 @@ class Replay:
                     unknown.append((row, DELETIONS_UNKNOWN))
                     continue
                 for one in deleted:
-                    self._books.settle(one.entry, Fate.SKIPPED, "customer_deleted")
+                    self._books.settle(one.entry, DeliveryStatus.SKIPPED, "customer_deleted")
                 alive[row.customer] = Row(row.customer, [one for one in row.upserts if one not in deleted])
             return unknown
 
-        if self._patience.settle(rows, attempt, self._project.pace):
+        if self._patience.settle(rows, attempt, self._project.rate_limiter):
             raise _unreachable(DELETIONS_UNKNOWN)
         return [row for row in alive.values() if row.upserts]
 
@@ -119,7 +123,7 @@ class Replay:
             chains.setdefault(one.request.customer, deque()).append(one)
         left = list(chains.values())
         while left:
-            stuck = self._patience.settle(left, self._attempt, self._project.pace)
+            stuck = self._patience.settle(left, self._attempt, self._project.rate_limiter)
             for _, failure in stuck:
                 if len(stuck) > MOST_FAILING or failure.code in _OUTAGES:
                     raise _unreachable(failure)
@@ -141,12 +145,12 @@ class Replay:
             elif has_unwritten_upsert and not only_names_its_customer(one.request):
                 self._books.write()  # for the same reason as after each step
                 has_unwritten_upsert = False
-            (result,) = delivery.deliver([Arrival(one.entry.event, one.at)], self._patience.deadline())
-            if result.fate is Fate.QUEUED:
+            (result,) = delivery.deliver([Job(one.entry.event, one.at)], self._patience.deadline())
+            if result.status is DeliveryStatus.QUEUED:
                 return result.failure
             chain.popleft()
             detail = result.failure.code if result.failure else result.skip_reason
-            self._books.settle(one.entry, result.fate, detail, result.failure)
+            self._books.settle(one.entry, result.status, detail, result.failure)
         return None
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import CommandFailed, Exit
-from handler.model.strict_json import complaint
+from handler.model.strict_json import describe_decode_error
 
 # The function's own reading of JSON: a key that stands twice is a fault, not a choice.
 from handler.settings.setting_types import (
     Choice,
     DuplicateKeys,
+    InvalidSettingValue,
     Mapping,
-    Misfit,
     Names,
     Parameter,
     Secret,
@@ -54,7 +54,7 @@ def parameter_of(setting: Setting, text: str) -> Parameter:
     if isinstance(setting.kind, Mapping | Names):
         try:
             return Parameter(_json(setting.kind.read(setting.name, Parameter(text))))
-        except Misfit:
+        except InvalidSettingValue:
             pass
     return Parameter(text)
 
@@ -74,7 +74,7 @@ def _document(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise CommandFailed(f"{path} is not TOML: {error}", code=Exit.USAGE) from error
     except (ValueError, RecursionError) as error:
-        raise CommandFailed(f"{path} is not JSON: {complaint(error)}", code=Exit.USAGE) from error
+        raise CommandFailed(f"{path} is not JSON: {describe_decode_error(error)}", code=Exit.USAGE) from error
     if not isinstance(document, dict):
         raise CommandFailed(f"{path} is no object of settings", code=Exit.USAGE)
     return document

@@ -12,7 +12,7 @@ from cli.settings.file import read_file
 from cli.settings.store import parameters_of, settings_of, sources_in
 from cli.target import Target
 from handler.model.errors import FaultySettings
-from handler.settings.setting_types import Misfit
+from handler.settings.setting_types import InvalidSettingValue
 from handler.settings.settings import SETTINGS
 from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, Fault, InvalidMapping
 
@@ -28,7 +28,7 @@ def mapping_of_file(path: Path) -> EventMapping:
     try:
         preset = _settings_of_preset(path)
         return EventMapping.compile(_values(path) if preset is None else preset)
-    except (InvalidMapping, Misfit) as invalid:
+    except (InvalidMapping, InvalidSettingValue) as invalid:
         raise _faulty(f"{path} has faults", invalid.faults) from invalid
 
 
@@ -55,13 +55,17 @@ def _settings_of_preset(path: Path) -> dict[str, Any] | None:
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """The settings that make the mapping, as the function would read them. Raises CommandFailed or Misfit."""
+    """Return the mapping settings as the function would read them.
+
+    Raises:
+        CommandFailed, InvalidSettingValue
+    """
     try:
         parameters, faults = read_file(path)
     except OSError as error:
         raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
     if faults:
-        raise Misfit(*faults)
+        raise InvalidSettingValue(*faults)
     return {
         name: SETTINGS[name].kind.read(name, parameter)
         for name, parameter in parameters.items()

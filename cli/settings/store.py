@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from cli.errors import CommandFailed, Exit
 from cli.target import Target
 from handler.model.errors import FaultySettings, SettingsUnavailable
-from handler.settings.setting_types import Misfit, Parameter, Secret
+from handler.settings.setting_types import InvalidSettingValue, Parameter, Secret
 from handler.settings.settings import SETTINGS, Setting, Settings
 
 # The function's own rules of what a source inherits and of who is one: nothing else may decide that.
@@ -266,7 +266,7 @@ def _meaning(setting: Setting, parameter: Parameter) -> str:
     """The same for parameters that the function takes for the same; the order of a mapping's rows counts."""
     try:
         return json.dumps(setting.kind.read(setting.name, parameter))
-    except Misfit:
+    except InvalidSettingValue:
         return f"faulty: {parameter.value}"
 
 

@@ -12,7 +12,7 @@ import typer
 from cli.errors import Exit
 from cli.output import Output
 from cli.settings.store import Change, is_secret
-from handler.settings.setting_types import Misfit, Parameter
+from handler.settings.setting_types import InvalidSettingValue, Parameter
 from handler.settings.settings import SETTINGS
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import Fault
@@ -22,7 +22,7 @@ def value_of(name: str, parameter: Parameter) -> Any:
     """The value as JSON has it, or the text where it is faulty. Not for a secret."""
     try:
         return SETTINGS[name].kind.read(name, parameter)
-    except Misfit:
+    except InvalidSettingValue:
         return parameter.value
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.model.errors import MalformedBody
-from handler.model.strict_json import DECODER, complaint
+from handler.model.strict_json import DECODER, describe_decode_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def read_json(body: bytes) -> Any:
     try:
         return DECODER.decode(body.removeprefix(BOM_UTF8).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise MalformedBody("not_json", f"the body is not JSON: {complaint(error)}") from error
+        raise MalformedBody("not_json", f"the body is not JSON: {describe_decode_error(error)}") from error
 
 
 def decode(body: bytes) -> Body:

@@ -10,24 +10,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from handler.api.api_gateway import Reply
-from handler.delivery.dispatcher import Fate, Result
-from handler.model.batch_summary import Tally
+from handler.delivery.dispatcher import DeliveryStatus, Outcome
+from handler.model.batch_summary import BatchSummary
 from handler.model.errors import MethodNotAllowed, RequestRefused
 
 RETRY_AFTER_SECONDS = 10
 
-_NOTHING = Tally([]).fates
+_NOTHING = BatchSummary([]).by_status
 
 
-def reply_to(results: Sequence[Result], tally: Tally, *, is_batch: bool) -> Reply:
+def reply_to(results: Sequence[Outcome], summary: BatchSummary, *, is_batch: bool) -> Reply:
     """The reply to a request whose events each have a result, and are stored where they were not delivered."""
-    rejected = [result for result in results if result.failure and result.fate is Fate.REJECTED]
-    body: dict[str, Any] = {**tally.fates}
-    if message := _message(tally):
+    rejected = [result for result in results if result.failure and result.status is DeliveryStatus.REJECTED]
+    body: dict[str, Any] = {**summary.by_status}
+    if message := _message(summary):
         body["message"] = message
     if rejected:
         body["errors"] = [{"messageId": result.message_id, "reason": _reason(result)} for result in rejected]
-    return Reply(_status(tally, rejected, is_batch), body)
+    return Reply(_status(summary, rejected, is_batch), body)
 
 
 def tracking_reply(reply: Reply, code: str = "") -> Reply:
@@ -52,19 +52,21 @@ def reply_to_unavailable() -> Reply:
     return Reply(503, {**_NOTHING, "message": message}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def _status(tally: Tally, rejected: Sequence[Result], is_batch: bool) -> int:
-    if tally.fates[Fate.QUEUED]:
+def _status(summary: BatchSummary, rejected: Sequence[Outcome], is_batch: bool) -> int:
+    if summary.by_status[DeliveryStatus.QUEUED]:
         return 202
-    if rejected and len(rejected) == tally.events:
+    if rejected and len(rejected) == summary.events:
         unknown_type = any(result.failure and result.failure.code == "unknown_type" for result in rejected)
         return 501 if unknown_type and not is_batch else 400
     return 200
 
 
-def _message(tally: Tally) -> str:
-    told = ((Fate.QUEUED, "stored for a later retry"), (Fate.REJECTED, "rejected for good"))
-    return "; ".join(f"{count} of {tally.events} events {what}" for fate, what in told if (count := tally.fates[fate]))
+def _message(summary: BatchSummary) -> str:
+    told = ((DeliveryStatus.QUEUED, "stored for a later retry"), (DeliveryStatus.REJECTED, "rejected for good"))
+    return "; ".join(
+        f"{count} of {summary.events} events {what}" for status, what in told if (count := summary.by_status[status])
+    )
 
 
-def _reason(result: Result) -> str:
+def _reason(result: Outcome) -> str:
     return result.failure.reason if result.failure else ""

@@ -17,12 +17,12 @@ from handler.api.body import Body, decode
 from handler.api.reply import reply_to, reply_to_refused, reply_to_unavailable, tracking_reply
 from handler.api.routes import Route, TrackingApi, Webhook, check_method, route_at
 from handler.api.tracking_api import decode_call, disarmed, write_key_of
-from handler.delivery.dispatcher import Arrival, Result
-from handler.model.batch_summary import Tally
+from handler.delivery.dispatcher import Job, Outcome
+from handler.model.batch_summary import BatchSummary
 from handler.model.deadline import Deadline
 from handler.model.errors import BodyTooLarge, FaultySettings, NotFound, RequestRefused, Unavailable, UnknownSource
 from handler.observability import UNKNOWN_SOURCE
-from handler.runtime import Sandbox
+from handler.runtime import Runtime
 from handler.settings.settings import Settings
 from handler.storage.queues import MAX_EVENT_BYTES, FailureRecord, is_storable
 from handler.voucherify.answers import DELETE_NOT_TAKEN, EVENT_TOO_LARGE
@@ -45,7 +45,7 @@ _SURELY_STORABLE_BYTES = MAX_EVENT_BYTES // 6
 
 
 @dataclass(frozen=True)
-class Visit:
+class RoutedRequest:
     """A request with its route and its body's bytes; what the two kinds of routes do each in their way."""
 
     route: Route
@@ -63,21 +63,21 @@ class Visit:
             return authenticate(self.request.headers, self.body, secrets)
         return {"accessToken": check_token(self.write_key, secrets.access_tokens)}
 
-    def arrival_of(self, event: Any) -> Arrival:
+    def job_of(self, event: Any) -> Job:
         """A write key may lie in an app for all to read: whoever has it deletes nobody."""
         if isinstance(self.route, TrackingApi) and (deletion := disarmed(event)) is not None:
-            return Arrival(deletion, refusal=DELETE_NOT_TAKEN)
-        return Arrival(event)
+            return Job(deletion, refusal=DELETE_NOT_TAKEN)
+        return Job(event)
 
     def decode(self) -> Body:
         """The events. Raises MalformedBody."""
         return decode(self.body) if isinstance(self.route, Webhook) else decode_call(self.body, self.route.call)
 
 
-class Intake:
+class WebhookHandler:
     """Handles requests with the collaborators of one sandbox."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Runtime) -> None:
         self._sandbox = sandbox
         self._telemetry = sandbox.telemetry
 
@@ -92,15 +92,15 @@ class Intake:
         store_by = started.later(min(budget + STORE_GRACE_SECONDS, seconds_until_time_out - ANSWER_SECONDS))
         # Without settings nothing can be accepted: what comes too late to be called can still be stored.
         read_by = store_by.later(-min(STORE_SECONDS, max(store_by.seconds_left, 0.0) / 4))
-        source, route, tally = UNKNOWN_SOURCE, None, None
+        source, route, summary = UNKNOWN_SOURCE, None, None
         try:
             request = read_request(event)
             route = route_at(request.path)
             check_method(request)
-            visit = Visit(route, request, request.body())
+            visit = RoutedRequest(route, request, request.body())
             settings = self._settings_of(visit, read_by)
             source = settings.source
-            reply, facts, tally = self._answer(visit, settings, deliver_by, store_by)
+            reply, facts, summary = self._answer(visit, settings, deliver_by, store_by)
         except RequestRefused as error:
             reply, facts = reply_to_refused(error), {"cause": error.cause, "problem": error.message}
         except Unavailable as error:
@@ -108,10 +108,10 @@ class Intake:
             reply, facts = reply_to_unavailable(), {"cause": error.cause, "problem": str(error)}
         if isinstance(route, TrackingApi):
             reply = tracking_reply(reply, facts.get("cause", ""))
-        self._telemetry.request(reply, -started.seconds_left, source, facts, tally)
+        self._telemetry.request(reply, -started.seconds_left, source, facts, summary)
         return reply
 
-    def _settings_of(self, visit: Visit, deadline: Deadline) -> Settings:
+    def _settings_of(self, visit: RoutedRequest, deadline: Deadline) -> Settings:
         """The settings of the source that the path names, or whose access token the write key is."""
         sources = self._sandbox.sources
         if isinstance(visit.route, Webhook):
@@ -127,23 +127,23 @@ class Intake:
         return settings
 
     def _answer(
-        self, visit: Visit, settings: Settings, deliver_by: Deadline, store_by: Deadline
-    ) -> tuple[Reply, dict[str, Any], Tally]:
+        self, visit: RoutedRequest, settings: Settings, deliver_by: Deadline, store_by: Deadline
+    ) -> tuple[Reply, dict[str, Any], BatchSummary]:
         matched = visit.authenticate(settings.secrets)
         body = visit.decode()
         too_large = _too_large(body, len(visit.body))
-        arrivals = [
-            Arrival(event, refusal=EVENT_TOO_LARGE) if place in too_large else visit.arrival_of(event)
+        jobs = [
+            Job(event, refusal=EVENT_TOO_LARGE) if place in too_large else visit.job_of(event)
             for place, event in enumerate(body.events)
         ]
         # All of them may have to be stored.
-        deadline = deliver_by.later(-len(arrivals) * STORE_SECONDS_PER_EVENT)
-        results = self._sandbox.delivery(settings, deadline, patient=False).deliver(arrivals, deadline)
+        deadline = deliver_by.later(-len(jobs) * STORE_SECONDS_PER_EVENT)
+        results = self._sandbox.delivery(settings, deadline, wait_for_quota=False).deliver(jobs, deadline)
         self._store(results, settings, store_by)
-        tally = Tally(results)
-        return reply_to(results, tally, is_batch=body.is_batch), {"matched": matched}, tally
+        summary = BatchSummary(results)
+        return reply_to(results, summary, is_batch=body.is_batch), {"matched": matched}, summary
 
-    def _store(self, results: Sequence[Result], settings: Settings, deadline: Deadline) -> None:
+    def _store(self, results: Sequence[Outcome], settings: Settings, deadline: Deadline) -> None:
         """Store what was not delivered. Raises NotStored."""
         records: list[FailureRecord] = []
         for index, result in enumerate(results):
@@ -152,7 +152,7 @@ class Intake:
                 # What waits for the plan is hidden until its turn, so that the worker does not find it in vain.
                 delay = 0
                 if failure.waits:
-                    delay = round(self._sandbox.project(settings).pace.seconds_until_next_turn())
+                    delay = round(self._sandbox.project(settings).rate_limiter.seconds_until_next_turn())
                 records.append(
                     FailureRecord(result.event, settings.source, int(failure.called), result.at, failure, delay)
                 )

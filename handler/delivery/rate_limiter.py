@@ -51,7 +51,7 @@ class _Window:
     end: float
 
 
-class Pace:
+class RateLimiter:
     """One Voucherify project's limits. Holds for the life of the sandbox. Thread-safe.
 
     `clock` gives the seconds of the epoch, as the headers do.
@@ -69,17 +69,17 @@ class Pace:
         self._closed_by = WINDOW_USED_UP
         self._next_turn = 0.0
 
-    def acquire(self, deadline: Deadline, *, patient: bool) -> Failure | None:
+    def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
         """Take the right to one call, which `release` gives back; or the failure that stands against it.
 
-        Waits for the calls in flight where only their answers can say whether one more is allowed. Who is `patient`
-        waits for the next window too, where that opens before the deadline.
+        Waits for the calls in flight where only their answers can say whether one more is allowed. With
+        `wait_for_quota` it waits for the next window too, where that opens before the deadline.
         """
         with self._changed:
             while True:
                 closed_for = self._closed_until - self._clock()
                 if closed_for > 0:
-                    if not patient or closed_for > deadline.seconds_left:
+                    if not wait_for_quota or closed_for > deadline.seconds_left:
                         return failure_while_halted(self._closed_by)
                     self._changed.wait(closed_for)
                 elif self._has_room():
@@ -103,7 +103,7 @@ class Pace:
             self._changed.notify_all()
 
     def seconds_until_next_turn(self) -> float:
-        """How long until the turn of one more event that waits: behind all that wait already, at the plan's pace."""
+        """How long until the turn of one more event that waits: behind all that wait already, at the plan's rate."""
         with self._changed:
             now = self._clock()
             limit = self._window.limit if self._window else DEFAULT_LIMIT

@@ -31,7 +31,7 @@ def _refuse_constant(literal: str) -> Any:
 DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_bounded, parse_constant=_refuse_constant)
 
 
-def complaint(error: Exception) -> str:
+def describe_decode_error(error: Exception) -> str:
     """What is wrong with a text that could not be decoded, and where."""
     match error:
         case json.JSONDecodeError():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from handler.model.strict_json import complaint
+from handler.model.strict_json import describe_decode_error
 from mapping import Fault, destination_schema
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -21,7 +21,7 @@ class Parameter(NamedTuple):
     is_list: bool = False
 
 
-class Misfit(Exception):
+class InvalidSettingValue(Exception):
     """A parameter's value is not what its setting must be; `faults` say what would be right, never the value."""
 
     def __init__(self, *faults: Fault) -> None:
@@ -29,14 +29,14 @@ class Misfit(Exception):
         self.faults = faults
 
 
-class Kind(Protocol):
+class SettingType(Protocol):
     """How one kind of setting is read and described. `ssm_type` is the type of its parameter."""
 
     @property
     def ssm_type(self) -> str: ...
 
     def read(self, name: str, parameter: Parameter) -> Any:
-        """The value of a parameter that is set. Raises Misfit."""
+        """The value of a parameter that is set. Raises InvalidSettingValue."""
 
     def schema(self) -> dict[str, Any]:
         """Its JSON Schema, for a file of settings."""
@@ -52,9 +52,9 @@ class Secret:
     def read(self, name: str, parameter: Parameter) -> str:
         value = parameter.value
         if value != value.strip():
-            raise Misfit(Fault(name, "", "begins or ends with white space; store it without"))
+            raise InvalidSettingValue(Fault(name, "", "begins or ends with white space; store it without"))
         if self.in_header and not (value.isascii() and value.isprintable()):
-            raise Misfit(Fault(name, "", "has characters that an HTTP header cannot hold"))
+            raise InvalidSettingValue(Fault(name, "", "has characters that an HTTP header cannot hold"))
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -76,11 +76,13 @@ class Url:
         except ValueError:
             url, has_address = urlsplit(""), False
         if not has_address:
-            raise Misfit(Fault(name, "", f"must be the address of the project's cluster, such as {self.example}"))
+            raise InvalidSettingValue(
+                Fault(name, "", f"must be the address of the project's cluster, such as {self.example}")
+            )
         if url.username is not None or url.path or url.query or url.fragment:
-            raise Misfit(Fault(name, "", "must have a host only: no user, path, query or fragment"))
+            raise InvalidSettingValue(Fault(name, "", "must have a host only: no user, path, query or fragment"))
         if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
-            raise Misfit(Fault(name, "", "must begin with https:// (http:// is for loopback)"))
+            raise InvalidSettingValue(Fault(name, "", "must begin with https:// (http:// is for loopback)"))
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ class Flag:
     def read(self, name: str, parameter: Parameter) -> bool:
         value = parameter.value.strip().lower()
         if value not in {"true", "false"}:
-            raise Misfit(Fault(name, "", "must be true or false"))
+            raise InvalidSettingValue(Fault(name, "", "must be true or false"))
         return value == "true"
 
     def schema(self) -> dict[str, Any]:
@@ -113,7 +115,7 @@ class Choice:
     def read(self, name: str, parameter: Parameter) -> str:
         value = parameter.value.strip()
         if value not in self.words:
-            raise Misfit(Fault(name, "", f"must be {' or '.join(self.words)}"))
+            raise InvalidSettingValue(Fault(name, "", f"must be {' or '.join(self.words)}"))
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -158,9 +160,9 @@ def _json(name: str, parameter: Parameter) -> object:
         return json.loads(parameter.value, object_pairs_hook=without_duplicates)
     except DuplicateKeys as duplicate:
         problem = "stands there twice; one of the two would be ignored"
-        raise Misfit(*(Fault(name, key, problem) for key in duplicate.keys)) from duplicate
+        raise InvalidSettingValue(*(Fault(name, key, problem) for key in duplicate.keys)) from duplicate
     except (ValueError, RecursionError) as error:
-        raise Misfit(Fault(name, "", f"is not JSON: {complaint(error)}")) from error
+        raise InvalidSettingValue(Fault(name, "", f"is not JSON: {describe_decode_error(error)}")) from error
 
 
 class DuplicateKeys(ValueError):

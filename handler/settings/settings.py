@@ -13,7 +13,7 @@ from handler.api.authentication import Secrets
 from handler.delivery.dispatcher import Policy
 from handler.model.errors import FaultySettings
 from handler.settings import setting_types as kinds
-from handler.settings.setting_types import Kind, Misfit, Parameter
+from handler.settings.setting_types import InvalidSettingValue, Parameter, SettingType
 from handler.voucherify.answers import AmbiguousTrack, UnguardedTrack
 from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, Fault, InvalidMapping
 
@@ -24,7 +24,7 @@ class Setting(NamedTuple):
     """One setting: its name, what it may be, what holds where it is not set, and what it means."""
 
     name: str
-    kind: Kind
+    kind: SettingType
     default: Any
     meaning: str
     is_required: bool = False
@@ -142,8 +142,8 @@ def _read(parameters: Mapping[str, Parameter]) -> tuple[dict[str, Any], list[Fau
             continue
         try:
             values[setting.name] = setting.kind.read(setting.name, parameter)
-        except Misfit as misfit:
-            faults += misfit.faults
+        except InvalidSettingValue as invalid:
+            faults += invalid.faults
     return values, faults
 
 

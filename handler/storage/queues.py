@@ -139,11 +139,11 @@ class Queues:
         if left:
             raise NotStored(f"{len(left)} of {len(records)} events could be stored in neither queue in time")
 
-    def bury(self, records: Sequence[FailureRecord], deadline: Deadline) -> list[FailureRecord]:
+    def dead_letter(self, records: Sequence[FailureRecord], deadline: Deadline) -> list[FailureRecord]:
         """Store records in the dead-letter queue, and return the ones that it is not known to have taken."""
         return self._send(self._dead_letter_queue_url, records, deadline)
 
-    def postpone(self, seconds_by_receipt: Mapping[str, int], deadline: Deadline) -> None:
+    def extend_visibility(self, seconds_by_receipt: Mapping[str, int], deadline: Deadline) -> None:
         """Hide received messages of the retry queue, by their receipt handles, for so many seconds from now.
 
         Where that fails a message is visible again after the queue's own time: later or sooner, and not lost.

@@ -68,7 +68,7 @@ def _explanations(results: Results) -> Iterator[str]:
     yield _paragraph(
         """Medians; ± is half the distance between the quartiles, of the measurement or of its floor, whichever is
         more. A ratio is the median of the ratios of neighbours in time. The function has one core, of which Lambda
-        gives a part below 1,769 MB; moto, SQS and the stand-in for Voucherify have the others. CPU is that of the
+        gives a part below 1,769 MB; moto, SQS and the stub for Voucherify have the others. CPU is that of the
         function's process."""
     )
     yield "\n".join(

@@ -17,7 +17,7 @@ from handler.voucherify.answers import OUT_OF_TIME
 from local.bench.events import Json, identify, proxied, settings_path
 from local.bench.numbers import Series
 from local.bench.template import deployed
-from local.soak.sqs import Message, SqsStandIn
+from local.soak.sqs import Message, SqsStub
 from local.stack.cold import start_cold
 from local.stack.front import LambdaContext
 from local.stack.poller import FUNCTION_TIME_OUT_SECONDS
@@ -78,7 +78,7 @@ def worker(messages: int, latency: int, repetitions: int) -> Load:
     """So many messages of the retry queue, which wait there already, batch after batch as Lambda hands them over."""
     os.environ["SETTINGS_PATH"] = settings_path(latency)
     start_cold()
-    sqs = SqsStandIn()  # its queue alone: whoever delivers all has nothing to ask SQS for
+    sqs = SqsStub()  # its queue alone: whoever delivers all has nothing to ask SQS for
 
     def fill(count: int = messages) -> None:
         for number in range(count):

@@ -1,4 +1,4 @@
-"""A quick stand-in for Voucherify. That of local/voucherify_stub/stub.py checks and records each call, which takes
+"""A quick stub for Voucherify. That of local/voucherify_stub/stub.py checks and records each call, which takes
 longer than the function takes to make it; this one gives every call the same answer, of a real answer's size."""
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _answer() -> bytes:
     call = Request(1, time.time(), 1, customer.method, customer.path, headers, body, customer.body)
     answer = VoucherifyApi(API_KEY, API_TOKEN).answer(call)
     if answer.status != 200:
-        raise RuntimeError(f"the stand-in refuses the bench's customer: {answer.body}")
+        raise RuntimeError(f"the stub refuses the bench's customer: {answer.body}")
     content = json.dumps(answer.body).encode()
     lines = [
         "HTTP/1.1 200 OK",

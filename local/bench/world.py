@@ -98,8 +98,8 @@ def _serve_aws(parent: Connection, voucherify: Mapping[int, str]) -> None:
 
 
 def _serve_sqs(parent: Connection) -> None:
-    from local.soak.sqs import SqsStandIn
+    from local.soak.sqs import SqsStub
 
-    with SqsStandIn() as sqs:
+    with SqsStub() as sqs:
         parent.send(sqs.environment)
         parent.poll(None)

@@ -82,7 +82,7 @@ class Books:
 
     @cached_property
     def wasted(self) -> int:
-        """Calls that the stand-in refused of its own accord: no fault on purpose made them fail."""
+        """Calls that the stub refused of its own accord: no fault on purpose made them fail."""
         return sum(not call.applied and (call.fault is None or call.fault.applies) for call in self.calls)
 
     @property

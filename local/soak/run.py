@@ -1,11 +1,11 @@
 """`make soak`: tens of thousands of events through the real handler and worker, and the books balanced at the end.
 
-What is real: `handler.app.lambda_handler`, `handler.redelivery.lambda_handler` and HTTP to the stand-in for Voucherify,
+What is real: `handler.app.lambda_handler`, `handler.redelivery.lambda_handler` and HTTP to the stub for Voucherify,
 all in this process; moto's SSM and DynamoDB in a process of its own. What is not: SQS is local/soak/sqs.py, whose time
 is skipped where nothing can be received, so that a day of retries takes minutes. In the long soak the worker has 3
 seconds for a batch, not 85, so that an answer that never comes costs less.
 
-With LIMIT, as in `make soak LIMIT=100/1s`, nothing fails and no time is skipped: a call takes 50 ms, the stand-in
+With LIMIT, as in `make soak LIMIT=100/1s`, nothing fails and no time is skipped: a call takes 50 ms, the stub
 enforces the limit, and one worker, then two, drain what Segment sends at once.
 """
 
@@ -32,20 +32,20 @@ from rich.console import Console
 from rich.progress import Progress
 
 from handler.app import lambda_handler as take_in
-from handler.redelivery import Redelivery
+from handler.redelivery import RetryWorker
 from handler.redelivery import lambda_handler as redeliver
-from handler.runtime import Sandbox
+from handler.runtime import Runtime
 from handler.settings.environment import Environment
 from local.soak.audit import SLOW_SECONDS, Accepted, Books
 from local.soak.chart import Point, chart
-from local.soak.sqs import SqsStandIn
+from local.soak.sqs import SqsStub
 from local.stack import front, poller
 from local.stack.aws import LocalAws, local_aws
 from local.stack.cold import start_cold
 from local.stack.front import LambdaContext, proxy_event
 from local.stack.samples import SHARED_SECRET, sign
 from local.stack.system import API_KEY, API_TOKEN
-from local.voucherify_stub.stub import Fault, RateLimit, Request, Rule, VoucherifyStandIn
+from local.voucherify_stub.stub import Fault, RateLimit, Request, Rule, VoucherifyStub
 
 Json = dict[str, Any]
 Worker = Callable[[Json], Json]
@@ -173,8 +173,8 @@ def soak(
 ) -> Soak:
     """Send a wave, and work until the retry queue is empty. Time is skipped where there is no limit."""
     with (
-        VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, limit=limit) as voucherify,
-        SqsStandIn() as sqs,
+        VoucherifyStub(api_key=API_KEY, api_token=API_TOKEN, limit=limit) as voucherify,
+        SqsStub() as sqs,
         _environment(sqs.environment),
         redirect_stdout(_Counted()) as counted,
     ):
@@ -236,14 +236,14 @@ def _workers(count: int, seconds: float) -> list[Worker]:
     if count == 1:
         return [lambda event: redeliver(event, LambdaContext(seconds))]
 
-    def worker(redelivery: Redelivery) -> Worker:
+    def worker(redelivery: RetryWorker) -> Worker:
         return lambda event: {
             "batchItemFailures": [
                 {"itemIdentifier": message_id} for message_id in redelivery.handle(SQSEvent(event).records, seconds, "")
             ]
         }
 
-    return [worker(Redelivery(Sandbox(Environment.read(os.environ)))) for _ in range(count)]
+    return [worker(RetryWorker(Runtime(Environment.read(os.environ)))) for _ in range(count)]
 
 
 def _send(request: list[Json], accepted: Accepted, seconds: float) -> None:
@@ -259,7 +259,7 @@ def _send(request: list[Json], accepted: Accepted, seconds: float) -> None:
     accepted.counts.update({name: count for name, count in counts.items() if isinstance(count, int)})
 
 
-def _poll(sqs: SqsStandIn, worker: Worker, all_taken_in: threading.Event, skips_time: bool) -> None:
+def _poll(sqs: SqsStub, worker: Worker, all_taken_in: threading.Event, skips_time: bool) -> None:
     """Lambda's event source: batches to the worker until the queue is empty."""
     while len(sqs.retry) or not all_taken_in.is_set():
         messages = sqs.receive(BATCH_SIZE)

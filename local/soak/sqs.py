@@ -134,7 +134,7 @@ class Queue:
         self.history.append((self._clock(), len(self._messages)))
 
 
-class SqsStandIn:
+class SqsStub:
     """The retry queue and the dead-letter queue. Serves in a `with`.
 
     `failing` is the share of the entries of a batch that it does not take.
@@ -256,9 +256,9 @@ class _Refused(Exception):
     """The code is the message."""
 
 
-_ACTIONS: dict[str, Callable[[SqsStandIn, Queue, Sequence[Json]], Json]] = {
-    "SendMessageBatch": SqsStandIn._send,
-    "ChangeMessageVisibilityBatch": SqsStandIn._hide,
+_ACTIONS: dict[str, Callable[[SqsStub, Queue, Sequence[Json]], Json]] = {
+    "SendMessageBatch": SqsStub._send,
+    "ChangeMessageVisibilityBatch": SqsStub._hide,
 }
 
 

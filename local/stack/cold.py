@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from handler.app import kept_intake
-from handler.redelivery import kept_redelivery
+from handler.app import webhook_handler
+from handler.redelivery import retry_worker
 
 
 def start_cold() -> None:
     """The functions' next invocations are new sandboxes' first, in the environment that they find then."""
-    kept_intake.cache_clear()
-    kept_redelivery.cache_clear()
+    webhook_handler.cache_clear()
+    retry_worker.cache_clear()

@@ -23,7 +23,7 @@ class Sample:
     """A payload of events/ with the answer it must get: the status, and the counts that are not 0.
 
     `requests` is how many calls of Voucherify it takes. With `voucherify_is_down` those are answered 503, which only
-    the stand-in can be asked to do.
+    the stub can be asked to do.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The whole system on one machine: moto for AWS, Voucherify or its stand-in, and an HTTP front before the function."""
+"""The whole system on one machine: moto for AWS, Voucherify or its stub, and an HTTP front before the function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local.stack.aws import LocalAws, local_aws
 from local.stack.front import FUNCTION_TIME_OUT_SECONDS, Exchange, Front
 from local.stack.samples import ACCESS_TOKEN, SHARED_SECRET
 from local.voucherify_stub.real import RealVoucherify
-from local.voucherify_stub.stub import Call, VoucherifyStandIn
+from local.voucherify_stub.stub import Call, VoucherifyStub
 from mapping import CALLS
 
 API_KEY, API_TOKEN = "local-app-id", "local-secret-key"
@@ -21,11 +21,11 @@ API_KEY, API_TOKEN = "local-app-id", "local-secret-key"
 
 @dataclass(frozen=True)
 class LocalSystem:
-    """Everything that runs. `is_real` says that calls go on from the stand-in's address to the real Voucherify."""
+    """Everything that runs. `is_real` says that calls go on from the stub's address to the real Voucherify."""
 
     url: str
     aws: LocalAws
-    voucherify: VoucherifyStandIn
+    voucherify: VoucherifyStub
     is_real: bool
 
     @property
@@ -71,7 +71,7 @@ def local_system(
         _require_free(port)
     real = RealVoucherify.from_environment(os.environ)
     with (
-        VoucherifyStandIn(
+        VoucherifyStub(
             api_key=API_KEY, api_token=API_TOKEN, port=ports.voucherify, on_call=on_call, api=real, host=ports.host
         ) as voucherify,
         local_aws(ports.aws, ports.host) as aws,

@@ -64,7 +64,7 @@ MAX_BULK_BYTES = 10 * 1024 * 1024
 
 
 class Api(Protocol):
-    """What the stand-in needs of an API; it makes one call at a time."""
+    """What the stub needs of an API; it makes one call at a time."""
 
     customers: dict[str, Json]
     events: list[Json]
@@ -111,7 +111,7 @@ class VoucherifyApi:
     def track_event(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/events/track-custom-event
 
-        A loyalty or referral code is taken as it is: the stand-in keeps no cards to look it up in.
+        A loyalty or referral code is taken as it is: the stub keeps no cards to look it up in.
         """
         event = _payload(request, EVENT)
         if not (event["customer"].get("id") or event["customer"].get("source_id")):
@@ -131,14 +131,14 @@ class VoucherifyApi:
     def list_customers(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/customers/list-customers
 
-        Of its parameters the stand-in knows `limit` only: any other is refused, so that it shows.
+        Of its parameters the stub knows `limit` only: any other is refused, so that it shows.
         """
         if request.body:
             raise _Refused(400, "There must be no request body")
         query = parse_qs(request.path.partition("?")[2], keep_blank_values=True)
         limit = query.pop("limit", ["10"])[-1]
         if query:
-            raise _Refused(400, f"The stand-in does not know {', '.join(query)}")
+            raise _Refused(400, f"The stub does not know {', '.join(query)}")
         if not (limit.isdecimal() and 1 <= int(limit) <= 100):
             raise _Refused(400, "limit must be a number from 1 to 100")
         return {
@@ -226,7 +226,7 @@ class VoucherifyApi:
             "related_object_id": customer["id"],
             "related_object": "customer",
             "status": "DONE",
-            # The reference does not say what belongs to which count: the stand-in has the customer only.
+            # The reference does not say what belongs to which count: the stub has the customer only.
             "data_json": {**dict.fromkeys(counted, 0), "customer": 1},
             "object": "pernament_deletion",  # as it is published
         }

@@ -1,4 +1,4 @@
-"""The real Voucherify behind the stand-in's address, so that a run shows what it is asked and what it answers."""
+"""The real Voucherify behind the stub's address, so that a run shows what it is asked and what it answers."""
 
 from __future__ import annotations
 

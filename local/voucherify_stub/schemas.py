@@ -142,7 +142,7 @@ CUSTOMER_ATTRIBUTES: dict[str, Check] = {
 }
 CUSTOMER = object_of({"id": text(), "source_id": text(), **CUSTOMER_ATTRIBUTES, "metadata": METADATA})
 # Unlike the single one, the published row has no `id`. The reference limits a call to 10 MB, names no number of rows
-# and requires no field: the stand-in takes 100 rows, as cli/replay/bulk.py sends them, and none without a `source_id`.
+# and requires no field: the stub takes 100 rows, as cli/replay/bulk.py sends them, and none without a `source_id`.
 CUSTOMERS_IN_BULK = list_of(
     object_of({"source_id": text(min_length=1), **CUSTOMER_ATTRIBUTES, "metadata": METADATA}, required=("source_id",)),
     longest=100,

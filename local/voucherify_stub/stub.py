@@ -1,6 +1,6 @@
-"""A stand-in for Voucherify on 127.0.0.1: the published API over real HTTP, faults included.
+"""A stub for Voucherify on 127.0.0.1: the published API over real HTTP, faults included.
 
-    with VoucherifyStandIn(api_key="id", api_token="token") as voucherify:
+    with VoucherifyStub(api_key="id", api_token="token") as voucherify:
         voucherify.next(Fault(503), None)    # the next call fails, the one after it does not
         ...                                  # call voucherify.url
         assert voucherify.customers["user-1"]["email"] == "ada@example.com"
@@ -24,7 +24,7 @@ from local.stack.http_server import HttpRequest, HttpServer, Reply
 from local.voucherify_stub.api import Answer, Api, RateLimit, Request, RowRule, VoucherifyApi
 from local.voucherify_stub.schemas import Json, error_object, parse_json
 
-__all__ = ["Call", "Fault", "RateLimit", "Request", "VoucherifyStandIn"]
+__all__ = ["Call", "Fault", "RateLimit", "Request", "VoucherifyStub"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Fault:
 
     A `body` of bytes or text is sent as it is, any other as JSON. Without one, a status from 400 up
     has Voucherify's error object, a 2xx the normal body, a 3xx none. `headers` override the
-    stand-in's own: too large a Content-Length with `Connection: close` truncates the answer.
+    stub's own: too large a Content-Length with `Connection: close` truncates the answer.
     """
 
     status: int | None = None
@@ -73,12 +73,12 @@ class Call(Request):
 Rule = Callable[[Request], Fault | None]
 
 
-class VoucherifyStandIn:
+class VoucherifyStub:
     """Runs from `start` to `stop`, or in a `with`; a taken port raises OSError.
 
     A call is decided, applied and recorded under one lock, before its answer leaves: whoever has
     the answer finds the call in `calls`. `rule` and `on_call` run under that lock too, in the order
-    of the calls, so they may keep counts; they must not block, nor call the stand-in over HTTP.
+    of the calls, so they may keep counts; they must not block, nor call the stub over HTTP.
     What they raise, `stop` and `reset` raise.
     """
 
@@ -152,7 +152,7 @@ class VoucherifyStandIn:
     @property
     def url(self) -> str:
         if not self._port:
-            raise RuntimeError("The stand-in has no port before it is started")
+            raise RuntimeError("The stub has no port before it is started")
         return f"http://127.0.0.1:{self._port}"
 
     def next(self, *faults: Fault | None) -> None:

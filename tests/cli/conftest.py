@@ -1,4 +1,4 @@
-"""The command line as a person calls it: typer's runner, against moto's server and the stand-in."""
+"""The command line as a person calls it: typer's runner, against moto's server and the stub."""
 
 from __future__ import annotations
 

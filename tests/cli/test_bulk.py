@@ -11,10 +11,10 @@ import pytest
 from cli.errors import CommandFailed, Exit
 from cli.replay.bulk import MOST_BYTES, PATH, BulkClient, BulkUpdate, batches_of
 from cli.replay.plan import Planned, Row
-from cli.replay.retry_loop import Patience, RatedPace, Stopping, Turns
+from cli.replay.retry_loop import CappedRateLimiter, RetryLoop, Stopping, Turns
 from cli.replay.source import Entry
 from handler.voucherify.client import VoucherifyClient
-from local.voucherify_stub.stub import Fault, Request, VoucherifyStandIn
+from local.voucherify_stub.stub import Fault, Request, VoucherifyStub
 from mapping import Operation
 from mapping import Request as Mapped
 from tests.cli.conftest import Time
@@ -22,19 +22,19 @@ from tests.contract.published import assert_published
 
 
 class Bulk:
-    """A bulk update against the stand-in, and the rows that it was told are done."""
+    """A bulk update against the stub, and the rows that it was told are done."""
 
-    def __init__(self, voucherify: VoucherifyStandIn) -> None:
+    def __init__(self, voucherify: VoucherifyStub) -> None:
         self.clock = Time()
         self.stopping = Stopping()
         self.done: list[str] = []
         turns = Turns(None, self.clock, self.clock.sleep)
         self._update = BulkUpdate(
             BulkClient(VoucherifyClient(voucherify.url, "app-id", "app-token")),
-            Patience(self.stopping, self.clock.sleep),
+            RetryLoop(self.stopping, self.clock.sleep),
             ThreadPoolExecutor(4),
-            pace=RatedPace(self.clock, turns),
-            polling_pace=RatedPace(self.clock, turns),
+            rate_limiter=CappedRateLimiter(self.clock, turns),
+            polling_pace=CappedRateLimiter(self.clock, turns),
         )
 
     def send(self, rows: list[Row]) -> list[str]:
@@ -43,15 +43,15 @@ class Bulk:
 
 
 @pytest.fixture
-def voucherify() -> Iterator[VoucherifyStandIn]:
-    with VoucherifyStandIn(api_key="app-id", api_token="app-token") as stand_in:
-        yield stand_in
-    for call in stand_in.calls:
+def voucherify() -> Iterator[VoucherifyStub]:
+    with VoucherifyStub(api_key="app-id", api_token="app-token") as stub:
+        yield stub
+    for call in stub.calls:
         assert_published(call.path, call.json)
 
 
 @pytest.fixture
-def bulk(voucherify: VoucherifyStandIn) -> Bulk:
+def bulk(voucherify: VoucherifyStub) -> Bulk:
     return Bulk(voucherify)
 
 
@@ -99,21 +99,21 @@ def test_a_call_stays_below_what_voucherify_takes() -> None:
     assert all(len(batch.body) <= MOST_BYTES + 200 for batch in batches)
 
 
-def test_customers_are_made_and_updated(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_customers_are_made_and_updated(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     assert bulk.send(rows(120)) == []
     assert bulk.send(rows(2)) == []
     assert len(bulk.done) == 122
     assert len(voucherify.customers) == 120
 
 
-def test_the_last_action_is_asked_for_first_and_the_others_once(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_the_last_action_is_asked_for_first_and_the_others_once(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     bulk.send(rows(300))
 
     assert [call.method for call in voucherify.calls] == ["POST"] * 3 + ["GET"] * 4
     assert bulk.clock.now - Time().now < 2
 
 
-def test_rows_that_failed_come_back_and_the_rest_is_done(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_rows_that_failed_come_back_and_the_rest_is_done(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.row_rule = lambda row: "no" if row["source_id"] in ("u1", "u101") else None
 
     assert bulk.send(rows(120)) == ["u1", "u101"]
@@ -121,7 +121,7 @@ def test_rows_that_failed_come_back_and_the_rest_is_done(bulk: Bulk, voucherify:
     assert not {"u1", "u101"} & set(bulk.done)
 
 
-def test_a_call_that_is_refused_comes_back_as_a_whole(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_a_call_that_is_refused_comes_back_as_a_whole(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.next(Fault(400))
 
     assert len(bulk.send(rows(6))) == 6
@@ -141,7 +141,7 @@ def test_a_call_that_is_refused_comes_back_as_a_whole(bulk: Bulk, voucherify: Vo
     ],
 )
 def test_where_it_is_not_known_which_rows_failed_all_come_back(
-    bulk: Bulk, voucherify: VoucherifyStandIn, answer: Any
+    bulk: Bulk, voucherify: VoucherifyStub, answer: Any
 ) -> None:
     voucherify.rule = lambda call: Fault(body=answer) if call.method == "GET" else None
 
@@ -150,7 +150,7 @@ def test_where_it_is_not_known_which_rows_failed_all_come_back(
 
 
 @pytest.mark.parametrize("fault", [Fault(body={}), Fault(body=b"ok"), Fault(202, body={"async_action_id": 7})])
-def test_an_answer_without_an_action_counts_as_refused(bulk: Bulk, voucherify: VoucherifyStandIn, fault: Fault) -> None:
+def test_an_answer_without_an_action_counts_as_refused(bulk: Bulk, voucherify: VoucherifyStub, fault: Fault) -> None:
     voucherify.next(fault)
 
     assert len(bulk.send(rows(6))) == 6
@@ -159,7 +159,7 @@ def test_an_answer_without_an_action_counts_as_refused(bulk: Bulk, voucherify: V
 @pytest.mark.parametrize("fault", [Fault(503), Fault(409), Fault(drop="before"), Fault(drop="after")])
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_what_may_succeed_later_is_tried_again(
-    bulk: Bulk, voucherify: VoucherifyStandIn, number: int, fault: Fault
+    bulk: Bulk, voucherify: VoucherifyStub, number: int, fault: Fault
 ) -> None:
     voucherify.rule = lambda call: fault if call.number == number else None
 
@@ -167,7 +167,7 @@ def test_what_may_succeed_later_is_tried_again(
     assert len(voucherify.customers) == 120
 
 
-def test_an_action_that_takes_its_time_is_asked_for_less_and_less(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_an_action_that_takes_its_time_is_asked_for_less_and_less(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     def rule(call: Request) -> Fault | None:
         return Fault(body={"status": "IN_PROGRESS"}) if call.method == "GET" and call.number < 20 else None
 
@@ -176,7 +176,7 @@ def test_an_action_that_takes_its_time_is_asked_for_less_and_less(bulk: Bulk, vo
     assert 60 < bulk.clock.now - Time().now < 120
 
 
-def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.rule = lambda call: Fault(body={"status": "ENQUEUED"}) if call.method == "GET" else None
 
     with pytest.raises(CommandFailed, match="has not ended its action") as failed:
@@ -185,7 +185,7 @@ def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucher
     assert bulk.done == []
 
 
-def test_who_stops_it_is_obeyed_before_the_next_question(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_who_stops_it_is_obeyed_before_the_next_question(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     def rule(call: Request) -> Fault | None:
         bulk.stopping.is_asked = call.method == "GET"
         return None
@@ -197,7 +197,7 @@ def test_who_stops_it_is_obeyed_before_the_next_question(bulk: Bulk, voucherify:
     assert bulk.done == []
 
 
-def test_keys_that_are_refused_end_it(bulk: Bulk, voucherify: VoucherifyStandIn) -> None:
+def test_keys_that_are_refused_end_it(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.rule = lambda call: Fault(401)
 
     with pytest.raises(CommandFailed, match="answered 401"):

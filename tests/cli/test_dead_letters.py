@@ -22,7 +22,7 @@ from cli.target import Target
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
 from local.stack.http_server import Reply
-from local.voucherify_stub.stub import VoucherifyStandIn
+from local.voucherify_stub.stub import VoucherifyStub
 from tests.cli.conftest import Ended, Run, Time
 from tests.cli.dead_letter_messages import CANARY, DEAD, RETRY, put_letter
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, take_some
@@ -304,7 +304,7 @@ def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
 
 
 def test_what_is_in_both_queues_reaches_voucherify_once(
-    run: Run, aws: LocalAws, voucherify: VoucherifyStandIn, monkeypatch: pytest.MonkeyPatch
+    run: Run, aws: LocalAws, voucherify: VoucherifyStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_cold()
     for number in range(7):

@@ -17,7 +17,7 @@ from cli.main import app
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.cold import start_cold
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
-from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStandIn
+from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStub
 from tests.cli.conftest import Run
 from tests.cli.secrecy import CANARY, watched
 
@@ -85,7 +85,7 @@ def test_keys_that_voucherify_does_not_take(run: Run, aws: LocalAws, name: str) 
 
 
 def test_what_is_left_of_the_plan(run: Run, system: LocalSystem) -> None:
-    limited = VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, limit=RateLimit(100, 3600))
+    limited = VoucherifyStub(api_key=API_KEY, api_token=API_TOKEN, limit=RateLimit(100, 3600))
     with limited:
         system.aws.put_settings({"apiUrl": limited.url})
         out = run("doctor").out
@@ -139,7 +139,7 @@ def test_a_check_that_aws_refuses_is_wrong_and_the_others_go_on(run: Run, monkey
 
 
 class TestEvent:
-    def test_it_is_delivered_from_end_to_end(self, run: Run, voucherify: VoucherifyStandIn) -> None:
+    def test_it_is_delivered_from_end_to_end(self, run: Run, voucherify: VoucherifyStub) -> None:
         ended = run("doctor", "--send-event")
 
         assert ended.code == 0
@@ -147,7 +147,7 @@ class TestEvent:
         assert f"✓ test event: delivered; the customer {CUSTOMER} is in Voucherify" in ended.out
         assert list(voucherify.customers) == [CUSTOMER]
 
-    def test_it_is_not_sent_unless_asked_for(self, run: Run, voucherify: VoucherifyStandIn) -> None:
+    def test_it_is_not_sent_unless_asked_for(self, run: Run, voucherify: VoucherifyStub) -> None:
         run("doctor")
 
         assert voucherify.customers == {}
@@ -158,7 +158,7 @@ class TestEvent:
         assert wrong(run, "--send-event") == {}
 
     def test_where_only_sources_have_keys_it_goes_to_the_first(
-        self, run: Run, aws: LocalAws, voucherify: VoucherifyStandIn
+        self, run: Run, aws: LocalAws, voucherify: VoucherifyStub
     ) -> None:
         for name in ("apiKey", "apiToken"):
             aws.ssm.delete_parameter(Name=f"{SETTINGS_PATH}/{name}")
@@ -169,7 +169,7 @@ class TestEvent:
         assert "/events/app:" in ended.err
         assert list(voucherify.customers) == [CUSTOMER]
 
-    def test_what_becomes_of_it_otherwise_is_said(self, run: Run, aws: LocalAws, voucherify: VoucherifyStandIn) -> None:
+    def test_what_becomes_of_it_otherwise_is_said(self, run: Run, aws: LocalAws, voucherify: VoucherifyStub) -> None:
         voucherify.rule = lambda call: Fault(503) if call.method == "POST" else None
         stored = wrong(run, "--send-event")["test event"]["text"]
         aws.put_settings({"identifyDisabled": "true"})

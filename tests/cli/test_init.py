@@ -15,7 +15,7 @@ from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.samples import SHARED_SECRET
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
-from local.voucherify_stub.stub import Fault, VoucherifyStandIn
+from local.voucherify_stub.stub import Fault, VoucherifyStub
 from tests.cli.conftest import Run
 from tests.cli.secrecy import CANARY, watched
 
@@ -173,7 +173,7 @@ def test_what_a_source_inherits_is_not_asked_for(run: Run, aws: LocalAws) -> Non
     ],
 )
 def test_keys_that_voucherify_does_not_take_are_not_written(
-    run: Run, system: LocalSystem, voucherify: VoucherifyStandIn, keys: None, fault: Fault, says: str
+    run: Run, system: LocalSystem, voucherify: VoucherifyStub, keys: None, fault: Fault, says: str
 ) -> None:
     system.aws.delete_settings()
     voucherify.rule = lambda call: fault

@@ -24,7 +24,7 @@ from cli.replay.checkpoint import Checkpoint
 from cli.target import Target
 from local.stack.aws import LocalAws
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
-from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStandIn
+from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStub
 from tests.cli.conftest import Ended, Run, Time
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal
 
@@ -76,11 +76,11 @@ def crowd(count: int) -> list[dict[str, Any]]:
     return [identify(f"u{number}", name=f"User {number}", metadata={"n": number}) for number in range(count)]
 
 
-def paths(voucherify: VoucherifyStandIn) -> Counter[str]:
+def paths(voucherify: VoucherifyStub) -> Counter[str]:
     return Counter("action" if "async-actions" in call.path else call.path for call in voucherify.calls)
 
 
-def names(voucherify: VoucherifyStandIn) -> dict[str, Any]:
+def names(voucherify: VoucherifyStub) -> dict[str, Any]:
     return {key: customer.get("name") for key, customer in voucherify.customers.items()}
 
 
@@ -90,7 +90,7 @@ def switch_on(aws: LocalAws, *calls: str) -> None:
 
 class TestWhatIsSent:
     def test_customers_go_in_bulk_and_tracks_follow_them(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         events = [track("u1", "Order Completed", "m1"), *crowd(250), track("u2", "Moved", "m2")]
         ended = replayed(history(*events), "--json")
@@ -103,7 +103,7 @@ class TestWhatIsSent:
         assert len(voucherify.customers) == 250
 
     def test_of_one_customer_the_last_state_wins_and_metadata_is_merged(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         replayed(
             history(
@@ -126,7 +126,7 @@ class TestWhatIsSent:
         ]
 
     def test_a_track_that_changes_its_customer_is_not_overtaken(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         renamed = [track(f"u{number}", "Renamed", f"m{number}", name="By a track") for number in range(6)]
         later = [identify(f"u{number}", name="Last") for number in range(5)]
@@ -136,7 +136,7 @@ class TestWhatIsSent:
         assert paths(voucherify)[BULK] == 2
 
     def test_a_deletion_takes_its_customer_along_and_who_comes_back_is_let_in(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, aws: LocalAws
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
     ) -> None:
         switch_on(aws, "delete")
         gone = [{"type": "delete", "userId": user} for user in ("u1", "u2")]
@@ -146,7 +146,7 @@ class TestWhatIsSent:
         assert names(voucherify) == {"u0": "User 0", "u2": None, **{f"u{n}": f"User {n}" for n in (3, 4, 5)}}
 
     def test_what_is_older_than_a_known_deletion_brings_nobody_back(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, aws: LocalAws
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
     ) -> None:
         switch_on(aws, "delete")
         day = {number: f"2026-05-0{number}T12:00:00.000Z" for number in range(1, 6)}
@@ -164,21 +164,21 @@ class TestWhatIsSent:
         assert voucherify.events == []
 
     def test_without_bulk_each_event_is_a_call(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         replayed(history(*crowd(8)), "--no-bulk")
 
         assert paths(voucherify) == {"/v1/customers": 8}
 
     def test_few_customers_are_not_worth_a_bulk_call(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         replayed(history(*crowd(4)))
 
         assert paths(voucherify) == {"/v1/customers": 4}
 
     def test_a_customer_that_bulk_refuses_is_sent_alone_and_says_why(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         alone = {"source_id": "u1", "name": "User 1", "metadata": {"n": 1}}
         voucherify.row_rule = lambda row: "no" if row["source_id"] in ("u1", "u2") else None
@@ -192,7 +192,7 @@ class TestWhatIsSent:
         assert json.loads(line)["failure"]["code"] == "voucherify_400"
 
     def test_the_settings_of_a_source_are_those_in_force(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, aws: LocalAws
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
     ) -> None:
         aws.put_settings({"shop/identifyMapping": '{"nick": "customer.name"}'})
         replayed(history(identify("u1", nick="Ada")), "--source", "shop")
@@ -212,7 +212,7 @@ class TestWhatIsSent:
 
 class TestWhatItReads:
     def test_an_archive_in_s3_is_read_by_its_names(
-        self, replayed: Replay, voucherify: VoucherifyStandIn, aws: LocalAws
+        self, replayed: Replay, voucherify: VoucherifyStub, aws: LocalAws
     ) -> None:
         s3 = boto3.client("s3", endpoint_url=aws.url)
         s3.create_bucket(Bucket="archive", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -226,7 +226,7 @@ class TestWhatItReads:
         assert "there is nothing under s3://archive/none" in replayed("s3://archive/none").err
 
     def test_files_of_every_shape_in_the_order_given(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         packed = history(identify("u1", name="1"), "", name="a.jsonl.gz")
         lines = history({"batch": [identify("u1", name="2"), identify("u1", name="3")]})
@@ -236,7 +236,7 @@ class TestWhatItReads:
         assert [call.json["name"] for call in voucherify.calls] == ["1", "2", "3", "4"]
 
     def test_a_line_that_is_no_event_is_rejected_and_the_rest_goes_on(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         ended = replayed(history("{", identify("u1"), {"type": "identify"}, {"type": "alias", "userId": "x"}), "--json")
 
@@ -248,7 +248,7 @@ class TestWhatItReads:
         assert json.loads(first)["text"] == "{"
 
     def test_what_was_rejected_can_be_mended_and_replayed_from_its_file(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         voucherify.next(Fault(400))
         assert replayed(history(track("u1", "Order Completed", "m1"))).code == 1
@@ -271,7 +271,7 @@ class TestWhatItReads:
 
 class TestWhatItSays:
     def test_a_dry_run_sends_nothing_and_counts_calls(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, tmp_path: Path
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         events = [*crowd(150), track("u1", "Order Completed", "m1"), {"type": "page", "userId": "u1"}]
         ended = replayed(history(*events), "--dry-run", "--json")
@@ -292,7 +292,7 @@ class TestWhatItSays:
         assert replayed(history({"type": "identify"}), "--dry-run").code == 1
 
     def test_the_summary_names_each_outcome(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         order = track("u1", "Order Completed", "m1")
         ended = replayed(history(order, order, {"type": "alias", "userId": "x"}))
@@ -310,7 +310,7 @@ class TestWhatItSays:
 
 class TestPace:
     def test_a_rate_is_kept(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, clock: Time
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, clock: Time
     ) -> None:
         began = clock.now
         ended = replayed(history(*crowd(4)), "--no-bulk", "--rate", "6/min")
@@ -319,7 +319,7 @@ class TestPace:
         assert 30 <= clock.now - began <= 40
 
     def test_a_window_that_stays_closed_for_long_is_said(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         voucherify.next(Fault(429, headers={"Retry-After": "3000"}))
         ended = replayed(history(identify("u1")))
@@ -332,7 +332,7 @@ class TestPace:
         self, replayed: Replay, history: Callable[..., Path], clock: Time, aws: LocalAws, bulk: str
     ) -> None:
         limit = RateLimit(10, 60)
-        with VoucherifyStandIn(api_key=API_KEY, api_token=API_TOKEN, clock=clock, limit=limit) as voucherify:
+        with VoucherifyStub(api_key=API_KEY, api_token=API_TOKEN, clock=clock, limit=limit) as voucherify:
             aws.put_settings({"apiUrl": voucherify.url})
             began = clock.now
             ended = replayed(history(*crowd(25), *(track("u1", "Moved", f"m{n}") for n in range(15))), bulk)
@@ -345,14 +345,14 @@ class TestPace:
 
 class TestCheckpoint:
     def test_what_is_done_is_not_done_again(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         path = history(*crowd(3))
         assert replayed(path).code == replayed(path).code == 0
         assert len(voucherify.calls) == 3
 
     def test_inputs_that_come_behind_are_gone_on_with(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         first, second = history(identify("u1"), name="a.jsonl"), history(identify("u2"), name="b.jsonl")
         replayed(first)
@@ -397,7 +397,7 @@ class TestCheckpoint:
         self,
         replayed: Replay,
         history: Callable[..., Path],
-        voucherify: VoucherifyStandIn,
+        voucherify: VoucherifyStub,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(replay, "WINDOW_EVENTS", 20)
@@ -414,7 +414,7 @@ class TestFailures:
         self,
         replayed: Replay,
         history: Callable[..., Path],
-        voucherify: VoucherifyStandIn,
+        voucherify: VoucherifyStub,
         status: int,
         problem: str,
     ) -> None:
@@ -429,7 +429,7 @@ class TestFailures:
         assert (len(voucherify.customers), len(voucherify.events)) == (8, 1)
 
     def test_one_event_that_keeps_failing_is_given_up_and_its_customers_next_goes_on(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         voucherify.rule = lambda call: Fault(500) if call.json["event"] == "Cursed" else None
         ended = replayed(history(track("u1", "Cursed", "m1"), track("u1", "Moved", "m2")), "--json")
@@ -439,7 +439,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
     def test_an_outage_ends_it_without_giving_anything_up(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStandIn, fault: Fault
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, fault: Fault
     ) -> None:
         voucherify.rule = lambda call: fault
         path = history(*(track(f"u{number}", "Moved", f"m{number}") for number in range(25)))
@@ -466,7 +466,7 @@ STORY = [
 ]
 
 
-def assert_told(voucherify: VoucherifyStandIn, rejected: Path) -> None:
+def assert_told(voucherify: VoucherifyStub, rejected: Path) -> None:
     """The whole story, once."""
     assert sorted((event["customer"]["source_id"], event["event"]) for event in voucherify.events) == [
         ("u0", "Order Completed"),
@@ -510,7 +510,7 @@ class TestInterruptions:
 
         return afresh
 
-    def _check(self, ended: Ended, voucherify: VoucherifyStandIn, tmp_path: Path) -> None:
+    def _check(self, ended: Ended, voucherify: VoucherifyStub, tmp_path: Path) -> None:
         assert ended.code == 1  # for the event without an id
         counts = ended.json
         total = sum(counts["skipped"].values()) if counts["skipped"] else 0
@@ -523,7 +523,7 @@ class TestInterruptions:
         self,
         told: Callable[[], Ended],
         afresh: Callable[[], None],
-        voucherify: VoucherifyStandIn,
+        voucherify: VoucherifyStub,
         tmp_path: Path,
         fault: Fault,
     ) -> None:
@@ -542,7 +542,7 @@ class TestInterruptions:
         assert number >= 10
 
     def test_whichever_upsert_may_have_been_applied(
-        self, told: Callable[[], Ended], afresh: Callable[[], None], voucherify: VoucherifyStandIn, tmp_path: Path
+        self, told: Callable[[], Ended], afresh: Callable[[], None], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         number, reached = 0, True
         while reached:
@@ -562,7 +562,7 @@ class TestInterruptions:
         self,
         told: Callable[[], Ended],
         afresh: Callable[[], None],
-        voucherify: VoucherifyStandIn,
+        voucherify: VoucherifyStub,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         window: int,
@@ -592,7 +592,7 @@ class TestInterruptions:
         self,
         told: Callable[[], Ended],
         afresh: Callable[[], None],
-        voucherify: VoucherifyStandIn,
+        voucherify: VoucherifyStub,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         where: str,
@@ -651,7 +651,7 @@ class TestInterruptions:
         proxy: AwsProxy,
         told: Callable[[], Ended],
         afresh: Callable[[], None],
-        voucherify: VoucherifyStandIn,
+        voucherify: VoucherifyStub,
         tmp_path: Path,
         outage: bool,
     ) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from handler.delivery.dispatcher import Fate, Result
-from handler.model.batch_summary import Tally
+from handler.delivery.dispatcher import DeliveryStatus, Outcome
+from handler.model.batch_summary import BatchSummary
 from handler.model.errors import SettingsUnavailable
 from handler.observability import Telemetry
 from handler.storage.queues import FailureRecord
@@ -169,10 +169,10 @@ def telemetry() -> Telemetry:
     return Telemetry("voucherify-destination", "INFO", "VoucherifyDestination")
 
 
-def delivered(count: int) -> Tally:
+def delivered(count: int) -> BatchSummary:
     """So many events, of which each call took a millisecond more than the one before."""
     at = datetime(2026, 12, 2, tzinfo=UTC)
-    return Tally([Result({}, Fate.DELIVERED, at, seconds=number / 1000) for number in range(count)])
+    return BatchSummary([Outcome({}, DeliveryStatus.DELIVERED, at, seconds=number / 1000) for number in range(count)])
 
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 200, 250])
@@ -191,7 +191,7 @@ def test_whatever_their_number_no_value_is_lost_or_doubled_and_all_have_their_so
 def test_what_a_dead_letter_of_no_source_is_counted_by(telemetry: Telemetry, logs: Log) -> None:
     """A dimension must have a value."""
     failure = Failure("deliver", "voucherify_503", "Voucherify answered 503")
-    telemetry.buried([FailureRecord({}, "", 1, datetime(2026, 12, 2, tzinfo=UTC), failure)])
+    telemetry.dead_lettered([FailureRecord({}, "", 1, datetime(2026, 12, 2, tzinfo=UTC), failure)])
     assert logs.read().metrics == [{"source": "unknown", "code": "voucherify_503", "Dead": 1}]
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from local.stack.aws import SETTINGS_PATH
 from local.stack.samples import SAMPLES
-from local.voucherify_stub.stub import VoucherifyStandIn
+from local.voucherify_stub.stub import VoucherifyStub
 from tests.function import aws_client_at
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +51,8 @@ def test_run_shows_every_sample_and_ends_well() -> None:
 
 
 def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sample_does() -> None:
-    """The real one is another stand-in here, which refuses what the samples send."""
-    with VoucherifyStandIn(api_key="real-id", api_token="real-token") as voucherify:
+    """The real one is another stub here, which refuses what the samples send."""
+    with VoucherifyStub(api_key="real-id", api_token="real-token") as voucherify:
         keys = {"VOUCHERIFY_API_KEY": "real-id", "VOUCHERIFY_API_URL": voucherify.url}
         ended = run("local.run", **keys, VOUCHERIFY_API_TOKEN="real-token")
         assert "8 of 8 samples came out as they should, against the real Voucherify." in ended.stdout
@@ -132,7 +132,7 @@ def test_serve_prints_a_curl_that_works_shows_the_request_and_stops_at_ctrl_c() 
 
 def test_served_for_containers_voucherify_is_where_a_container_finds_it() -> None:
     with serving("--host", "localhost") as server:
-        voucherify = server.wait_for(r"stand-in for Voucherify at http://127\.0\.0\.1:(\d+)")[1]
+        voucherify = server.wait_for(r"stub for Voucherify at http://127\.0\.0\.1:(\d+)")[1]
         aws = server.wait_for(r"AWS_ENDPOINT_URL=http://127\.0\.0\.1:(\d+)")[1]
         server.wait_for("^curl ")
         ssm = aws_client_at("ssm", int(aws))

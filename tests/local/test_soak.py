@@ -11,7 +11,7 @@ import pytest
 
 from local.soak.chart import chart
 from local.soak.run import FAULTS, Soak, Wave, faulty, rate_limit, soak
-from local.soak.sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStandIn
+from local.soak.sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStub
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
 from local.voucherify_stub.stub import RateLimit
@@ -60,17 +60,17 @@ def test_under_a_limit_two_workers_balance_their_books_too(soaked: LocalAws) -> 
 
 
 @pytest.fixture
-def sqs() -> SqsStandIn:
-    return SqsStandIn()
+def sqs() -> SqsStub:
+    return SqsStub()
 
 
-def put(sqs: SqsStandIn, delay: float = 0) -> Message:
+def put(sqs: SqsStub, delay: float = 0) -> Message:
     message = Message("{}", {}, sqs.clock(), sqs.clock() + delay)
     sqs.retry.add(message)
     return message
 
 
-def test_a_delayed_message_is_received_once_its_time_is_skipped(sqs: SqsStandIn) -> None:
+def test_a_delayed_message_is_received_once_its_time_is_skipped(sqs: SqsStub) -> None:
     message = put(sqs, delay=900)
     assert sqs.receive(10) == []
     sqs.skip_to_next_message()
@@ -79,7 +79,7 @@ def test_a_delayed_message_is_received_once_its_time_is_skipped(sqs: SqsStandIn)
     assert int(attributes["SentTimestamp"]) / 1000 == pytest.approx(sqs.clock() - sqs.clock.skipped - 900, abs=5)
 
 
-def test_a_received_message_comes_back_after_its_visibility_with_a_new_receipt(sqs: SqsStandIn) -> None:
+def test_a_received_message_comes_back_after_its_visibility_with_a_new_receipt(sqs: SqsStub) -> None:
     message = put(sqs)
     sqs.receive(10)
     receipt = message.receipt
@@ -94,7 +94,7 @@ def test_a_received_message_comes_back_after_its_visibility_with_a_new_receipt(s
     assert sqs.receive(10) == [message]
 
 
-def test_a_message_that_is_received_too_often_goes_to_the_dead_letter_queue(sqs: SqsStandIn) -> None:
+def test_a_message_that_is_received_too_often_goes_to_the_dead_letter_queue(sqs: SqsStub) -> None:
     message = put(sqs)
     for _ in range(MAX_RECEIVES):
         assert sqs.receive(10) == [message]

@@ -1,4 +1,4 @@
-"""The stand-in for Voucherify, met as the destination meets it: over real HTTP on the loopback."""
+"""The stub for Voucherify, met as the destination meets it: over real HTTP on the loopback."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ import urllib3
 
 from local.voucherify_stub.api import Answer, VoucherifyApi
 from local.voucherify_stub.real import RealVoucherify
-from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStandIn
+from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStub
 from tests.contract.published import published_model
 
 CREDENTIALS = {"X-App-Id": "app-id", "X-App-Token": "app-token"}
@@ -67,24 +67,24 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def voucherify(clock: Clock) -> Iterator[VoucherifyStandIn]:
-    with VoucherifyStandIn(api_key="app-id", api_token="app-token", clock=clock) as stand_in:
-        yield stand_in
+def voucherify(clock: Clock) -> Iterator[VoucherifyStub]:
+    with VoucherifyStub(api_key="app-id", api_token="app-token", clock=clock) as stub:
+        yield stub
 
 
 @pytest.fixture
-def client(voucherify: VoucherifyStandIn) -> Iterator[Client]:
+def client(voucherify: VoucherifyStub) -> Iterator[Client]:
     client = Client(voucherify.url)
     yield client
     client.pool.close()
 
 
-def limited(clock: Clock, calls: int, seconds: float) -> VoucherifyStandIn:
+def limited(clock: Clock, calls: int, seconds: float) -> VoucherifyStub:
     limit = RateLimit(calls, seconds)
-    return VoucherifyStandIn(api_key="app-id", api_token="app-token", clock=clock, limit=limit)
+    return VoucherifyStub(api_key="app-id", api_token="app-token", clock=clock, limit=limit)
 
 
-def connect(voucherify: VoucherifyStandIn) -> socket.socket:
+def connect(voucherify: VoucherifyStub) -> socket.socket:
     port = int(voucherify.url.rpartition(":")[2])
     return socket.create_connection(("127.0.0.1", port), timeout=60)
 
@@ -96,7 +96,7 @@ def raw_request(body: bytes = json.dumps(ORDER).encode(), *extra: str) -> bytes:
 
 
 class TestCustomers:
-    def test_an_unknown_source_id_creates_a_customer(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_an_unknown_source_id_creates_a_customer(self, voucherify: VoucherifyStub, client: Client) -> None:
         answer = client.customer({**ADA, "metadata": {"plan": "pro"}})
 
         customer = answer.json()
@@ -122,7 +122,7 @@ class TestCustomers:
         assert second["created_at"] == first["created_at"]
         assert second["updated_at"] == "2023-11-14T22:13:21.500Z"
 
-    def test_an_id_goes_before_a_source_id(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_an_id_goes_before_a_source_id(self, voucherify: VoucherifyStub, client: Client) -> None:
         known = client.customer(ADA).json()
         answer = client.customer({"id": known["id"], "source_id": "user-2", "phone": "+44 1"})
 
@@ -130,7 +130,7 @@ class TestCustomers:
         assert voucherify.customers["user-1"]["phone"] == "+44 1"
         assert list(voucherify.customers) == ["user-1"]
 
-    def test_an_id_that_voucherify_never_gave_is_not_found(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_an_id_that_voucherify_never_gave_is_not_found(self, voucherify: VoucherifyStub, client: Client) -> None:
         answer = client.customer({"id": "cust_unknown"})
 
         assert answer.status == 404
@@ -139,13 +139,13 @@ class TestCustomers:
         assert answer.json()["resource_type"] == "customer"
         assert voucherify.customers == {}
 
-    def test_customers_without_a_source_id_are_kept_apart(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_customers_without_a_source_id_are_kept_apart(self, voucherify: VoucherifyStub, client: Client) -> None:
         first, second = client.customer({}).json(), client.customer({}).json()
 
         assert first["source_id"] is None
         assert set(voucherify.customers) == {first["id"], second["id"]}
 
-    def test_ids_do_not_depend_on_the_order_of_calls(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_ids_do_not_depend_on_the_order_of_calls(self, voucherify: VoucherifyStub, client: Client) -> None:
         before = client.customer(ADA).json()["id"]
         voucherify.reset()
         client.customer({"source_id": "user-2"})
@@ -154,9 +154,7 @@ class TestCustomers:
 
 
 class TestListOfCustomers:
-    def test_it_has_as_many_as_are_asked_for_and_counts_all(
-        self, voucherify: VoucherifyStandIn, client: Client
-    ) -> None:
+    def test_it_has_as_many_as_are_asked_for_and_counts_all(self, voucherify: VoucherifyStub, client: Client) -> None:
         for number in range(3):
             client.customer({"source_id": f"user-{number}"})
         answer = client.list_customers("?limit=2")
@@ -177,7 +175,7 @@ class TestListOfCustomers:
         assert len(client.list_customers().json()["customers"]) == 10
 
     @pytest.mark.parametrize("query", ["?limit=0", "?limit=101", "?limit=", "?limit=x", "?limit=1&page=2"])
-    def test_what_the_stand_in_does_not_know_is_an_invalid_payload(self, client: Client, query: str) -> None:
+    def test_what_the_stub_does_not_know_is_an_invalid_payload(self, client: Client, query: str) -> None:
         assert client.list_customers(query).status == 400
 
     def test_a_body_is_an_invalid_payload(self, client: Client) -> None:
@@ -188,7 +186,7 @@ class TestListOfCustomers:
 
 
 class TestEvents:
-    def test_an_event_is_applied_and_answered(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_an_event_is_applied_and_answered(self, voucherify: VoucherifyStub, client: Client) -> None:
         body = {**ORDER, "metadata": {"total": 12.5}, "loyalty": {"code": "CARD"}}
         answer = client.event(body)
 
@@ -209,7 +207,7 @@ class TestEvents:
         }
         assert voucherify.events == [body]
 
-    def test_an_event_upserts_its_customer(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_an_event_upserts_its_customer(self, voucherify: VoucherifyStub, client: Client) -> None:
         client.customer(ADA)
         client.event({"event": "Moved", "customer": {"source_id": "user-1", "phone": "+44 1"}})
 
@@ -217,7 +215,7 @@ class TestEvents:
         assert (customer["name"], customer["phone"]) == ("Ada Lovelace", "+44 1")
 
     def test_an_event_for_an_unknown_customer_id_is_not_applied(
-        self, voucherify: VoucherifyStandIn, client: Client
+        self, voucherify: VoucherifyStub, client: Client
     ) -> None:
         answer = client.event({"event": "Moved", "customer": {"id": "cust_unknown"}})
 
@@ -227,7 +225,7 @@ class TestEvents:
 
 class TestBulk:
     def test_customers_are_updated_and_made_once_the_action_is_done(
-        self, voucherify: VoucherifyStandIn, client: Client
+        self, voucherify: VoucherifyStub, client: Client
     ) -> None:
         client.customer({**ADA, "metadata": {"plan": "pro"}})
         accepted = client.bulk([{"source_id": "user-1", "name": "Ada", "metadata": {"seats": 2}}, {"source_id": "new"}])
@@ -245,16 +243,14 @@ class TestBulk:
         ada = voucherify.customers["user-1"]
         assert (ada["name"], ada["email"], ada["metadata"]) == ("Ada", ADA["email"], {"plan": "pro", "seats": 2})
 
-    def test_actions_are_worked_off_in_their_order(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_actions_are_worked_off_in_their_order(self, voucherify: VoucherifyStub, client: Client) -> None:
         client.bulk([{"source_id": "user-1", "name": "Ada"}])
         last = client.bulk([{"source_id": "user-1", "name": "Augusta"}]).json()["async_action_id"]
 
         assert [client.action(last).json()["status"] for _ in range(2)] == ["ENQUEUED", "DONE"]
         assert voucherify.customers["user-1"]["name"] == "Augusta"
 
-    def test_a_row_that_fails_is_named_and_the_rest_applied(
-        self, voucherify: VoucherifyStandIn, client: Client
-    ) -> None:
+    def test_a_row_that_fails_is_named_and_the_rest_applied(self, voucherify: VoucherifyStub, client: Client) -> None:
         voucherify.row_rule = lambda row: "Invalid phone format" if "phone" in row else None
         action_id = client.bulk([ADA, {"source_id": "user-2", "phone": "x"}]).json()["async_action_id"]
         client.action(action_id)
@@ -294,7 +290,7 @@ class TestBulk:
 class TestPermanentDeletion:
     @pytest.mark.parametrize("known_by", ["source_id", "id"])
     def test_a_customer_is_gone_and_the_deletion_answered(
-        self, voucherify: VoucherifyStandIn, client: Client, known_by: str
+        self, voucherify: VoucherifyStub, client: Client, known_by: str
     ) -> None:
         ada = client.customer(ADA).json()
         client.customer({"source_id": "user-2"})
@@ -322,9 +318,7 @@ class TestPermanentDeletion:
         assert list(voucherify.customers) == ["user-2"]
         assert (voucherify.calls[-1].json, voucherify.calls[-1].applied) == (None, True)
 
-    def test_a_customer_without_a_source_id_is_deleted_by_id(
-        self, voucherify: VoucherifyStandIn, client: Client
-    ) -> None:
+    def test_a_customer_without_a_source_id_is_deleted_by_id(self, voucherify: VoucherifyStub, client: Client) -> None:
         assert client.delete_permanently(client.customer({}).json()["id"]).status == 200
         assert voucherify.customers == {}
 
@@ -342,7 +336,7 @@ class TestPermanentDeletion:
         ],
     )
     def test_the_id_is_decoded_once_and_only_as_one_segment(
-        self, voucherify: VoucherifyStandIn, client: Client, source_id: str, segment: str
+        self, voucherify: VoucherifyStub, client: Client, source_id: str, segment: str
     ) -> None:
         customer = client.customer({"source_id": source_id}).json()
         answer = client.delete_permanently(segment)
@@ -351,7 +345,7 @@ class TestPermanentDeletion:
         assert voucherify.customers == {}
 
     @pytest.mark.parametrize("segment", ["", "a/b"])
-    def test_an_id_is_exactly_one_segment(self, voucherify: VoucherifyStandIn, client: Client, segment: str) -> None:
+    def test_an_id_is_exactly_one_segment(self, voucherify: VoucherifyStub, client: Client, segment: str) -> None:
         client.customer({"source_id": "a/b"})
         answer = client.delete_permanently(segment)
 
@@ -359,7 +353,7 @@ class TestPermanentDeletion:
         assert answer.json()["details"] == f"There is nothing at /v1/customers/{segment}/permanent-deletion"
         assert list(voucherify.customers) == ["a/b"]
 
-    def test_a_customer_that_is_not_there_is_not_found(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_customer_that_is_not_there_is_not_found(self, voucherify: VoucherifyStub, client: Client) -> None:
         answer = client.delete_permanently("user%2F1")
 
         assert answer.status == 404
@@ -375,7 +369,7 @@ class TestPermanentDeletion:
         assert not voucherify.calls[0].applied
 
     def test_a_deleted_customer_is_forgotten_and_begins_anew(
-        self, voucherify: VoucherifyStandIn, client: Client, clock: Clock
+        self, voucherify: VoucherifyStub, client: Client, clock: Clock
     ) -> None:
         customer_id = client.customer(ADA).json()["id"]
         client.event(ORDER)
@@ -395,7 +389,7 @@ class TestPermanentDeletion:
         "header", ["Content-Length: 0", "Content-Type: application/json", "Content-Type: text/plain"]
     )
     def test_an_empty_body_is_taken_with_and_without_its_headers(
-        self, voucherify: VoucherifyStandIn, client: Client, header: str
+        self, voucherify: VoucherifyStub, client: Client, header: str
     ) -> None:
         client.customer(ADA)
         lines = ["POST /v1/customers/user-1/permanent-deletion HTTP/1.1", "Host: x", header]
@@ -408,7 +402,7 @@ class TestPermanentDeletion:
         assert (voucherify.calls[-1].body, voucherify.calls[-1].json) == (b"", None)
 
     @pytest.mark.parametrize("body", [{}, None, ADA])
-    def test_a_body_is_an_invalid_payload(self, voucherify: VoucherifyStandIn, client: Client, body: object) -> None:
+    def test_a_body_is_an_invalid_payload(self, voucherify: VoucherifyStub, client: Client, body: object) -> None:
         client.customer(ADA)
         answer = client.post("/v1/customers/user-1/permanent-deletion", body)
 
@@ -422,13 +416,13 @@ class TestPermanentDeletion:
 
     @pytest.mark.parametrize("content_type", [{}, {"Content-Type": "application/json"}])
     def test_it_is_passed_on_to_the_real_voucherify_as_it_came(
-        self, voucherify: VoucherifyStandIn, client: Client, content_type: dict[str, str]
+        self, voucherify: VoucherifyStub, client: Client, content_type: dict[str, str]
     ) -> None:
-        """The real one is another stand-in here."""
+        """The real one is another stub here."""
         client.customer({"source_id": "a/é b"})
         path = "/v1/customers/a%2F%C3%A9%20b/permanent-deletion"
         real = RealVoucherify(voucherify.url, "app-id", "app-token")
-        with VoucherifyStandIn(api_key="local-id", api_token="local-token", api=real) as between:
+        with VoucherifyStub(api_key="local-id", api_token="local-token", api=real) as between:
             pool = Client(between.url).pool
             deleted, not_found = (pool.request("POST", path, headers=content_type) for _ in range(2))
 
@@ -468,7 +462,7 @@ class TestRefusals:
         ],
     )
     def test_a_customer_against_the_schema_is_an_invalid_payload(
-        self, voucherify: VoucherifyStandIn, client: Client, body: object, details: str
+        self, voucherify: VoucherifyStub, client: Client, body: object, details: str
     ) -> None:
         answer = client.customer(body)
 
@@ -506,7 +500,7 @@ class TestRefusals:
         ],
     )
     def test_an_event_against_the_schema_is_an_invalid_payload(
-        self, voucherify: VoucherifyStandIn, client: Client, change: object, details: str
+        self, voucherify: VoucherifyStub, client: Client, change: object, details: str
     ) -> None:
         answer = client.event({**ORDER, **change})  # type: ignore[dict-item]
 
@@ -539,9 +533,7 @@ class TestRefusals:
     def test_an_event_name_of_300_characters_is_taken(self, client: Client) -> None:
         assert client.event({**ORDER, "event": "é" * 300}).status == 200
 
-    def test_keys_that_the_schema_does_not_name_are_ignored(
-        self, voucherify: VoucherifyStandIn, client: Client
-    ) -> None:
+    def test_keys_that_the_schema_does_not_name_are_ignored(self, voucherify: VoucherifyStub, client: Client) -> None:
         answer = client.customer({**ADA, "firstName": "Ada", "address": {"street": 7}})
 
         assert answer.status == 200
@@ -552,7 +544,7 @@ class TestRefusals:
         [{"X-App-Id": "other"}, {"X-App-Token": "other"}, {"X-App-Token": ""}],
     )
     def test_other_credentials_are_unauthorized(
-        self, voucherify: VoucherifyStandIn, client: Client, headers: dict[str, str]
+        self, voucherify: VoucherifyStub, client: Client, headers: dict[str, str]
     ) -> None:
         answer = client.post("/v1/customers", ADA, **headers)
 
@@ -583,7 +575,7 @@ class TestRefusals:
 
 class TestFaults:
     def test_an_error_status_answers_with_the_error_object_and_applies_nothing(
-        self, voucherify: VoucherifyStandIn, client: Client
+        self, voucherify: VoucherifyStub, client: Client
     ) -> None:
         voucherify.next(Fault(503))
         answer = client.event(ORDER)
@@ -595,14 +587,14 @@ class TestFaults:
         assert not voucherify.calls[0].applied
 
     @pytest.mark.parametrize("status", [404, 500, 599])
-    def test_a_foreign_body_is_sent_as_it_is(self, voucherify: VoucherifyStandIn, client: Client, status: int) -> None:
+    def test_a_foreign_body_is_sent_as_it_is(self, voucherify: VoucherifyStub, client: Client, status: int) -> None:
         voucherify.next(Fault(status, body="<h1>gateway</h1>"))
         answer = client.event(ORDER)
 
         assert (answer.status, answer.data) == (status, b"<h1>gateway</h1>")
         assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
-    def test_a_json_body_and_headers_are_sent(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_json_body_and_headers_are_sent(self, voucherify: VoucherifyStub, client: Client) -> None:
         headers = {"Retry-After": "30", "content-type": "application/problem+json"}
         voucherify.next(Fault(429, body={"key": "mine"}, headers=headers))
         answer = client.event(ORDER)
@@ -611,7 +603,7 @@ class TestFaults:
         assert answer.headers["Retry-After"] == "30"
         assert answer.headers.getlist("Content-Type") == ["application/problem+json"]
 
-    def test_a_redirect_applies_nothing(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_redirect_applies_nothing(self, voucherify: VoucherifyStub, client: Client) -> None:
         voucherify.next(Fault(302, headers={"Location": "https://example.com/"}))
         answer = client.event(ORDER)
 
@@ -620,16 +612,14 @@ class TestFaults:
         assert voucherify.events == []
 
     @pytest.mark.parametrize("fault", [Fault(202), Fault(200, body=b"ok"), Fault(body=b"{")])
-    def test_another_success_is_still_applied(
-        self, voucherify: VoucherifyStandIn, client: Client, fault: Fault
-    ) -> None:
+    def test_another_success_is_still_applied(self, voucherify: VoucherifyStub, client: Client, fault: Fault) -> None:
         voucherify.next(fault)
 
         assert client.event(ORDER).status == (fault.status or 200)
         assert voucherify.events == [ORDER]
         assert voucherify.calls[0].applied
 
-    def test_no_content_leaves_the_connection_usable(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_no_content_leaves_the_connection_usable(self, voucherify: VoucherifyStub, client: Client) -> None:
         voucherify.next(Fault(204))
 
         assert (client.event(ORDER).status, client.event(ORDER).status) == (204, 200)
@@ -638,7 +628,7 @@ class TestFaults:
     @pytest.mark.parametrize("reset", [False, True])
     @pytest.mark.parametrize(("drop", "applied"), [("before", 0), ("after", 1)])
     def test_a_dropped_call_gets_no_answer(
-        self, voucherify: VoucherifyStandIn, client: Client, drop: Any, applied: int, reset: bool
+        self, voucherify: VoucherifyStub, client: Client, drop: Any, applied: int, reset: bool
     ) -> None:
         voucherify.next(Fault(drop=drop, reset=reset))
         with pytest.raises(urllib3.exceptions.ProtocolError) as caught:
@@ -650,7 +640,7 @@ class TestFaults:
         assert voucherify.calls[0].status is None
         assert voucherify.calls[0].applied == bool(applied)
 
-    def test_a_delayed_call_is_applied_before_the_client_gives_up(self, voucherify: VoucherifyStandIn) -> None:
+    def test_a_delayed_call_is_applied_before_the_client_gives_up(self, voucherify: VoucherifyStub) -> None:
         voucherify.next(Fault(delay=600))
         client = Client(voucherify.url, read_timeout=0.05)
         with pytest.raises(urllib3.exceptions.ReadTimeoutError):
@@ -660,15 +650,13 @@ class TestFaults:
         assert voucherify.events == [ORDER]
         assert voucherify.calls[0].status == 200
 
-    def test_a_short_delay_only_delays(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_short_delay_only_delays(self, voucherify: VoucherifyStub, client: Client) -> None:
         voucherify.next(Fault(delay=0.001), Fault(503, delay=0.001))
 
         assert [client.event(ORDER).status for _ in range(2)] == [200, 503]
         assert voucherify.events == [ORDER]
 
-    def test_a_content_length_too_large_truncates_the_answer(
-        self, voucherify: VoucherifyStandIn, client: Client
-    ) -> None:
+    def test_a_content_length_too_large_truncates_the_answer(self, voucherify: VoucherifyStub, client: Client) -> None:
         headers = {"Content-Length": "100", "Connection": "close"}
         voucherify.next(Fault(headers=headers, body=b"{"))
         with pytest.raises(urllib3.exceptions.ProtocolError) as caught:
@@ -678,14 +666,14 @@ class TestFaults:
         assert voucherify.events == [ORDER]
 
     def test_queued_faults_go_before_the_rule_and_none_of_them_means_behave(
-        self, voucherify: VoucherifyStandIn, client: Client
+        self, voucherify: VoucherifyStub, client: Client
     ) -> None:
         voucherify.rule = lambda call: Fault(500)
         voucherify.next(Fault(503), None)
 
         assert [client.event(ORDER).status for _ in range(3)] == [503, 200, 500]
 
-    def test_a_rule_sees_the_call(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_rule_sees_the_call(self, voucherify: VoucherifyStub, client: Client) -> None:
         def only_the_second_moved(call: Request) -> Fault | None:
             assert (call.method, call.path) == ("POST", "/v1/events")
             assert call.headers["x-app-id"] == "app-id"
@@ -701,7 +689,7 @@ class TestFaults:
         def faulty(call: Request) -> Fault | None:
             raise LookupError("the test's own mistake")
 
-        voucherify = VoucherifyStandIn(api_key="app-id", api_token="app-token").start()
+        voucherify = VoucherifyStub(api_key="app-id", api_token="app-token").start()
         voucherify.rule = faulty
         with pytest.raises(urllib3.exceptions.ProtocolError):
             Client(voucherify.url).event(ORDER)
@@ -766,7 +754,7 @@ class TestRateLimit:
 
 
 class TestRecord:
-    def test_a_call_is_recorded_with_its_answer(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_call_is_recorded_with_its_answer(self, voucherify: VoucherifyStub, client: Client) -> None:
         answer = client.post("/v1/events?source=x", ORDER)
 
         (call,) = voucherify.calls
@@ -780,15 +768,15 @@ class TestRecord:
 
     def test_on_call_sees_each_call_before_its_answer_arrives(self) -> None:
         seen: list[Call] = []
-        stand_in = VoucherifyStandIn(api_key="app-id", api_token="app-token", on_call=seen.append)
-        with stand_in as voucherify:
+        stub = VoucherifyStub(api_key="app-id", api_token="app-token", on_call=seen.append)
+        with stub as voucherify:
             client = Client(voucherify.url)
             for expected in (1, 2):
                 client.event(ORDER)
                 assert len(seen) == expected
             assert seen == voucherify.calls
 
-    def test_reset_forgets_everything(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_reset_forgets_everything(self, voucherify: VoucherifyStub, client: Client) -> None:
         client.event(ORDER)
         voucherify.rule = lambda call: Fault(500)
         voucherify.next(Fault(503))
@@ -798,7 +786,7 @@ class TestRecord:
         assert client.event(ORDER).status == 200
         assert (voucherify.calls[0].number, voucherify.calls[0].connection) == (1, 1)
 
-    def test_calls_in_parallel_are_all_recorded_once(self, voucherify: VoucherifyStandIn) -> None:
+    def test_calls_in_parallel_are_all_recorded_once(self, voucherify: VoucherifyStub) -> None:
         def send(worker: int) -> None:
             client = Client(voucherify.url)
             for step in range(20):
@@ -817,7 +805,7 @@ class TestRecord:
 
 
 class TestConnections:
-    def test_a_connection_is_kept_for_many_calls(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_connection_is_kept_for_many_calls(self, voucherify: VoucherifyStub, client: Client) -> None:
         for _ in range(5):
             client.event(ORDER)
         client.post("/nowhere", ORDER)
@@ -825,7 +813,7 @@ class TestConnections:
 
         assert [call.connection for call in voucherify.calls] == [1] * 7
 
-    def test_closed_connections_are_replaced_by_new_ones(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_closed_connections_are_replaced_by_new_ones(self, voucherify: VoucherifyStub, client: Client) -> None:
         client.event(ORDER)
         with connect(voucherify) as idle:
             idle.sendall(raw_request())
@@ -837,16 +825,14 @@ class TestConnections:
         assert [call.connection for call in voucherify.calls] == [1, 2, 3]
 
     @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-    def test_a_client_may_ask_for_the_connection_to_be_closed(
-        self, voucherify: VoucherifyStandIn, version: str
-    ) -> None:
+    def test_a_client_may_ask_for_the_connection_to_be_closed(self, voucherify: VoucherifyStub, version: str) -> None:
         request = raw_request(json.dumps(ORDER).encode(), "Connection: close")
         with connect(voucherify) as connection, connection.makefile("rb") as answer:
             connection.sendall(request.replace(b"HTTP/1.1", version.encode()))
 
             assert answer.read().startswith(b"HTTP/1.1 200 OK\r\n")
 
-    def test_a_client_may_wait_for_leave_to_send_its_body(self, voucherify: VoucherifyStandIn) -> None:
+    def test_a_client_may_wait_for_leave_to_send_its_body(self, voucherify: VoucherifyStub) -> None:
         head, _, body = raw_request(json.dumps(ORDER).encode(), "Expect: 100-continue").partition(b"\r\n\r\n")
         with connect(voucherify) as connection:
             connection.sendall(head + b"\r\n\r\n")
@@ -864,16 +850,14 @@ class TestConnections:
             b"POST /" + b"x" * 65_536,
         ],
     )
-    def test_what_is_not_http_is_refused_and_not_a_call(
-        self, voucherify: VoucherifyStandIn, request_bytes: bytes
-    ) -> None:
+    def test_what_is_not_http_is_refused_and_not_a_call(self, voucherify: VoucherifyStub, request_bytes: bytes) -> None:
         with connect(voucherify) as connection, connection.makefile("rb") as answer:
             connection.sendall(request_bytes)
 
             assert answer.read().startswith(b"HTTP/1.1 400 Bad Request\r\n")
         assert voucherify.calls == []
 
-    def test_a_request_that_ends_too_early_is_not_a_call(self, voucherify: VoucherifyStandIn) -> None:
+    def test_a_request_that_ends_too_early_is_not_a_call(self, voucherify: VoucherifyStub) -> None:
         with connect(voucherify) as connection:
             connection.sendall(raw_request()[:-1])
             connection.shutdown(socket.SHUT_WR)
@@ -881,7 +865,7 @@ class TestConnections:
             assert connection.recv(1) == b""
         assert voucherify.calls == []
 
-    def test_a_client_that_leaves_does_no_harm(self, voucherify: VoucherifyStandIn, client: Client) -> None:
+    def test_a_client_that_leaves_does_no_harm(self, voucherify: VoucherifyStub, client: Client) -> None:
         with connect(voucherify) as connection:
             connection.sendall(raw_request())
         assert voucherify.wait_for_calls(1)
@@ -891,7 +875,7 @@ class TestConnections:
 
 class TestLifetime:
     def test_stop_ends_kept_connections_and_held_answers_at_once(self) -> None:
-        voucherify = VoucherifyStandIn(api_key="app-id", api_token="app-token").start()
+        voucherify = VoucherifyStub(api_key="app-id", api_token="app-token").start()
         voucherify.next(None, Fault(delay=600), Fault(delay=600, drop="after"))
         with connect(voucherify) as kept, connect(voucherify) as held, connect(voucherify) as cut:
             kept.sendall(raw_request())
@@ -906,7 +890,7 @@ class TestLifetime:
         assert threading.active_count() < before
         assert len(voucherify.events) == 3
 
-    def test_reset_drops_held_answers(self, voucherify: VoucherifyStandIn) -> None:
+    def test_reset_drops_held_answers(self, voucherify: VoucherifyStub) -> None:
         voucherify.next(Fault(delay=600))
         with connect(voucherify) as held:
             held.sendall(raw_request())
@@ -916,7 +900,7 @@ class TestLifetime:
             assert held.recv(1) == b""
 
     def test_it_starts_again_on_the_same_port_with_what_it_knew(
-        self, voucherify: VoucherifyStandIn, client: Client
+        self, voucherify: VoucherifyStub, client: Client
     ) -> None:
         url = voucherify.url
         client.customer(ADA)
@@ -936,30 +920,30 @@ class TestLifetime:
 
         api = Teapot("app-id", "app-token")
         api.events.append(ORDER)
-        with VoucherifyStandIn(api_key="app-id", api_token="app-token", api=api) as voucherify:
+        with VoucherifyStub(api_key="app-id", api_token="app-token", api=api) as voucherify:
             voucherify.reset()
             answer = Client(voucherify.url).event(ORDER)
 
             assert (answer.status, answer.json()) == (418, {"path": "/v1/events"})
             assert voucherify.events == [ORDER]
 
-    def test_a_taken_port_is_an_os_error(self, voucherify: VoucherifyStandIn) -> None:
+    def test_a_taken_port_is_an_os_error(self, voucherify: VoucherifyStub) -> None:
         port = int(voucherify.url.rpartition(":")[2])
-        second = VoucherifyStandIn(api_key="app-id", api_token="app-token", port=port)
+        second = VoucherifyStub(api_key="app-id", api_token="app-token", port=port)
 
         with pytest.raises(OSError, match="in use"):
             second.start()
 
-    def test_stopping_twice_is_harmless(self, voucherify: VoucherifyStandIn) -> None:
+    def test_stopping_twice_is_harmless(self, voucherify: VoucherifyStub) -> None:
         voucherify.stop()
         voucherify.stop()
 
     def test_there_is_no_url_before_the_start(self) -> None:
         with pytest.raises(RuntimeError, match="before it is started"):
-            _ = VoucherifyStandIn(api_key="app-id", api_token="app-token").url
+            _ = VoucherifyStub(api_key="app-id", api_token="app-token").url
 
 
-def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStandIn, client: Client) -> None:
+def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStub, client: Client) -> None:
     full_customer = {
         **ADA,
         "description": "A frequent customer",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from handler.delivery.backoff import STEPS
-from handler.delivery.dispatcher import Fate
+from handler.delivery.dispatcher import DeliveryStatus
 from handler.delivery.rate_limiter import PLAN_USED_UP_SECONDS
 from local.stack.cold import start_cold
 from local.stack.poller import poll_once
@@ -79,7 +79,7 @@ def told(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
 
 def test_about_everything_was_said(told: Told) -> None:
     """What the tests below rest on."""
-    assert {fate.name.title() for fate in Fate} <= set(told.metrics)
+    assert {status.name.title() for status in DeliveryStatus} <= set(told.metrics)
     assert {"Received", "NotDelivered", "Dead", "VoucherifyLatency", "RetryAge"} <= set(told.metrics)
     assert {"event not delivered", "event given up", "request", "redelivered"} <= {
         line["message"] for line in told.lines
@@ -283,8 +283,8 @@ def test_the_dashboard_shows_metrics_that_exist(told: Told) -> None:
                 schema, name = searched_for(metric[0]["expression"])
                 assert {schema} == told.metrics[name]
                 searched.add(name)
-    fates = {fate.name.title() for fate in Fate}
-    assert searched == {*fates, "Received", "Dead", "NotDelivered", "VoucherifyLatency", "RetryAge"}
+    by_status = {status.name.title() for status in DeliveryStatus}
+    assert searched == {*by_status, "Received", "Dead", "NotDelivered", "VoucherifyLatency", "RetryAge"}
 
 
 def searched_for(expression: str) -> tuple[frozenset[str], str]:

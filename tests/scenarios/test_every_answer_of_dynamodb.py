@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from handler.delivery.dispatcher import Arrival, Delivery, Fate, Policy
+from handler.delivery.dispatcher import Delivery, DeliveryStatus, Job, Policy
 from handler.model.deadline import Deadline
 from handler.storage.idempotency import IdempotencyStore
 from handler.threads import Started
@@ -290,7 +290,7 @@ class Run:
 
     policy: Any = None
     is_worker = False
-    pace: Any = None
+    rate_limiter: Any = None
     threads: Any = None
 
     def send(self, request: Request, deadline: Deadline, call: Call) -> Answer:
@@ -322,21 +322,21 @@ class Run:
             raise NoAnswer("scripted", "scripted", sent=trouble is not Voucherifys.UNREACHABLE)
         return Answer(200, {}, None)
 
-    def deliver(self, policy: Policy, seconds: float, *, patient: bool) -> tuple[Fate, bool]:
+    def deliver(self, policy: Policy, seconds: float, *, wait_for_quota: bool) -> tuple[DeliveryStatus, bool]:
         """Return what became of the track, and whether that was said to be unguarded. Raise Killed."""
         client: Any = self
         store = IdempotencyStore(
             lambda: client, "table", "default", try_seconds=TRY_SECONDS, clock=self.clock, sleep=self.sleep
         )
-        delivery = Delivery(policy, client, lambda: None, store, None, patient=patient)
-        (result,) = delivery.deliver([Arrival(TRACK)], Deadline(self.clock() + seconds, self.clock))
-        return result.fate, result.unguarded
+        delivery = Delivery(policy, client, lambda: None, store, None, wait_for_quota=wait_for_quota)
+        (result,) = delivery.deliver([Job(TRACK)], Deadline(self.clock() + seconds, self.clock))
+        return result.status, result.unguarded
 
 
 class OpenPace:
     """A plan without limits."""
 
-    def acquire(self, deadline: Deadline, *, patient: bool) -> None:
+    def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> None:
         return None
 
     def release(self, answer: Any, failure: Any) -> None:
@@ -370,24 +370,26 @@ def invoke(world: World, kind: str, policy: Policy, choices: Choices) -> list[st
     """Change the world by one invocation."""
     earlier = [entry for entry in world.pending if entry[0] is Trouble.LATEST]
     run = Run(world, choices)
-    run.pace, run.threads = OpenPace(), OneThread()
+    run.rate_limiter, run.threads = OpenPace(), OneThread()
     is_worker = kind == "worker"
     run.policy, run.is_worker = policy, is_worker
     was_known = world.is_known
     try:
-        fate, unguarded = run.deliver(policy, WORKER_SECONDS if is_worker else INTAKE_SECONDS, patient=is_worker)
+        status, unguarded = run.deliver(
+            policy, WORKER_SECONDS if is_worker else INTAKE_SECONDS, wait_for_quota=is_worker
+        )
     except Killed:
         world.is_known = was_known or run.has_noted
     else:
         world.is_known = was_known or run.has_noted or (run.has_applied and not unguarded)
         if is_worker:
-            world.queued -= fate is not Fate.QUEUED
+            world.queued -= status is not DeliveryStatus.QUEUED
         else:
-            world.queued = min(world.queued + (fate is Fate.QUEUED), MOST_QUEUED)
+            world.queued = min(world.queued + (status is DeliveryStatus.QUEUED), MOST_QUEUED)
             world.is_promised = True
         if run.has_applied and not (run.has_noted or run.is_disturbed):
             world.wrong.append(f"applied and not noted: {run.trace}")
-        if fate is Fate.DUPLICATE and not world.is_applied:
+        if status is DeliveryStatus.DUPLICATE and not world.is_applied:
             world.wrong.append(f"a duplicate of nothing: {run.trace}")
     world.pending = [entry for entry in world.pending if entry not in earlier]
     for _, operation, write in earlier:

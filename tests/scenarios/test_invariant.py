@@ -2,7 +2,7 @@
 
 A state machine of hypothesis posts events, lets the worker run, lets time pass, redrives dead letters, and meanwhile
 Voucherify and AWS fail, and sandboxes are killed, at any of their calls. Functions run in processes of their own, so
-that a kill is a kill; AWS is moto behind a proxy, Voucherify its stand-in: nothing is patched.
+that a kill is a kill; AWS is moto behind a proxy, Voucherify its stub: nothing is patched.
 
 After each step, and once everything is healed and drained:
 

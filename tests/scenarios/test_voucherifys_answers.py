@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.stack.cold import start_cold
-from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStandIn
+from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStub
 from tests.function import Function
 from tests.worker import Worker, hidden_seconds, stored
 
@@ -135,14 +135,14 @@ def test_known_gap_a_retried_older_identify_overwrites_the_attribute_of_a_newer_
 def test_sandboxes_behind_one_limit_all_keep_answering_and_waste_few_calls(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 30, with fewer of them, in one window; that the backlog drains at the plan's pace is shown by `make soak`."""
+    """Row 30, with fewer of them, in one window; that the backlog drains at the plan's rate is shown by `make soak`."""
     sandboxes, calls = 12, 100
     system = function.system.settings
     limit = RateLimit(calls, HOUR)
     monkeypatch.setattr(
         "handler.delivery.rate_limiter.PROBE_SECONDS", HOUR
     )  # an answer that is slow to come is no reason to ask again
-    with VoucherifyStandIn(api_key=system["apiKey"], api_token=system["apiToken"], limit=limit) as voucherify:
+    with VoucherifyStub(api_key=system["apiKey"], api_token=system["apiToken"], limit=limit) as voucherify:
         function.put(apiUrl=voucherify.url)
         answers = []
         for sandbox in range(sandboxes):

@@ -83,7 +83,7 @@ def test_each_shape_of_a_body_gives_its_events(body: bytes, events: list[Any], i
 
 
 @pytest.mark.parametrize(
-    ("body", "complaint"),
+    ("body", "describe_decode_error"),
     [
         (b"", "Expecting value at line 1 column 1"),
         (b'{"a": }', "Expecting value at line 1 column 7"),
@@ -98,10 +98,12 @@ def test_each_shape_of_a_body_gives_its_events(body: bytes, events: list[Any], i
         (b'{"batch": {"a": 1}}', '"batch" is not an array'),
     ],
 )
-def test_a_body_of_no_known_shape_is_refused_with_the_place_of_the_fault(body: bytes, complaint: str) -> None:
+def test_a_body_of_no_known_shape_is_refused_with_the_place_of_the_fault(
+    body: bytes, describe_decode_error: str
+) -> None:
     with pytest.raises(MalformedBody) as raised:
         decode(body)
-    assert complaint in raised.value.message
+    assert describe_decode_error in raised.value.message
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
@@ -110,7 +112,7 @@ def test_any_bytes_have_a_signed_part_and_events_or_a_complaint(body: bytes) -> 
     try:
         decode(body)
     except MalformedBody as error:
-        complaint = error.message
+        describe_decode_error = error.message
     else:
-        complaint = ""
-    assert complaint == "" or complaint.startswith(("the body", '"batch"'))
+        describe_decode_error = ""
+    assert describe_decode_error == "" or describe_decode_error.startswith(("the body", '"batch"'))

@@ -265,10 +265,10 @@ def test_integrations_of_a_batch_and_of_its_event_count_as_one_object_the_events
         ({"All": True}, {"Voucherify": False}, "skipped"),
         ({"Voucherify": True}, {"All": False}, "delivered"),
     )
-    for number, (top, own, fate) in enumerate(table):
+    for number, (top, own, status) in enumerate(table):
         event = {**TRACK, "type": "track", "messageId": f"m-{number}", "integrations": own}
         answer = post(api, "batch", {"batch": [event], "integrations": top})
-        assert answer.body == accepted(**{fate: 1}), (top, own)
+        assert answer.body == accepted(**{status: 1}), (top, own)
 
 
 def test_a_body_packed_with_gzip_is_unpacked(api: Function) -> None:

@@ -1,4 +1,4 @@
-"""The pace under a clock that stands still until it is moved."""
+"""The rate_limiter under a clock that stands still until it is moved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from handler.delivery.rate_limiter import (
     MAX_WINDOW_SECONDS,
     PLAN_USED_UP_SECONDS,
     PROBE_SECONDS,
-    Pace,
+    RateLimiter,
 )
 from handler.model.deadline import Deadline
 from handler.voucherify.answers import Failure, failure_of_answer
@@ -35,20 +35,20 @@ class Clock:
         return self.now
 
 
-class Sandbox:
-    """A pace, and what its sandbox does with it."""
+class Runtime:
+    """A rate_limiter, and what its sandbox does with it."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.pace = Pace(self.clock)
+        self.rate_limiter = RateLimiter(self.clock)
 
-    def ask(self, *, patient: bool = False, seconds: float = 0.0) -> Failure | None:
+    def ask(self, *, wait_for_quota: bool = False, seconds: float = 0.0) -> Failure | None:
         """Ask for one call, with `seconds` left."""
-        return self.pace.acquire(Deadline.after(seconds, self.clock), patient=patient)
+        return self.rate_limiter.acquire(Deadline.after(seconds, self.clock), wait_for_quota=wait_for_quota)
 
     def answered(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         answer = Answer(status, {name.lower(): value for name, value in (headers or {}).items()}, None)
-        self.pace.release(answer, failure_of_answer(answer, IDENTIFY))
+        self.rate_limiter.release(answer, failure_of_answer(answer, IDENTIFY))
 
     def call(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         """One call, from the right to it to its answer."""
@@ -61,11 +61,11 @@ class Sandbox:
 
     @property
     def opens_in(self) -> float:
-        return copy.copy(self.pace).seconds_until_next_turn()  # of a copy, whose turn is nobody's
+        return copy.copy(self.rate_limiter).seconds_until_next_turn()  # of a copy, whose turn is nobody's
 
     def turns(self, count: int) -> list[float]:
         """In how many seconds it is the turn of each of so many more events."""
-        return [self.pace.seconds_until_next_turn() for _ in range(count)]
+        return [self.rate_limiter.seconds_until_next_turn() for _ in range(count)]
 
     @property
     def seconds_per_event(self) -> float:
@@ -74,8 +74,8 @@ class Sandbox:
 
 
 @pytest.fixture
-def sandbox() -> Sandbox:
-    return Sandbox()
+def sandbox() -> Runtime:
+    return Runtime()
 
 
 def limits(limit: object = 100, left: object = 50, end: object = NOW + 60, **others: str) -> dict[str, str]:
@@ -85,39 +85,39 @@ def limits(limit: object = 100, left: object = 50, end: object = NOW + 60, **oth
     }
 
 
-def test_the_first_call_goes_alone_and_its_answer_says_how_many_may_follow(sandbox: Sandbox) -> None:
+def test_the_first_call_goes_alone_and_its_answer_says_how_many_may_follow(sandbox: Runtime) -> None:
     assert sandbox.calls_at_once() == 1
     sandbox.answered(headers=limits(left=100))
     assert sandbox.calls_at_once() == 100 / CALLS_LEFT_PER_CALL
 
 
-def test_where_nothing_is_said_of_limits_calls_are_not_limited(sandbox: Sandbox) -> None:
+def test_where_nothing_is_said_of_limits_calls_are_not_limited(sandbox: Runtime) -> None:
     sandbox.call()
     assert sandbox.calls_at_once(most=100) == 100
 
 
-def test_a_call_that_is_not_answered_does_not_hold_up_the_others_for_long(sandbox: Sandbox) -> None:
+def test_a_call_that_is_not_answered_does_not_hold_up_the_others_for_long(sandbox: Runtime) -> None:
     assert sandbox.calls_at_once() == 1
     sandbox.clock.now += PROBE_SECONDS
     assert sandbox.calls_at_once() == 1
-    sandbox.pace.release(None, None)
+    sandbox.rate_limiter.release(None, None)
     assert sandbox.ask() is not None, "that nobody answered says nothing of what is left"
 
 
-def test_what_an_answer_says_is_soon_old_since_others_call_too(sandbox: Sandbox) -> None:
+def test_what_an_answer_says_is_soon_old_since_others_call_too(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=100))
     sandbox.clock.now += FRESH_SECONDS
     assert sandbox.calls_at_once() == 1
 
 
-def test_the_last_calls_of_a_window_are_made_one_by_one(sandbox: Sandbox) -> None:
+def test_the_last_calls_of_a_window_are_made_one_by_one(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=CALLS_LEFT_PER_CALL))
     assert sandbox.calls_at_once() == 1
     sandbox.answered(headers=limits(left=1))
     assert sandbox.calls_at_once() == 1
 
 
-def test_a_window_that_is_used_up_is_closed_until_the_next(sandbox: Sandbox) -> None:
+def test_a_window_that_is_used_up_is_closed_until_the_next(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=0))
     closed = sandbox.ask()
     assert closed
@@ -127,7 +127,7 @@ def test_a_window_that_is_used_up_is_closed_until_the_next(sandbox: Sandbox) -> 
     assert sandbox.calls_at_once() == 1, "the first of the new window goes alone too"
 
 
-def test_answers_that_overtake_each_other_do_not_fill_a_window_again(sandbox: Sandbox) -> None:
+def test_answers_that_overtake_each_other_do_not_fill_a_window_again(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=60))
     for left, end in ((8, NOW + 60), (20, NOW + 60), (90, NOW + 30)):
         assert sandbox.ask() is None
@@ -156,7 +156,7 @@ def test_answers_that_overtake_each_other_do_not_fill_a_window_again(sandbox: Sa
         "more than a number holds": ({"Retry-After": "1e999"}, DEFAULT_WINDOW_SECONDS),
     }.values(),
 )
-def test_a_429_closes_for_as_long_as_it_says(sandbox: Sandbox, headers: dict[str, str], seconds: float) -> None:
+def test_a_429_closes_for_as_long_as_it_says(sandbox: Runtime, headers: dict[str, str], seconds: float) -> None:
     sandbox.call(429, headers)
     assert sandbox.opens_in == pytest.approx(seconds)
     assert sandbox.ask() is not None
@@ -164,15 +164,15 @@ def test_a_429_closes_for_as_long_as_it_says(sandbox: Sandbox, headers: dict[str
     assert sandbox.calls_at_once() == 1
 
 
-def test_a_plan_that_is_used_up_closes_for_hours(sandbox: Sandbox) -> None:
+def test_a_plan_that_is_used_up_closes_for_hours(sandbox: Runtime) -> None:
     sandbox.call(402)
     assert sandbox.opens_in == PLAN_USED_UP_SECONDS
-    closed = sandbox.ask(patient=True, seconds=85)
+    closed = sandbox.ask(wait_for_quota=True, seconds=85)
     assert closed
     assert (closed.code, closed.loud) == ("plan_used_up", True)
 
 
-def test_a_shorter_wait_does_not_open_what_a_longer_one_closed(sandbox: Sandbox) -> None:
+def test_a_shorter_wait_does_not_open_what_a_longer_one_closed(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=100))
     for _ in range(2):
         assert sandbox.ask() is None
@@ -193,14 +193,14 @@ def test_a_shorter_wait_does_not_open_what_a_longer_one_closed(sandbox: Sandbox)
         limits(limit=None),
     ],
 )
-def test_garbage_is_as_if_nothing_were_said_of_limits(sandbox: Sandbox, headers: dict[str, str]) -> None:
+def test_garbage_is_as_if_nothing_were_said_of_limits(sandbox: Runtime, headers: dict[str, str]) -> None:
     sandbox.call(headers=headers)
     assert sandbox.calls_at_once(most=100) == 100
     assert sandbox.seconds_per_event == pytest.approx(DEFAULT_WINDOW_SECONDS / 100, rel=1e-4)
 
 
 @pytest.mark.parametrize("end", [None, NOW - 600, NOW, NOW * 1000, "soon"])
-def test_without_an_end_that_makes_sense_what_is_left_still_counts(sandbox: Sandbox, end: object) -> None:
+def test_without_an_end_that_makes_sense_what_is_left_still_counts(sandbox: Runtime, end: object) -> None:
     sandbox.call(headers=limits(left=40, end=end))
     assert sandbox.calls_at_once() == 10
     sandbox.clock.now += 0.1
@@ -208,27 +208,27 @@ def test_without_an_end_that_makes_sense_what_is_left_still_counts(sandbox: Sand
     assert 0 < sandbox.opens_in <= 1, "soon one call asks again"
 
 
-def test_an_end_that_makes_no_sense_is_forgotten_with_the_next_that_does(sandbox: Sandbox) -> None:
+def test_an_end_that_makes_no_sense_is_forgotten_with_the_next_that_does(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=40, end=None))
     sandbox.call(headers=limits(left=0))
     assert sandbox.opens_in == 60
 
 
-def test_an_answer_without_limits_does_not_unlearn_them(sandbox: Sandbox) -> None:
+def test_an_answer_without_limits_does_not_unlearn_them(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=8))
     sandbox.call(502)
     assert sandbox.calls_at_once() == 2
     sandbox.clock.now += 60
-    sandbox.pace.release(Answer(502, {}, None), None)
+    sandbox.rate_limiter.release(Answer(502, {}, None), None)
     assert sandbox.calls_at_once() <= 1, "the new window is unknown until an answer speaks of it"
 
 
-def test_what_waits_gets_turns_at_the_pace_of_the_plan(sandbox: Sandbox) -> None:
+def test_what_waits_gets_turns_at_the_pace_of_the_plan(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(limit=2000, left=0, end=NOW + 60))
     assert sandbox.turns(3) == pytest.approx([60, 60.03, 60.06])
 
 
-def test_what_waits_gets_its_turn_behind_what_waited_before(sandbox: Sandbox) -> None:
+def test_what_waits_gets_its_turn_behind_what_waited_before(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(limit=60, left=0, end=NOW + 60))
     assert sandbox.turns(2) == pytest.approx([60, 61])
     assert sandbox.turns(2) == pytest.approx([62, 63])
@@ -236,46 +236,48 @@ def test_what_waits_gets_its_turn_behind_what_waited_before(sandbox: Sandbox) ->
     assert sandbox.turns(2) == pytest.approx([0, 1]), "turns that have passed are no queue any more"
 
 
-@pytest.mark.parametrize(("seconds", "pace"), [(60, 0.6), (3600, 36), (1, 0.01)])
-def test_the_pace_is_learned_from_the_longest_wait_for_a_window(sandbox: Sandbox, seconds: float, pace: float) -> None:
+@pytest.mark.parametrize(("seconds", "rate_limiter"), [(60, 0.6), (3600, 36), (1, 0.01)])
+def test_the_pace_is_learned_from_the_longest_wait_for_a_window(
+    sandbox: Runtime, seconds: float, rate_limiter: float
+) -> None:
     sandbox.call(headers=limits(end=NOW + seconds / 2))
-    assert sandbox.seconds_per_event == pytest.approx(pace / 2, rel=1e-4)
+    assert sandbox.seconds_per_event == pytest.approx(rate_limiter / 2, rel=1e-4)
     sandbox.clock.now += seconds / 2
     sandbox.call(headers=limits(end=NOW + seconds * 1.5))
     sandbox.clock.now += seconds * 0.9
     sandbox.call(headers=limits(end=NOW + seconds * 1.5))
-    assert sandbox.seconds_per_event == pytest.approx(pace, rel=1e-4)
+    assert sandbox.seconds_per_event == pytest.approx(rate_limiter, rel=1e-4)
 
 
-def test_another_plan_is_learned_anew(sandbox: Sandbox) -> None:
+def test_another_plan_is_learned_anew(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(limit=1000, end=NOW + 3600))
     sandbox.call(headers=limits(limit=2000, left=1999, end=NOW + 60))
     assert sandbox.seconds_per_event == pytest.approx(0.03, rel=1e-4)
     assert sandbox.calls_at_once() == 100
 
 
-def test_who_is_not_patient_does_not_wait_for_the_next_window(sandbox: Sandbox) -> None:
+def test_who_is_not_patient_does_not_wait_for_the_next_window(sandbox: Runtime) -> None:
     sandbox.call(429, {"Retry-After": "1"})
-    assert sandbox.ask(patient=False, seconds=85)
+    assert sandbox.ask(wait_for_quota=False, seconds=85)
 
 
-def test_who_is_patient_does_not_wait_for_a_window_that_opens_too_late(sandbox: Sandbox) -> None:
+def test_who_is_patient_does_not_wait_for_a_window_that_opens_too_late(sandbox: Runtime) -> None:
     sandbox.call(429, {"Retry-After": "60"})
-    assert sandbox.ask(patient=True, seconds=59)
+    assert sandbox.ask(wait_for_quota=True, seconds=59)
 
 
-def test_who_is_patient_gets_the_call_once_the_window_opens(sandbox: Sandbox) -> None:
+def test_who_is_patient_gets_the_call_once_the_window_opens(sandbox: Runtime) -> None:
     sandbox.call(headers=limits(left=100))
     assert sandbox.calls_at_once(most=2) == 2
     sandbox.answered(429, {"Retry-After": "30"})
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(sandbox.ask, patient=True, seconds=60)
+        waiting = threads.submit(sandbox.ask, wait_for_quota=True, seconds=60)
         sandbox.clock.now += 31
         sandbox.answered()  # whatever happens makes who waits look at the clock again
         assert waiting.result(timeout=60) is None
 
 
-def test_who_waits_for_the_answers_in_flight_goes_on_with_the_first(sandbox: Sandbox) -> None:
+def test_who_waits_for_the_answers_in_flight_goes_on_with_the_first(sandbox: Runtime) -> None:
     assert sandbox.ask() is None
     asked = threading.Event()
 
@@ -284,13 +286,13 @@ def test_who_waits_for_the_answers_in_flight_goes_on_with_the_first(sandbox: San
         return sandbox.clock()
 
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(sandbox.pace.acquire, Deadline(clock() + 60.0, clock), patient=False)
+        waiting = threads.submit(sandbox.rate_limiter.acquire, Deadline(clock() + 60.0, clock), wait_for_quota=False)
         assert asked.wait(60)
         sandbox.answered(headers=limits(left=90))
         assert waiting.result(timeout=60) is None
 
 
-def test_who_has_no_time_left_does_not_wait_for_the_answers_in_flight(sandbox: Sandbox) -> None:
+def test_who_has_no_time_left_does_not_wait_for_the_answers_in_flight(sandbox: Runtime) -> None:
     assert sandbox.ask() is None
     out_of_time = sandbox.ask(seconds=0)
     assert out_of_time

@@ -16,7 +16,7 @@ from local.stack.cold import start_cold
 from local.stack.http_server import Reply
 from local.stack.samples import SHARED_SECRET, sign
 from local.stack.system import API_KEY, API_TOKEN
-from local.voucherify_stub.stub import Fault, VoucherifyStandIn
+from local.voucherify_stub.stub import Fault, VoucherifyStub
 from tests.contract.published import assert_published
 from tests.function import ACCESS_TOKEN, Answer, Function
 from tests.scenarios.aws_proxy import AwsCall, Forward, aws_proxy
@@ -44,10 +44,10 @@ class Sources:
     """The source `default`, and `shop` with a Voucherify project, a mapping and a shared secret of its own."""
 
     function: Function
-    shop: VoucherifyStandIn
+    shop: VoucherifyStub
 
     @property
-    def default(self) -> VoucherifyStandIn:
+    def default(self) -> VoucherifyStub:
         return self.function.voucherify
 
     def post(self, source: str, *events: dict[str, Any], secret: str | None = None) -> Answer:
@@ -84,16 +84,16 @@ class Sources:
 
 
 @pytest.fixture
-def shop() -> Iterator[VoucherifyStandIn]:
+def shop() -> Iterator[VoucherifyStub]:
     """Another project of Voucherify, which takes other keys."""
-    with VoucherifyStandIn(api_key=SHOP_KEY, api_token=SHOP_TOKEN) as project:
+    with VoucherifyStub(api_key=SHOP_KEY, api_token=SHOP_TOKEN) as project:
         yield project
         for call in project.calls:
             assert_published(call.path, call.json)
 
 
 @pytest.fixture
-def sources(function: Function, shop: VoucherifyStandIn) -> Sources:
+def sources(function: Function, shop: VoucherifyStub) -> Sources:
     function.start_anew(sharedSecret=SHARED_SECRET)
     function.put_source(
         "shop",

@@ -27,7 +27,7 @@ from handler.voucherify.client import (
 )
 from local.stack.http_server import HttpRequest, HttpServer, Reply
 from local.stack.system import API_KEY, API_TOKEN
-from local.voucherify_stub.stub import Fault, VoucherifyStandIn
+from local.voucherify_stub.stub import Fault, VoucherifyStub
 from mapping import Operation, Request
 from tests.raw_server import Dribbling, RawServer
 
@@ -36,7 +36,7 @@ TRACK = Request(Operation.TRACK_EVENT, "POST", "/v1/events", {"event": "e", "cus
 
 
 @pytest.fixture
-def client(voucherify: VoucherifyStandIn) -> VoucherifyClient:
+def client(voucherify: VoucherifyStub) -> VoucherifyClient:
     return VoucherifyClient(voucherify.url, API_KEY, API_TOKEN)
 
 
@@ -46,7 +46,7 @@ def no_answer(client: VoucherifyClient, request: Request, timeout_seconds: float
     return raised.value.code, raised.value.sent
 
 
-def test_the_bytes_that_leave(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_the_bytes_that_leave(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     answer = client.send(IDENTIFY, Deadline.after(30.0))
     (call,) = voucherify.calls
 
@@ -65,13 +65,13 @@ def test_the_bytes_that_leave(client: VoucherifyClient, voucherify: VoucherifySt
     }
 
 
-def test_connections_are_kept(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_connections_are_kept(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     for request in (IDENTIFY, TRACK, IDENTIFY):
         client.send(request, Deadline.after(30.0))
     assert len({call.connection for call in voucherify.calls}) == 1
 
 
-def test_a_connection_that_is_idle_for_long_is_replaced(voucherify: VoucherifyStandIn) -> None:
+def test_a_connection_that_is_idle_for_long_is_replaced(voucherify: VoucherifyStub) -> None:
     client = VoucherifyClient(voucherify.url, API_KEY, API_TOKEN, max_idle_seconds=0.0)
     for _ in range(2):
         assert client.send(TRACK, Deadline.after(30.0)).status == 200
@@ -81,7 +81,7 @@ def test_a_connection_that_is_idle_for_long_is_replaced(voucherify: VoucherifySt
 
 @pytest.mark.parametrize("request_", [IDENTIFY, TRACK], ids=["identify", "track"])
 def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_unnoticed(
-    client: VoucherifyClient, voucherify: VoucherifyStandIn, request_: Request
+    client: VoucherifyClient, voucherify: VoucherifyStub, request_: Request
 ) -> None:
     client.send(request_, Deadline.after(30.0))
     voucherify.close_connections()
@@ -90,7 +90,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_unnoticed(
 
 
 def test_a_kept_connection_that_dies_under_an_identify_gets_one_more_try_at_once(
-    client: VoucherifyClient, voucherify: VoucherifyStandIn
+    client: VoucherifyClient, voucherify: VoucherifyStub
 ) -> None:
     client.send(IDENTIFY, Deadline.after(30.0))
     voucherify.next(Fault(drop="before", reset=True))
@@ -98,7 +98,7 @@ def test_a_kept_connection_that_dies_under_an_identify_gets_one_more_try_at_once
     assert [call.status for call in voucherify.calls] == [200, None, 200]
 
 
-def test_it_gets_one_more_try_and_not_two(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_it_gets_one_more_try_and_not_two(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     client.send(IDENTIFY, Deadline.after(30.0))
     voucherify.next(Fault(drop="before"), Fault(drop="before"))
     assert no_answer(client, IDENTIFY) == ("voucherify_connection_lost", True)
@@ -106,7 +106,7 @@ def test_it_gets_one_more_try_and_not_two(client: VoucherifyClient, voucherify: 
 
 
 def test_a_kept_connection_that_dies_under_a_track_is_not_tried_again_at_once(
-    client: VoucherifyClient, voucherify: VoucherifyStandIn
+    client: VoucherifyClient, voucherify: VoucherifyStub
 ) -> None:
     """It may have been applied, and applied again it is money given away."""
     client.send(TRACK, Deadline.after(30.0))
@@ -118,14 +118,14 @@ def test_a_kept_connection_that_dies_under_a_track_is_not_tried_again_at_once(
 @pytest.mark.parametrize("request_", [IDENTIFY, TRACK], ids=["identify", "track"])
 @pytest.mark.parametrize("fault", [Fault(drop="before"), Fault(drop="after"), Fault(drop="before", reset=True)])
 def test_a_fresh_connection_that_breaks_off_is_not_tried_again_at_once(
-    client: VoucherifyClient, voucherify: VoucherifyStandIn, request_: Request, fault: Fault
+    client: VoucherifyClient, voucherify: VoucherifyStub, request_: Request, fault: Fault
 ) -> None:
     voucherify.next(fault)
     assert no_answer(client, request_) == ("voucherify_connection_lost", True)
     assert len(voucherify.calls) == 1
 
 
-def test_no_answer_in_time_may_have_been_applied(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_no_answer_in_time_may_have_been_applied(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     voucherify.next(Fault(delay=60.0))
     assert no_answer(client, TRACK, timeout_seconds=0.2) == ("voucherify_timeout", True)
     assert len(voucherify.events) == 1
@@ -143,7 +143,7 @@ def test_a_name_that_leads_nowhere_sent_nothing() -> None:
     assert no_answer(client, TRACK) == ("voucherify_unreachable", False)
 
 
-def test_a_failed_tls_handshake_sent_nothing(voucherify: VoucherifyStandIn) -> None:
+def test_a_failed_tls_handshake_sent_nothing(voucherify: VoucherifyStub) -> None:
     client = VoucherifyClient(voucherify.url.replace("http:", "https:"), API_KEY, API_TOKEN)
     assert no_answer(client, TRACK) == ("voucherify_unreachable", False)
     assert voucherify.calls == []
@@ -372,7 +372,7 @@ def test_an_answer_whose_body_dribbles_counts_by_its_status(status: int) -> None
 
 
 def test_a_resolver_that_is_slow_is_not_waited_for_and_nothing_is_sent_after_it(
-    voucherify: VoucherifyStandIn, monkeypatch: pytest.MonkeyPatch
+    voucherify: VoucherifyStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, answers = threading.Event(), threading.Event()
     resolve = socket.getaddrinfo
@@ -396,7 +396,7 @@ def test_a_resolver_that_is_slow_is_not_waited_for_and_nothing_is_sent_after_it(
     assert voucherify.calls == []
 
 
-def test_a_call_that_was_not_begun_is_given_up_before_it_is(voucherify: VoucherifyStandIn) -> None:
+def test_a_call_that_was_not_begun_is_given_up_before_it_is(voucherify: VoucherifyStub) -> None:
     call = Call()
     assert call.give_up() is None
     with pytest.raises(GivenUp):
@@ -404,7 +404,7 @@ def test_a_call_that_was_not_begun_is_given_up_before_it_is(voucherify: Voucheri
     assert voucherify.calls == []
 
 
-def test_a_call_that_has_ended_does_not_close_the_connection_of_the_next_one(voucherify: VoucherifyStandIn) -> None:
+def test_a_call_that_has_ended_does_not_close_the_connection_of_the_next_one(voucherify: VoucherifyStub) -> None:
     client = VoucherifyClient(voucherify.url, API_KEY, API_TOKEN)
     first = Call()
     client.send(TRACK, Deadline.after(30.0), first)
@@ -417,13 +417,13 @@ def test_a_call_that_has_ended_does_not_close_the_connection_of_the_next_one(vou
     assert len({call.connection for call in voucherify.calls}) == 1
 
 
-def test_a_redirect_is_not_followed(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_a_redirect_is_not_followed(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     voucherify.next(Fault(307, headers={"Location": "/v1/events"}))
     assert client.send(TRACK, Deadline.after(30.0)).status == 307
     assert len(voucherify.calls) == 1
 
 
-def test_status_headers_and_error_object_come_back(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_status_headers_and_error_object_come_back(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     error = {"code": 400, "key": "k", "message": "m", "details": "d", "request_id": "r", "resource_id": None}
     voucherify.next(Fault(400, body=error, headers={"X-Rate-Limit-Type": "api_calls"}))
     answer = client.send(TRACK, Deadline.after(30.0))
@@ -445,13 +445,13 @@ def test_status_headers_and_error_object_come_back(client: VoucherifyClient, vou
     ],
 )
 def test_only_voucherifys_error_object_is_one(
-    client: VoucherifyClient, voucherify: VoucherifyStandIn, body: bytes, error: VoucherifyError | None
+    client: VoucherifyClient, voucherify: VoucherifyStub, body: bytes, error: VoucherifyError | None
 ) -> None:
     voucherify.next(Fault(404, body=body))
     assert client.send(TRACK, Deadline.after(30.0)).error == error
 
 
-def test_our_own_keys_do_not_come_back(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_our_own_keys_do_not_come_back(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     voucherify.next(Fault(401, body={"key": "unauthorized", "message": f"no project has {API_KEY} and {API_TOKEN}"}))
     error = client.send(TRACK, Deadline.after(30.0)).error
     assert error
@@ -459,7 +459,7 @@ def test_our_own_keys_do_not_come_back(client: VoucherifyClient, voucherify: Vou
 
 
 def test_an_endless_answer_is_read_to_its_limit_and_its_connection_dropped(
-    client: VoucherifyClient, voucherify: VoucherifyStandIn
+    client: VoucherifyClient, voucherify: VoucherifyStub
 ) -> None:
     voucherify.next(Fault(500, body=b"x" * (2 * MAX_ANSWER_BYTES)))
     assert client.send(TRACK, Deadline.after(30.0)).status == 500
@@ -467,7 +467,7 @@ def test_an_endless_answer_is_read_to_its_limit_and_its_connection_dropped(
     assert len({call.connection for call in voucherify.calls}) == 2
 
 
-def test_an_answer_that_breaks_off_keeps_its_status(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_an_answer_that_breaks_off_keeps_its_status(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     voucherify.next(Fault(200, body=b"{", headers={"Content-Length": "100", "Connection": "close"}))
     assert client.send(TRACK, Deadline.after(30.0)).status == 200
 
@@ -480,7 +480,7 @@ def test_an_answer_whose_body_never_comes_keeps_its_status() -> None:
         assert server.connections == 2
 
 
-def test_nothing_that_utf_8_cannot_say_leaves(client: VoucherifyClient, voucherify: VoucherifyStandIn) -> None:
+def test_nothing_that_utf_8_cannot_say_leaves(client: VoucherifyClient, voucherify: VoucherifyStub) -> None:
     client.send(
         Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "\ud83e \x00 🦊"}, "c"),
         Deadline.after(30.0),

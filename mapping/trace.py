@@ -36,7 +36,7 @@ class Filled(NamedTuple):
         return type(self.given) is not type(self.value) or self.given != self.value
 
 
-class Journal:
+class MappingTrace:
     """Keeps what was left out; one that `is_full` keeps what was filled too, which takes time.
 
     `empty` are the rows, by source and destination, whose source held nothing; `unused` is what was filled and then
