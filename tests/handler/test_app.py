@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handler.storage.queues import MAX_EVENT_BYTES
+from handler.model.failure_record import MAX_EVENT_BYTES
 from local.stack.samples import SHARED_SECRET, sign
 from local.stack.system import API_KEY, API_TOKEN
 from local.voucherify_stub.stub import Fault

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from handler.delivery.backoff import STEPS
-from handler.delivery.dispatcher import DeliveryStatus
 from handler.delivery.rate_limiter import PLAN_USED_UP_SECONDS
+from handler.model.job import DeliveryStatus
 from local.stack.cold import start_cold
 from local.stack.poller import poll_once
 from local.voucherify_stub.stub import Fault
