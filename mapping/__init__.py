@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from mapping.calls import CALLS, Call
 from mapping.errors import Fault, InvalidEvent, InvalidMapping, MappingError, UnknownType, UnmappableEvent
+from mapping.event.segment import Event, message_id_of, normalise
 from mapping.event_mapping import TRACK_EVENTS_FILTER, EventMapping
 from mapping.explanation import Explanation
-from mapping.fields import destination_schema
-from mapping.request import Operation, Request, Skip
-from mapping.segment import Event, message_id_of, normalise
+from mapping.requests.request import Operation, Request, Skip
+from mapping.rules.fields import destination_schema
 from mapping.spelling import nearest
 from mapping.trace import Filled, LeftOut, MappingTrace
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mapping.custom_event import page_request, screen_request, track_request
-from mapping.customer import deletion_request, group_request, identify_request
 from mapping.defaults import FROM_PROPERTIES, FROM_TRAITS, OF_A_GROUP, DefaultMapping
-from mapping.fields import FIELDS
-from mapping.request import Request
-from mapping.rules import Rules, compile_rules
-from mapping.segment import Event
+from mapping.event.segment import Event
+from mapping.requests.custom_event import page_request, screen_request, track_request
+from mapping.requests.customer import deletion_request, group_request, identify_request
+from mapping.requests.request import Request
+from mapping.rules.fields import FIELDS
+from mapping.rules.rule import Rules, compile_rules
 from mapping.trace import MappingTrace
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mapping.calls import CALLS, Call
 from mapping.errors import Fault, InvalidMapping
 from mapping.event_filter import EventFilter
-from mapping.rules import Rule, Rules, each_rule
+from mapping.rules.rule import Rule, Rules, each_rule
 from mapping.values import kind_of
 
 TRACK_EVENTS_FILTER = "trackEventsFilter"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapping.errors import InvalidEvent
-from mapping.request import Request, Skip
+from mapping.requests.request import Request, Skip
 from mapping.trace import Filled, LeftOut
 
 

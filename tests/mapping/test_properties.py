@@ -22,7 +22,7 @@ from mapping import (
     map_event,
     message_id_of,
 )
-from mapping.paths import place
+from mapping.rules.paths import place
 from tests.contract.published import assert_published
 
 # What a JSON body can hold, and a little more: numbers beyond a float, text with lone surrogates, keys of any kind.

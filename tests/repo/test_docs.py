@@ -15,7 +15,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from mapping import CALLS
-from mapping.segment import TYPES
+from mapping.event.segment import TYPES
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs/runbook.md").read_text("utf-8")

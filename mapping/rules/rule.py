@@ -1,7 +1,7 @@
 """A mapping setting to compiled rules, every fault with its place; and rules applied to an event.
 
-A mapping is an object of source to destination, or to a list of destinations. `mapping.sources` says what a source may
-be; a destination is a dotted path.
+A mapping is an object of source to destination, or to a list of destinations. `mapping.rules.sources` says what a
+source may be; a destination is a dotted path.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from mapping.casing import fold
 from mapping.errors import Fault, InvalidMapping, Problem
-from mapping.fields import FIELDS, Convert, Field, destinations, field_at
-from mapping.paths import Path, is_missing, merge, object_at, place, split
-from mapping.segment import Event
-from mapping.sources import InvalidSource, PathSource, Source, compile_source
+from mapping.event.casing import fold
+from mapping.event.segment import Event
+from mapping.rules.fields import FIELDS, Convert, Field, destinations, field_at
+from mapping.rules.paths import Path, is_missing, merge, object_at, place, split
+from mapping.rules.sources import InvalidSource, PathSource, Source, compile_source
 from mapping.spelling import nearest
 from mapping.trace import Filled, MappingTrace
 from mapping.values import ConversionError, kind_of, to_json_value, to_text

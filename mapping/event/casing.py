@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from mapping.paths import is_missing
+from mapping.rules.paths import is_missing
 
 
 def fold(name: str) -> str:

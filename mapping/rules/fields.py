@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mapping.paths import Path
+from mapping.rules.paths import Path
 from mapping.values import to_date, to_event_name, to_id, to_json_value, to_object, to_text
 
 Convert = Callable[[Any], Any]
@@ -21,7 +21,7 @@ FIELDS: Mapping[str, Field] = {
         "id": to_id,
         "source_id": to_id,
         "name": to_text,
-        # Parts of a name, as Segment sends them. Voucherify has no such fields: `mapping.customer` joins them.
+        # Parts of a name, as Segment sends them. Voucherify has no such fields: `mapping.requests.customer` joins them.
         "firstName": to_text,
         "lastName": to_text,
         "email": to_text,

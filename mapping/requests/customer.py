@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mapping.errors import UnmappableEvent
-from mapping.request import Operation, Request
-from mapping.rules import Rules, apply_rules
-from mapping.segment import Event
+from mapping.event.segment import Event
+from mapping.requests.request import Operation, Request
+from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
 from mapping.values import ConversionError, to_text
 

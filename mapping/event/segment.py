@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mapping.casing import Casing, fold
 from mapping.errors import InvalidEvent, UnknownType
-from mapping.paths import is_missing
+from mapping.event.casing import Casing, fold
+from mapping.rules.paths import is_missing
 from mapping.trace import LeftOut
 from mapping.values import ConversionError, kind_of, to_text
 

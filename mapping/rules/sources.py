@@ -25,8 +25,8 @@ from jmespath.parser import Parser
 from jmespath.visitor import TreeInterpreter
 
 from mapping.errors import Problem
-from mapping.paths import Path
-from mapping.segment import Event, envelope_name
+from mapping.event.segment import Event, envelope_name
+from mapping.rules.paths import Path
 from mapping.spelling import nearest
 from mapping.values import ConversionError
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from mapping.customer import complete_customer, customer_key
 from mapping.errors import UnmappableEvent
-from mapping.paths import is_missing
-from mapping.request import Operation, Request
-from mapping.rules import Rules, apply_rules
-from mapping.segment import Event
+from mapping.event.segment import Event
+from mapping.requests.customer import complete_customer, customer_key
+from mapping.requests.request import Operation, Request
+from mapping.rules.paths import is_missing
+from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
 from mapping.values import ConversionError, to_event_name, to_text
 
