@@ -1,8 +1,7 @@
-"""Keys in any casing. Segment's libraries and sources write `firstName`, `first_name`, `FirstName` or `first-name`.
+"""Find keys in any casing. Segment's libraries and sources write `firstName`, `first_name` or `first-name`.
 
-The rule, written down once: two names are the same where their letters and digits are, whatever their case. The exact
-key wins. Where it is missing (absent, `null` or empty) the first of the others that holds something does, in the
-order of the object.
+Two names are the same if their letters and digits are, whatever their case. The exact key wins. Where it is missing
+(absent, `null` or empty), the first of the others that has a value wins, in the order of the object.
 """
 
 from __future__ import annotations
@@ -11,52 +10,50 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from mapping.rules.paths import is_missing
+from mapping.values import is_missing
 
 
 def fold(name: str) -> str:
-    """`user_id`, `UserID` and `User ID` are one name. One without letters and digits is like no other."""
-    return _fold_once(name) if len(name) <= _LONGEST_KEPT else _fold(name)
+    """Return what all casings of a name have in common: `user_id`, `UserID` and `User ID` are one name."""
+    return _fold_once(name) if len(name) <= _LONGEST_CACHED else _fold(name)
 
 
 def _fold(name: str) -> str:
     return "".join(filter(str.isalnum, name)).casefold() or name
 
 
-# Events repeat their names; longer ones are nobody's, and would only fill the memory.
-_LONGEST_KEPT = 64
+# Events repeat their names. Longer ones are rare, and would fill the memory.
+_LONGEST_CACHED = 64
 _fold_once = lru_cache(maxsize=8192)(_fold)
 
 
 class Casing:
-    """Finds keys in the objects of one event, whose keys it folds once each."""
+    """Finds keys in the objects of one event, and folds the keys of each object once."""
 
     __slots__ = ("_keys",)
 
     def __init__(self) -> None:
-        # By identity; the object is kept beside its keys, so that no other can come to have its identity.
+        # By id(); the object is kept with its keys, so that its id is not reused.
         self._keys: dict[int, tuple[Mapping[str, Any], dict[str, str]]] = {}
 
     def get(self, object_: Mapping[str, Any], name: str) -> Any:
-        """The value under `name`, or None."""
+        """Return the value under `name`, or None."""
         value = object_.get(name)
-        return object_.get(self.key(object_, name)) if not value and is_missing(value) else value
+        if value or not is_missing(value):
+            return value
+        return object_.get(self._folded_keys(object_).get(fold(name), name))
 
     def key(self, object_: Mapping[str, Any], name: str) -> str:
-        """The key that is meant by `name`; `name` itself where there is none."""
-        return self.keys(object_).get(fold(name), name) if is_missing(object_.get(name)) else name
+        """Return the key that `name` means; `name` itself where there is none."""
+        return self._folded_keys(object_).get(fold(name), name) if is_missing(object_.get(name)) else name
 
-    def keys(self, object_: Mapping[str, Any]) -> Mapping[str, str]:
-        """The keys that hold something by what they fold to, the first of each."""
+    def _folded_keys(self, object_: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return the first key with a value of each folded name."""
         known = self._keys.get(id(object_))
         if known is None:
-            known = self._keys[id(object_)] = (object_, _folded(object_))
+            keys: dict[str, str] = {}
+            for key, value in object_.items():
+                if not is_missing(value):
+                    keys.setdefault(fold(key), key)
+            known = self._keys[id(object_)] = (object_, keys)
         return known[1]
-
-
-def _folded(object_: Mapping[str, Any]) -> dict[str, str]:
-    keys: dict[str, str] = {}
-    for key, value in object_.items():
-        if not is_missing(value):
-            keys.setdefault(fold(key), key)
-    return keys

@@ -1,4 +1,4 @@
-"""The requests that create, update and delete a customer, and the customer part that custom events share with them.
+"""Requests that create, update and delete a customer, and the customer part that custom events share with them.
 
 Sources: https://docs.voucherify.io/reference/create-customer (an existing `source_id` is updated) and
 https://docs.voucherify.io/reference/permanently-deletes-customer
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from mapping.errors import UnmappableEvent
+from mapping.errors import RejectReason, UnmappableEvent
 from mapping.event.segment import Event
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
@@ -18,102 +18,88 @@ from mapping.values import ConversionError, to_text
 
 
 def identify_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """identify: `POST /v1/customers`. Raises UnmappableEvent where nothing says whose event it is."""
-    body = apply_rules(rules, event, trace)
-    return _upsert(complete_customer(body, event, trace, "traits"), trace)
+    """Return `POST /v1/customers` with the mapped customer. Raises UnmappableEvent."""
+    return _upsert(event, rules, trace, "traits")
 
 
 def group_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """group: `POST /v1/customers`. Its traits are the group's and name no customer. Raises UnmappableEvent."""
-    body = apply_rules(rules, event, trace)
-    return _upsert(complete_customer(body, event, trace, None), trace)
+    """Return `POST /v1/customers`, without a name from the traits, which are the group's. Raises UnmappableEvent."""
+    return _upsert(event, rules, trace, None)
 
 
 def deletion_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """delete: `POST /v1/customers/{source_id}/permanent-deletion`. Raises UnmappableEvent."""
-    source_id = event.any_id
+    """Return `POST /v1/customers/{source_id}/permanent-deletion`. Raises UnmappableEvent."""
+    source_id = event.customer_id
     if not source_id:
-        raise UnmappableEvent("customer_id_missing", "userId", "and anonymousId are missing: who is to be deleted?")
+        problem = "no userId or anonymousId; a delete call needs one of them"
+        raise UnmappableEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     if source_id in (".", ".."):
-        raise UnmappableEvent("invalid_customer_id", "userId", "cannot stand in the path of a URL")
-    return Request(
-        operation=Operation.DELETE_CUSTOMER,
-        method="POST",
-        path=f"/v1/customers/{quote(source_id, safe='', errors='replace')}/permanent-deletion",
-        body=None,
-        customer=source_id,
-        left_out=tuple(trace.left_out),
-    )
+        problem = "an id of one or two dots cannot be part of a URL; delete this customer in Voucherify"
+        raise UnmappableEvent(RejectReason.INVALID_CUSTOMER_ID, "userId", problem)
+    path = f"/v1/customers/{quote(source_id, safe='', errors='replace')}/permanent-deletion"
+    return Request(Operation.DELETE_CUSTOMER, "POST", path, None, source_id, tuple(trace.left_out))
 
 
 def complete_customer(body: dict[str, Any], event: Event, trace: MappingTrace, payload: str | None) -> dict[str, Any]:
-    """The `customer` of `body` with the fallbacks that hold whatever the mapping says: `source_id` and `name`.
+    """Return the `customer` of `body` with the fallbacks of `source_id` and `name`, which no mapping switches off.
 
-    `payload` is where the event says who the customer is, if anywhere. Raises UnmappableEvent.
+    `payload` is the field of the event with the customer's name, if there is one. Raises UnmappableEvent.
     """
     customer: dict[str, Any] = body.get("customer", {})
-    source_id = event.any_id
-    if source_id and "source_id" not in customer:
-        customer = {"source_id": source_id, **customer}
-        if trace.is_full:
+    if "source_id" not in customer:
+        if source_id := event.customer_id:
+            customer = {"source_id": source_id, **customer}
             source = "userId" if event.user_id else "anonymousId"
             given = event.fields[source]
-            trace.fill(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
-    elif "source_id" not in customer and "id" not in customer:
-        raise UnmappableEvent("customer_id_missing", "userId", "and anonymousId are missing: whose event is it?")
+            trace.record_filled(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
+        elif "id" not in customer:
+            problem = "no userId or anonymousId; send one of them, or map a field to customer.source_id"
+            raise UnmappableEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     _complete_name(customer, event, trace, payload)
     return customer
 
 
 def customer_key(customer: dict[str, Any]) -> str:
-    """What tells this customer from others."""
+    """Return the id that identifies the customer."""
     key: str = customer.get("source_id") or customer["id"]
     return key
 
 
-def _upsert(customer: dict[str, Any], trace: MappingTrace) -> Request:
-    return Request(
-        operation=Operation.UPSERT_CUSTOMER,
-        method="POST",
-        path="/v1/customers",
-        body=customer,
-        customer=customer_key(customer),
-        left_out=tuple(trace.left_out),
-    )
-
-
-_NAME_PARTS = (("firstName", "customer.firstName"), ("lastName", "customer.lastName"))
+def _upsert(event: Event, rules: Rules, trace: MappingTrace, payload: str | None) -> Request:
+    customer = complete_customer(apply_rules(rules, event, trace), event, trace, payload)
+    key = customer_key(customer)
+    return Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", customer, key, tuple(trace.left_out))
 
 
 def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, payload: str | None) -> None:
-    """`name` from `firstName` and `lastName`, mapped or else from the payload. Voucherify has no such two fields."""
+    """Set a missing `name` from `firstName` and `lastName`, each mapped or otherwise from the payload.
+
+    Voucherify has no such two fields, so they leave the customer.
+    """
     texts: list[str] = []
     sources: list[str] = []
     places: list[str] = []
-    for part, destination in _NAME_PARTS:
+    fields: dict[str, Any] = event.fields.get(payload, {}) if payload else {}
+    for part in ("firstName", "lastName"):
         text: str | None = customer.pop(part, None)
         if text is not None:
-            filled = trace.set_aside(destination, "Voucherify has only a name")
-            source, found_at = (filled.source, filled.found_at) if filled else ("", "")
+            filled = trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
+            source, place = (filled.source, filled.found_at) if filled else ("", "")
         else:
-            text, key = _text_in(event, payload, part)
-            source, found_at = f"{payload}.{part}", f"{payload}.{key}"
+            key = event.casing.key(fields, part)
+            text, source, place = _text_or_none(fields.get(key)), f"{payload}.{part}", f"{payload}.{key}"
         if text:
             texts.append(text)
             sources.append(source)
-            places.append(found_at)
+            places.append(place)
     if texts and "name" not in customer:
         customer["name"] = name = " ".join(texts)
-        if trace.is_full:
-            source, found_at = " and ".join(sources), " and ".join(places)
-            trace.fill(Filled("customer.name", source, found_at, texts, name, is_fallback=True))
+        source, place = " and ".join(sources), " and ".join(places)
+        trace.record_filled(Filled("customer.name", source, place, texts, name, is_fallback=True))
 
 
-def _text_in(event: Event, payload: str | None, name: str) -> tuple[str | None, str]:
-    """The text under a name in a payload, and the key that it has there."""
-    fields: dict[str, Any] = event.fields.get(payload, {}) if payload else {}
-    key = event.casing.key(fields, name)
+def _text_or_none(value: object) -> str | None:
     try:
-        return to_text(fields.get(key)) or None, key
+        return to_text(value)
     except ConversionError:
-        return None, key
+        return None

@@ -1,30 +1,26 @@
-"""A mapping setting to compiled rules, every fault with its place; and rules applied to an event.
+"""Compile a mapping setting to rules, and apply the rules to an event.
 
-A mapping is an object of source to destination, or to a list of destinations. `mapping.rules.sources` says what a
-source may be; a destination is a dotted path.
+A mapping is an object of source to destination, or to a list of destinations: see `mapping.rules.sources` and
+`mapping.rules.destinations`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mapping.errors import Fault, InvalidMapping, Problem
 from mapping.event.casing import fold
 from mapping.event.segment import Event
-from mapping.rules.fields import FIELDS, Convert, Field, destinations, field_at
-from mapping.rules.paths import Path, is_missing, merge, object_at, place, split
-from mapping.rules.sources import InvalidSource, PathSource, Source, compile_source
-from mapping.spelling import nearest
+from mapping.rules.destinations import FIELDS, Field, Path, parse_destination, put
+from mapping.rules.sources import Source, compile_source
+from mapping.rules.syntax import InvalidSource
 from mapping.trace import Filled, MappingTrace
-from mapping.values import ConversionError, kind_of, to_json_value, to_text
-
-_ALLOWED = "event, customer.*, metadata.*, loyalty.* and referral.*"
+from mapping.values import ConversionError, is_missing, kind_of
 
 
 class Rule(NamedTuple):
-    """One row of a mapping: where to look, where to put it, and what it must be there."""
+    """One row of a mapping, compiled: where to look, where to put the value, and which field that is."""
 
     source: Source
     destination: str
@@ -32,212 +28,106 @@ class Rule(NamedTuple):
     field: Field
 
 
-class Row(NamedTuple):
-    """A rule as the key of an object, as it is and in any casing, the name of a field, and what makes a value valid."""
-
-    key: str
-    folded: str
-    name: str
-    convert: Convert
-    rule: Rule
-
-
-class Fields(NamedTuple):
-    """Rules, one after the other, that fill fields of the one object at `place` from keys of the one object at
-    `parent`, as most do: so the way to both is gone once.
-    """
-
-    parent: PathSource
-    place: Path
-    rows: tuple[Row, ...]
-
-
-Rules = tuple[Fields | Rule, ...]
-
-
-def each_rule(rules: Rules) -> Iterator[Rule]:
-    """Every rule in the order written."""
-    for rule in rules:
-        if isinstance(rule, Fields):
-            yield from (row.rule for row in rule.rows)
-        else:
-            yield rule
+Rules = tuple[Rule, ...]
 
 
 def compile_rules(setting: str, mapping: object, payload: str, parts: Container[str] = FIELDS) -> Rules:
-    """The rules of one mapping setting, in the order written.
+    """Return the rules of one mapping setting, in the order written.
 
-    `setting` names it in faults; `payload` is where the call keeps its data: `traits` or `properties`; `parts` are
-    those of a request's parts that the call sends. Raises InvalidMapping with every fault.
+    `setting` names it in faults, `payload` is the field with the call's data (`traits` or `properties`), `parts` are
+    the parts of a request that the call sends. Raises InvalidMapping with all faults.
     """
     if not isinstance(mapping, Mapping):
         problem = f"must be a JSON object of source to destination, not {kind_of(mapping)}"
         raise InvalidMapping([Fault(setting, "", problem)])
     rules: list[Rule] = []
     faults: list[Fault] = []
-    for text, destination in mapping.items():
-        entry = _Entry(text, destination, payload, parts)
-        rules += entry.rules
-        faults += [Fault(setting, text, problem.text, problem.position) for problem in entry.problems]
+    for source, destinations in mapping.items():
+        compiled, problems = _compile_row(source, destinations, payload, parts)
+        rules += compiled
+        faults += [Fault(setting, source, problem.text, problem.position) for problem in problems]
     if faults:
         raise InvalidMapping(faults)
-    return tuple(_grouped(rules))
+    return tuple(rules)
 
 
-def _grouped(rules: Iterable[Rule]) -> Iterator[Fields | Rule]:
-    for objects, group in groupby(rules, _objects_of):
-        if objects:
-            yield Fields(*objects, tuple(_rows(group)))
-        else:
-            yield from group
-
-
-def _rows(rules: Iterable[Rule]) -> Iterator[Row]:
-    for rule in rules:
-        if callable(rule.field):
-            key = rule.source.name
-            yield Row(key, fold(key), rule.path[-1], rule.field, rule)
-
-
-def _objects_of(rule: Rule) -> tuple[PathSource, Path] | None:
-    """The one that a rule reads a key of and the one that it fills a field of, if it does just that."""
-    parent = rule.source.parent
-    return (parent, rule.path[:-1]) if parent and callable(rule.field) else None
-
-
-class _Entry:
-    """The rules of one entry of a mapping, one for each destination, and its problems."""
-
-    def __init__(self, text: str, destination: object, payload: str, parts: Container[str]) -> None:
-        self.rules: list[Rule] = []
-        self.problems: list[Problem] = []
-        try:
-            source = compile_source(text.strip(), payload)
-        except InvalidSource as invalid:
-            source = None
-            self.problems += invalid.problems
-        names: list[Any] = destination if isinstance(destination, list) and destination else [destination]
-        for name in names:
-            try:
-                path, field = _destination(name, parts)
-            except ValueError as error:
-                self.problems.append(Problem(str(error)))
-            else:
-                if source:
-                    self.rules.append(Rule(source, name, path, field))
-
-
-def _destination(name: Any, parts: Container[str]) -> tuple[Path, Field]:
-    """Where a row puts its value, and what it must be there. Raises ValueError."""
-    if not isinstance(name, str):
-        raise ValueError(f"the destination must be text or a list of texts, not {kind_of(name)}")
+def _compile_row(
+    text: str, destinations: object, payload: str, parts: Container[str]
+) -> tuple[list[Rule], list[Problem]]:
+    """Return a rule for each destination of a row, and the row's problems."""
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    source: Source | None = None
     try:
-        path = split(name)
-    except ValueError as error:
-        raise ValueError(f"the destination {error}; it may be {_ALLOWED}") from error
-    field = field_at(path)
-    if field is None:
-        hint = nearest(name, destinations()) or f"; it may be {_ALLOWED}"
-        raise ValueError(f"{name!r} is no field of Voucherify{hint}")
-    return path, field if path[0] in parts else _not_sent
+        source = compile_source(text.strip(), payload)
+    except InvalidSource as error:
+        problems += error.problems
+    for name in destinations if isinstance(destinations, list) and destinations else [destinations]:
+        try:
+            path, field = parse_destination(name)
+        except ValueError as error:
+            problems.append(Problem(str(error)))
+            continue
+        if source:
+            rules.append(Rule(source, name, path, field if path[0] in parts else _not_sent))
+    return rules, problems
 
 
 def _not_sent(_: object) -> None:
-    raise ConversionError("this call sends a customer only")
+    raise ConversionError("this call sends only customer fields")
 
 
 def apply_rules(rules: Rules, event: Event, trace: MappingTrace) -> dict[str, Any]:
-    """What the rules make of an event: a new body. What could not be made valid is left out.
+    """Return the new body that the rules make of an event, without the values that could not be made valid.
 
     Rules apply in their order: a later value replaces an earlier one at the same place, objects merge.
     """
-    filling = _Filling(event, trace)
-    for rule in each_rule(rules) if trace.is_full else rules:
-        if isinstance(rule, Fields):
-            filling.apply_fields(rule)
+    body = _Body(event, trace)
+    for rule in rules:
+        source = rule.source
+        try:
+            given = source.read(event)
+        except ConversionError as error:
+            trace.leave_out(source.text, rule.destination, str(error))
+            continue
+        if is_missing(given):
+            trace.record_empty(source.text, rule.destination)
         else:
-            filling.apply(rule)
-    return filling.body
+            body.fill(rule.path, rule.field, given, source.text, source.locate(event) if trace.is_full else "")
+    return body.fields
 
 
-class _Filling:
-    """A body while it is filled from one event."""
+class _Body:
+    """A request's body while one event fills it."""
 
-    __slots__ = ("_event", "_journal", "body")
+    __slots__ = ("_event", "_trace", "fields")
 
     def __init__(self, event: Event, trace: MappingTrace) -> None:
-        self.body: dict[str, Any] = {}
+        self.fields: dict[str, Any] = {}
         self._event = event
-        self._journal = trace
+        self._trace = trace
 
-    def apply(self, rule: Rule) -> None:
-        """Fill what the rule's source gives."""
+    def fill(self, path: Path, field: Field | None, given: Any, source: str, found_at: str) -> None:
+        """Convert a value and put it at its place; of an object with known fields, each field by itself."""
         try:
-            given = rule.source.read(self._event)
-        except ConversionError as unfit:
-            self._journal.leave_out(rule.source.text, rule.destination, str(unfit))
-        else:
-            self._fill(rule, given)
-
-    def apply_fields(self, fields: Fields) -> None:
-        """Fill what their rules give, where no trace is kept."""
-        parent = fields.parent.read(self._event)
-        if not isinstance(parent, dict):
-            for row in fields.rows if parent is not None else ():
-                self.apply(row.rule)
-            return
-        others, target = None, None
-        for key, folded, name, convert, rule in fields.rows:
-            given = parent.get(key)
-            if not given and is_missing(given):
-                if others is None:
-                    others = self._event.casing.keys(parent)
-                if folded not in others:
-                    continue
-                given = parent[others[folded]]
-            try:
-                value = given if convert is to_text and type(given) is str else convert(given)
-                if target is None:
-                    target = object_at(self.body, fields.place)
-            except ValueError as error:
-                self._journal.leave_out(rule.source.text, rule.destination, str(error))
-                continue
-            if type(value) is dict:
-                merge(target, name, value)
-            else:
-                target[name] = value
-
-    def _fill(self, rule: Rule, given: Any) -> None:
-        is_full = self._journal.is_full
-        if is_missing(given):
-            if is_full:
-                self._journal.empty.append((rule.source.text, rule.destination))
-            return
-        found_at = rule.source.found_at(self._event) if is_full else ""
-        self.fill(rule.field, rule.source.text, found_at, rule.path, given)
-
-    def fill(self, field: Field | None, source: str, found_at: str, path: Path, given: Any) -> None:
-        """Put a value at its place, as what it must be there; of an object with known fields each by itself."""
-        try:
-            if field is None:
-                raise ConversionError("Voucherify has no such field")
             if callable(field):
                 value = field(given)
-                place(self.body, path, value)
-                if self._journal.is_full:
-                    # A copy, since a later row may merge into what is placed.
-                    self._journal.fill(Filled(".".join(path), source, found_at, given, to_json_value(value)))
+                put(self.fields, path, value)
+                if self._trace.is_full:
+                    self._trace.record_filled(Filled(".".join(path), source, found_at, given, value))
                 return
+            if field is None:
+                raise ConversionError("Voucherify has no such field")
             if not isinstance(given, dict):
                 raise ConversionError(f"{kind_of(given)} is not an object")
         except ValueError as error:
-            self._journal.leave_out(source, ".".join(path), str(error))
+            self._trace.leave_out(source, ".".join(path), str(error))
             return
         for key, name in self._names(given, field):
-            self.fill(field.get(name), f"{source}.{key}", f"{found_at}.{key}", (*path, name), given[key])
+            self.fill((*path, name), field.get(name), given[key], f"{source}.{key}", f"{found_at}.{key}")
 
     def _names(self, given: dict[str, Any], fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """The keys of an object that hold something, each with the field that is meant by it in any casing."""
+        """Yield the keys of an object that have a value, each with the name of the field that it means."""
         names = {fold(name): name for name in fields}
         for key, value in given.items():
             name = names.get(fold(key), key)
