@@ -1,4 +1,4 @@
-"""What can go wrong in the mapping, by who must act on it.
+"""Errors of the mapping, by who must act on them.
 
 MappingError
 ├── InvalidEvent          the sender: this event can never be delivered
@@ -10,7 +10,18 @@ MappingError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import ClassVar, NamedTuple
+
+
+class RejectReason(StrEnum):
+    """The reason code of an event that can never become a request."""
+
+    INVALID_EVENT = "invalid_event"
+    UNKNOWN_TYPE = "unknown_type"
+    CUSTOMER_ID_MISSING = "customer_id_missing"
+    INVALID_CUSTOMER_ID = "invalid_customer_id"
+    INVALID_EVENT_NAME = "invalid_event_name"
 
 
 class MappingError(Exception):
@@ -20,27 +31,27 @@ class MappingError(Exception):
 class InvalidEvent(MappingError):
     """An event that can never become a Voucherify request.
 
-    `stage` and `code` are those of the failure record, `path` names the place in the event, `problem` says what is
-    wrong there. None of them holds a value of the event.
+    `stage` and `code` go into the failure record. `path` is the place in the event, `problem` is the message. None of
+    them holds a value of the event.
     """
 
     stage: ClassVar[str] = "normalise"
 
-    def __init__(self, code: str, path: str, problem: str) -> None:
+    def __init__(self, code: RejectReason, path: str, problem: str) -> None:
         super().__init__(code, path, problem)
         self.code = code
         self.path = path
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.path} {self.problem}" if self.path else self.problem
+        return self.problem
 
 
 class UnknownType(InvalidEvent):
-    """The event's `type` is none of Segment's calls."""
+    """The event's `type` is not one of Segment's calls."""
 
     def __init__(self) -> None:
-        super().__init__("unknown_type", "type", "is none of Segment's calls")
+        super().__init__(RejectReason.UNKNOWN_TYPE, "type", "type is not one of Segment's calls")
 
 
 class UnmappableEvent(InvalidEvent):
@@ -50,16 +61,16 @@ class UnmappableEvent(InvalidEvent):
 
 
 class Problem(NamedTuple):
-    """What is wrong with a text, and where in it: the number of characters before that place."""
+    """What is wrong with a text, and where: `position` is the number of characters before that place."""
 
     text: str
     position: int | None = None
 
 
 class Fault(NamedTuple):
-    """One fault of one setting: the setting's name, the key inside it (may be empty), and what would be right.
+    """One fault of one setting: the setting's name, the key inside it (may be empty), and what to write instead.
 
-    `position` is the number of characters of the key before the place that is wrong, where one can be named.
+    `position` is the number of characters of the key before the faulty place, where there is one.
     """
 
     setting: str
@@ -73,7 +84,7 @@ class Fault(NamedTuple):
 
 
 class InvalidMapping(MappingError):
-    """A mapping setting with every fault it has."""
+    """A mapping setting with all its faults."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(faults)

@@ -146,7 +146,7 @@ def test_a_rich_event_is_explained_in_full() -> None:
                     "properties.first-name",
                     "Ada",
                     "Ada",
-                    reason="Voucherify has only a name",
+                    reason="Voucherify has only customer.name",
                 ),
                 row(
                     "referral.referrer_id",
@@ -154,7 +154,7 @@ def test_a_rich_event_is_explained_in_full() -> None:
                     "properties.referrer",
                     "u-2",
                     "u-2",
-                    reason="has no code",
+                    reason="its code is missing",
                 ),
             ],
             "empty": [
@@ -173,7 +173,7 @@ def test_a_rich_event_is_explained_in_full() -> None:
                     "destination": "metadata.n",
                     "reason": "length() takes string or array or object, not number",
                 },
-                {"source": "", "destination": "referral", "reason": "has no code"},
+                {"source": "", "destination": "referral", "reason": "its code is missing"},
             ],
         },
     )
@@ -206,7 +206,7 @@ def test_the_fallbacks_of_an_unnamed_event_are_explained() -> None:
                 "properties.LAST_NAME",
                 "King",
                 "King",
-                reason="Voucherify has only a name",
+                reason="Voucherify has only customer.name",
             )
         ],
     )
@@ -255,7 +255,7 @@ def test_a_pages_name_is_explained_and_is_not_the_customers() -> None:
                     "properties.name",
                     "Home",
                     "Home",
-                    reason="it is the name of what was viewed",
+                    reason="it is the name of the page or screen",
                 )
             ],
             "empty": [],
@@ -363,13 +363,18 @@ def test_a_skip_is_explained_by_its_reason(event: object, settings: dict[str, ob
                 "stage": "normalise",
                 "code": "invalid_event",
                 "path": "",
-                "problem": "an event is an object, not an array",
+                "problem": "an event must be a JSON object, not an array",
             },
         ),
-        ({}, {"stage": "normalise", "code": "invalid_event", "path": "type", "problem": "is missing"}),
+        ({}, {"stage": "normalise", "code": "invalid_event", "path": "type", "problem": "type is missing"}),
         (
             {"type": "purchase"},
-            {"stage": "normalise", "code": "unknown_type", "path": "type", "problem": "is none of Segment's calls"},
+            {
+                "stage": "normalise",
+                "code": "unknown_type",
+                "path": "type",
+                "problem": "type is not one of Segment's calls",
+            },
         ),
         (
             {"type": "track", "userId": [1]},
@@ -377,7 +382,7 @@ def test_a_skip_is_explained_by_its_reason(event: object, settings: dict[str, ob
                 "stage": "normalise",
                 "code": "invalid_event",
                 "path": "userId",
-                "problem": "cannot be read: an array is not text",
+                "problem": "userId cannot be used as an id: an array is not text",
             },
         ),
     ],
@@ -396,7 +401,7 @@ def test_an_event_that_fails_late_is_explained_as_far_as_it_came() -> None:
                 "stage": "map",
                 "code": "customer_id_missing",
                 "path": "userId",
-                "problem": "and anonymousId are missing: whose event is it?",
+                "problem": "no userId or anonymousId; send one of them, or map a field to customer.source_id",
             },
             "filled": [row("customer.email", "mail", "properties.mail", "ada@example.com", "ada@example.com")],
             "unused": [],

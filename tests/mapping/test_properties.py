@@ -22,7 +22,7 @@ from mapping import (
     map_event,
     message_id_of,
 )
-from mapping.paths import place
+from mapping.rules.destinations import put
 from tests.contract.published import assert_published
 
 # What a JSON body can hold, and a little more: numbers beyond a float, text with lone surrogates, keys of any kind.
@@ -277,7 +277,7 @@ def test_what_explain_says_was_filled_is_the_request(event: Any, settings: dict[
     assert isinstance(explanation.outcome, Request)
     replayed: dict[str, Any] = {}
     for filled in explanation.filled:
-        place(replayed, tuple(filled.destination.split(".")), copy.deepcopy(filled.value))
+        put(replayed, tuple(filled.destination.split(".")), copy.deepcopy(filled.value))
 
     body = explanation.outcome.body
     is_customer = explanation.outcome.operation is Operation.UPSERT_CUSTOMER

@@ -9,13 +9,14 @@ import pytest
 
 from mapping import CALLS, EventMapping, Fault, InvalidMapping, Request, destination_schema, map_event
 
-ALLOWED = "it may be event, customer.*, metadata.*, loyalty.* and referral.*"
+ALLOWED = "use event, customer.*, metadata.*, loyalty.* or referral.*"
 EMPTY_PART = "the source has an empty part between its dots"
 QUOTE_IT = (
-    'no JMESPath: a name with other characters than letters, digits and _ stands in double quotes, as "first-name"'
+    "invalid JMESPath: put a name with other characters than letters, digits and _ in double quotes, "
+    'such as "first-name"'
 )
-TOO_EARLY = "no JMESPath: it ends too early"
-LITERAL = "a literal in backticks is JSON; text stands in single quotes"
+TOO_EARLY = "invalid JMESPath: unexpected end"
+LITERAL = "text in backticks must be JSON; put plain text in single quotes"
 
 
 def faults_of_settings(settings: dict[str, object]) -> list[Fault]:
@@ -54,13 +55,13 @@ class TestDestinations:
     )
     def test_a_misspelt_one_is_named_with_the_nearest_right_spelling(self, destination: str, right: str) -> None:
         (fault,) = faults_of({"properties.a": destination})
-        problem = f"{destination!r} is no field of Voucherify; did you mean {right!r}?"
+        problem = f"{destination!r} is not a Voucherify field; did you mean {right!r}?"
         assert fault == Fault("trackMapping", "properties.a", problem, None)
 
     @pytest.mark.parametrize(
         ("destination", "problem"),
         [
-            ("zzz", f"'zzz' is no field of Voucherify; {ALLOWED}"),
+            ("zzz", f"'zzz' is not a Voucherify field; {ALLOWED}"),
             ("", f"the destination is empty; {ALLOWED}"),
             ("  ", f"the destination is empty; {ALLOWED}"),
             ("customer..name", f"the destination has an empty part between its dots; {ALLOWED}"),
@@ -82,7 +83,7 @@ class TestDestinations:
     def test_each_of_a_list_is_looked_at(self) -> None:
         faults = faults_of({"a": ["customer.email", "customer.emial", 5, "metadata.a", ""]})
         assert [(fault.key, fault.problem) for fault in faults] == [
-            ("a", "'customer.emial' is no field of Voucherify; did you mean 'customer.email'?"),
+            ("a", "'customer.emial' is not a Voucherify field; did you mean 'customer.email'?"),
             ("a", "the destination must be text or a list of texts, not a number"),
             ("a", f"the destination is empty; {ALLOWED}"),
         ]
@@ -116,8 +117,8 @@ class TestSources:
             ("$.", 1, EMPTY_PART),
             ("$..a", 1, EMPTY_PART),
             ("$.a.", 3, EMPTY_PART),
-            ('properties."\\x"', 11, "the text in double quotes is not JSON"),
-            ('"\\x"', 0, "the text in double quotes is not JSON"),
+            ('properties."\\x"', 11, "the text in double quotes is not valid JSON"),
+            ('"\\x"', 0, "the text in double quotes is not valid JSON"),
         ],
     )
     def test_a_path_that_is_none_is_named_with_its_place(self, source: str, position: int | None, problem: str) -> None:
@@ -130,16 +131,16 @@ class TestSources:
             ("email || first-name", 14, QUOTE_IT),
             ("email || größe", 11, QUOTE_IT),
             ("a || b#c", 6, QUOTE_IT),
-            ("a = 'b'", 2, "no JMESPath: two values are compared by =="),
-            ("a[?b = 'c']", 5, "no JMESPath: two values are compared by =="),
-            ("a =", 2, "no JMESPath: two values are compared by =="),
-            ("$.a || $.b", 7, "no JMESPath: $ stands at the beginning only"),
-            ("sum($.products[*].price)", 4, "no JMESPath: $ stands at the beginning only"),
-            ("'open", 0, "no JMESPath: Unclosed ' delimiter"),
-            ("a || 'open", 5, "no JMESPath: Unclosed ' delimiter"),
-            ('a || "open', 5, 'no JMESPath: Unclosed " delimiter'),
-            ("a || `1", 5, "no JMESPath: Unclosed ` delimiter"),
-            ("$.a || 'open", 7, "no JMESPath: Unclosed ' delimiter"),
+            ("a = 'b'", 2, "invalid JMESPath: use == to compare two values"),
+            ("a[?b = 'c']", 5, "invalid JMESPath: use == to compare two values"),
+            ("a =", 2, "invalid JMESPath: use == to compare two values"),
+            ("$.a || $.b", 7, "invalid JMESPath: $ is allowed only at the beginning"),
+            ("sum($.products[*].price)", 4, "invalid JMESPath: $ is allowed only at the beginning"),
+            ("'open", 0, "invalid JMESPath: Unclosed ' delimiter"),
+            ("a || 'open", 5, "invalid JMESPath: Unclosed ' delimiter"),
+            ('a || "open', 5, 'invalid JMESPath: Unclosed " delimiter'),
+            ("a || `1", 5, "invalid JMESPath: Unclosed ` delimiter"),
+            ("$.a || 'open", 7, "invalid JMESPath: Unclosed ' delimiter"),
             ("a || `gold`", 5, LITERAL),
             ("`gold`", 0, LITERAL),
             ("``", 0, LITERAL),
@@ -155,17 +156,17 @@ class TestSources:
             ("$[", 2, TOO_EARLY),
             ("{a: b", 5, TOO_EARLY),
             ("products[0", 10, TOO_EARLY),
-            ("products.0.sku || sku", 9, "no JMESPath: unexpected 0"),
-            ("sum(products))", 13, "no JMESPath: unexpected ')'"),
-            ("|| a", 0, "no JMESPath: unexpected '||'"),
-            ("{a b}", 3, "no JMESPath: unexpected 'b'"),
-            ("a[b]", 2, "no JMESPath: unexpected 'b'"),
-            ("length(a)(b)", 8, "no JMESPath: unexpected ')'"),
-            ("]", 0, "no JMESPath: unexpected ']'"),
+            ("products.0.sku || sku", 9, "invalid JMESPath: unexpected 0"),
+            ("sum(products))", 13, "invalid JMESPath: unexpected ')'"),
+            ("|| a", 0, "invalid JMESPath: unexpected '||'"),
+            ("{a b}", 3, "invalid JMESPath: unexpected 'b'"),
+            ("a[b]", 2, "invalid JMESPath: unexpected 'b'"),
+            ("length(a)(b)", 8, "invalid JMESPath: unexpected ')'"),
+            ("]", 0, "invalid JMESPath: unexpected ']'"),
             ("$[0", 3, TOO_EARLY),
-            ("((((" * 1000, 0, "no JMESPath: it is nested too deeply"),
-            ("||".join("a" * 5000), 0, "no JMESPath: it is nested too deeply"),
-            (f"a[*] | [{'9' * 5000}]", 0, "no JMESPath: a number in it is too long"),
+            ("((((" * 1000, 0, "invalid JMESPath: nested too deeply"),
+            ("||".join("a" * 5000), 0, "invalid JMESPath: nested too deeply"),
+            (f"a[*] | [{'9' * 5000}]", 0, "invalid JMESPath: a number is too long"),
         ],
     )
     def test_what_is_no_expression_is_named_with_its_place(self, source: str, position: int, problem: str) -> None:
@@ -216,13 +217,15 @@ class TestSources:
     def test_a_source_and_its_destinations_are_faulty_at_once(self) -> None:
         assert faults_of({"leng(a)": ["metadata.a", "metdata.b"]}) == [
             Fault("trackMapping", "leng(a)", "JMESPath has no function leng(); did you mean 'length'?", 0),
-            Fault("trackMapping", "leng(a)", "'metdata.b' is no field of Voucherify; did you mean 'metadata'?", None),
+            Fault("trackMapping", "leng(a)", "'metdata.b' is not a Voucherify field; did you mean 'metadata'?", None),
         ]
 
     def test_the_place_counts_from_one_in_the_text(self) -> None:
         (fault,) = faults_of({"a || $.b": "metadata.a"})
         assert fault.position == 5
-        assert str(fault) == "trackMapping['a || $.b'], character 6: no JMESPath: $ stands at the beginning only"
+        assert (
+            str(fault) == "trackMapping['a || $.b'], character 6: invalid JMESPath: $ is allowed only at the beginning"
+        )
 
 
 class TestMappings:
@@ -243,7 +246,7 @@ class TestMappings:
             EventMapping.compile({"identifyMapping": {"a": 1, "b ||": "customer.email"}})
         assert str(raised.value) == (
             "identifyMapping['a']: the destination must be text or a list of texts, not a number; "
-            "identifyMapping['b ||'], character 5: no JMESPath: it ends too early"
+            "identifyMapping['b ||'], character 5: invalid JMESPath: unexpected end"
         )
 
     def test_a_deletion_has_no_mapping(self) -> None:

@@ -358,7 +358,10 @@ def test_each_event_of_a_batch_has_its_own_fate(api: Function) -> None:
             **accepted(delivered=1, queued=1, rejected=1, skipped=1),
             "message": "1 of 4 events stored for a later retry; 1 of 4 events rejected for good",
             "errors": [
-                {"messageId": "m-9", "reason": "userId and anonymousId are missing: whose event is it?"},
+                {
+                    "messageId": "m-9",
+                    "reason": "no userId or anonymousId; send one of them, or map a field to customer.source_id",
+                },
             ],
         },
     )

@@ -147,7 +147,7 @@ def test_the_filter_is_a_json_array_or_a_string_list(parameter: Parameter, names
         (
             "trackMapping",
             '{"a": "customer.emial"}',
-            "trackMapping['a']: 'customer.emial' is no field of Voucherify; did you mean 'customer.email'?",
+            "trackMapping['a']: 'customer.emial' is not a Voucherify field; did you mean 'customer.email'?",
         ),
         ("trackMapping", "[" * 100_000, "trackMapping: is not JSON: it is nested too deeply"),
         (
