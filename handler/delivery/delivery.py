@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -105,11 +106,11 @@ class _EventTask:
                 return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
         except DeletionsUnknown:
             return self._outcome(DELETIONS_UNKNOWN)
-        store, message_id = self._delivery.store, message_id_of(self._job.event)
-        if self._request.is_idempotent or not store or not message_id:
-            return self._call_voucherify(deadline)
-        with store.claim(message_id, deadline, reserve_seconds=MIN_CALL_SECONDS) as claim:
-            return self._outcome_without_call(claim) or self._deliver_once(store, claim, deadline)
+        with self._claim(deadline) as claim:
+            if outcome := self._outcome_without_call(claim):
+                return outcome
+            attempt = self._delivery.caller.call(self._request, self._call, deadline)
+            return self._settle(claim, self._outcome(attempt.failure, seconds=attempt.seconds))
 
     def failed(self, error: Exception) -> Outcome:
         return self._outcome(failure_of_bug(error))
@@ -141,8 +142,17 @@ class _EventTask:
             return False
         return bool(deletions and stored_at and deletions.is_deleted_since(customer, stored_at))
 
-    def _outcome_without_call(self, claim: Claim) -> Outcome | None:
+    def _claim(self, deadline: Deadline) -> AbstractContextManager[Claim | None]:
+        """Claim the idempotency record of a track event. Other requests need none: sending them twice is harmless."""
+        store, message_id = self._delivery.store, message_id_of(self._job.event)
+        if self._request.is_idempotent or not store or not message_id:
+            return nullcontext()
+        return store.claim(message_id, deadline, reserve_seconds=MIN_CALL_SECONDS)
+
+    def _outcome_without_call(self, claim: Claim | None) -> Outcome | None:
         """Return the outcome of an event that must not be delivered now; None where it may be."""
+        if claim is None:
+            return None
         if claim.state is ClaimState.COMPLETED:
             return Outcome(self._job.event, DeliveryStatus.DUPLICATE, _now())
         if claim.state is ClaimState.HELD_BY_ANOTHER:
@@ -151,18 +161,16 @@ class _EventTask:
             return self._outcome(DELIVERIES_UNKNOWN)
         return None
 
-    def _deliver_once(self, store: IdempotencyStore, claim: Claim, deadline: Deadline) -> Outcome:
-        """Call Voucherify, and record the result under the claim."""
-        outcome = self._call_voucherify(deadline)
+    def _settle(self, claim: Claim | None, outcome: Outcome) -> Outcome:
+        """Record the result of the call under the claim."""
+        store = self._delivery.store
+        if claim is None or store is None:
+            return outcome
         if outcome.status is not DeliveryStatus.DELIVERED:
             store.release(claim)
             return outcome
         is_recorded = store.mark_completed(claim)
         return outcome._replace(without_deduplication=claim.state is ClaimState.UNKNOWN or not is_recorded)
-
-    def _call_voucherify(self, deadline: Deadline) -> Outcome:
-        attempt = self._delivery.caller.call(self._request, self._call, deadline)
-        return self._outcome(attempt.failure, seconds=attempt.seconds)
 
     def _outcome(
         self, failure: Failure | None, *, without_deduplication: bool = False, seconds: float | None = None

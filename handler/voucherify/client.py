@@ -9,8 +9,8 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from http.client import HTTPException
 from socket import SHUT_RDWR, socket
@@ -159,6 +159,7 @@ class VoucherifyClient:
             "X-App-Id": api_key,
             "X-App-Token": api_token,
         }
+        self._json_headers = {**self._headers, "Content-Type": "application/json"}
 
     def send(self, request: Request, deadline: Deadline, call: Call | None = None) -> Answer:
         """Send one request and return its answer.
@@ -195,7 +196,17 @@ class VoucherifyClient:
         while response is None:
             call.begin(self._pool.host)
             try:
-                response = self._open(method, path, body, deadline)
+                with self._errors_as_no_answer():
+                    response = self._pool.urlopen(
+                        method,
+                        path,
+                        body,
+                        self._json_headers if body else self._headers,
+                        retries=False,
+                        redirect=False,
+                        timeout=_timeout(deadline),
+                        preload_content=False,
+                    )
             except _KeptConnectionDied:
                 if not may_repeat:
                     raise
@@ -208,20 +219,11 @@ class VoucherifyClient:
         is_success = 200 <= response.status < 300
         return Answer(response.status, response.headers, None if is_success else self._error_in(response.body))
 
-    def _open(self, method: str, path: str, body: bytes | None, deadline: Deadline) -> urllib3.BaseHTTPResponse:
-        """Return the response as soon as its headers have come."""
-        seconds = max(deadline.seconds_left, 0.001)
+    @contextmanager
+    def _errors_as_no_answer(self) -> Iterator[None]:
+        """Raise urllib3's errors as NoAnswer."""
         try:
-            return self._pool.urlopen(
-                method,
-                path,
-                body=body,
-                headers={**self._headers, "Content-Type": "application/json"} if body else self._headers,
-                retries=False,
-                redirect=False,
-                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds),
-                preload_content=False,
-            )
+            yield
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise _unreachable(self._pool.host, type(error.__cause__ or error).__name__) from error
         except ReadTimeoutError as error:
@@ -249,6 +251,11 @@ class VoucherifyClient:
             case {"key": str()} | {"code": int(), "message": str()}:
                 return VoucherifyError(*(_text(error.get(part)) for part in VoucherifyError._fields))
         return None
+
+
+def _timeout(deadline: Deadline) -> urllib3.Timeout:
+    seconds = max(deadline.seconds_left, 0.001)
+    return urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds)
 
 
 def _unanswered() -> NoAnswer:
