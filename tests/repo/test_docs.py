@@ -250,10 +250,10 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
     assert formulas["MEMORY"] * 1024 == TEMPLATE["Globals"]["Function"]["MemorySize"]
     assert formulas["PARALLEL"] == TEMPLATE["Parameters"]["VoucherifyConcurrency"]["Default"]
     costs = [formulas["usd"](batch, track) for track in (False, True) for batch in (1, 10, 100)]
-    by_service = {row[0]: row[1:] for row in rows(COST, "| USD a million events | identify, 1 |")}
+    by_service = {row[0]: row[1:] for row in rows(COST, "| USD per million events | identify, 1 |")}
     assert by_service == {service: [f"{cost[service]:.2f}" for cost in costs] for service in costs[0]}
     totals = [f"{sum(cost.values()):.2f}" for cost in costs]
-    assert [row[1:] for row in rows(COST, "| USD a million events | identify | track |")] == [
+    assert [row[1:] for row in rows(COST, "| USD per million events | identify | track |")] == [
         [identify, track] for identify, track in zip(totals[:3], totals[3:], strict=True)
     ]
 
