@@ -215,7 +215,7 @@ def test_silence_is_an_alarm_only_for_who_wants_it() -> None:
     alarm = ALARMS["NothingReceivedAlarm"]
 
     assert "NothingReceivedAlarm" not in DEFAULT.resources
-    assert alarm["AlarmDescription"].startswith("Not one request has come in for 6 hours.")
+    assert alarm["AlarmDescription"].startswith("There was no request for 6 hours.")
     assert alarm["EvaluationPeriods"] == "6"
     assert alarm["Metrics"][0]["MetricStat"]["Period"] == 60 * 60
     assert alarm["Metrics"][1]["Expression"] == "FILL(invocations, 0)"
