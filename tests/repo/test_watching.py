@@ -86,6 +86,13 @@ def test_about_everything_was_said(told: Told) -> None:
     }
 
 
+def test_every_metric_is_in_the_guide(told: Told) -> None:
+    guide = (ROOT / "docs/operations.md").read_text("utf-8")
+    rows = guide.split("| metric | meaning |")[1].split("\n\n")[0].splitlines()[2:]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert set(told.metrics) <= documented
+
+
 # ---- alarms
 
 # The metrics of AWS that anything here looks at, each with the one dimension that it is looked at by:
