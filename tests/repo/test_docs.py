@@ -1,5 +1,5 @@
-"""What docs/ says is so: every code of the source has its row in the runbook and no other has, commands name what the
-stack has, and the sums of the costs are those of their formulas."""
+"""The documents state what the code does: the runbook has a row for each code of the source and for no other, commands
+name resources that the stack has, and costs are the sums of their formulas."""
 
 from __future__ import annotations
 
@@ -103,15 +103,17 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
     assert formulas["MEMORY"] * 1024 == TEMPLATE["Globals"]["Function"]["MemorySize"]
     assert formulas["PARALLEL"] == TEMPLATE["Parameters"]["VoucherifyConcurrency"]["Default"]
     costs = [formulas["usd"](batch, track) for track in (False, True) for batch in (1, 10, 100)]
-    by_service = {row[0]: row[1:] for row in rows(COST, "| USD a million events | identify, 1 |")}
+    by_service = {row[0]: row[1:] for row in rows(COST, "| USD per million events | identify, 1 |")}
     assert by_service == {service: [f"{cost[service]:.2f}" for cost in costs] for service in costs[0]}
     totals = [f"{sum(cost.values()):.2f}" for cost in costs]
-    assert [row[1:] for row in rows(COST, "| USD a million events | identify | track |")] == [
+    assert [row[1:] for row in rows(COST, "| USD per million events | identify | track |")] == [
         [identify, track] for identify, track in zip(totals[:3], totals[3:], strict=True)
     ]
 
 
-@pytest.mark.parametrize("name", ["runbook", "security", "upgrading", "cost"])
+@pytest.mark.parametrize(
+    "name", ["cost", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
+)
 def test_a_document_names_only_parameters_that_the_template_has(name: str) -> None:
     text = (ROOT / f"docs/{name}.md").read_text("utf-8")
     named = set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)(?:=\w+)?`", text))
@@ -119,7 +121,7 @@ def test_a_document_names_only_parameters_that_the_template_has(name: str) -> No
     assert named <= known
 
 
-# Of AWS, of the metrics and of the code: names that look like a parameter's.
+# Names of AWS, of metrics and of the code that look like a parameter's.
 OTHER_NAMES = {
     "AccessDeniedException",
     "ApproximateAgeOfOldestMessage",
@@ -136,7 +138,9 @@ OTHER_NAMES = {
     "PutLogEvents",
     "PutTelemetryRecords",
     "RetryAge",
+    "SettingsUnusable",
     "ThrottlingException",
     "UpdateItem",
+    "VoucherifyDestination",
     "VoucherifyLatency",
 }

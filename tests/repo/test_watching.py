@@ -86,6 +86,13 @@ def test_about_everything_was_said(told: Told) -> None:
     }
 
 
+def test_every_metric_is_in_the_guide(told: Told) -> None:
+    guide = (ROOT / "docs/operations.md").read_text("utf-8")
+    rows = guide.split("| metric | meaning |")[1].split("\n\n")[0].splitlines()[2:]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert set(told.metrics) <= documented
+
+
 # ---- alarms
 
 # The metrics of AWS that anything here looks at, each with the one dimension that it is looked at by:
@@ -215,7 +222,7 @@ def test_silence_is_an_alarm_only_for_who_wants_it() -> None:
     alarm = ALARMS["NothingReceivedAlarm"]
 
     assert "NothingReceivedAlarm" not in DEFAULT.resources
-    assert alarm["AlarmDescription"].startswith("Not one request has come in for 6 hours.")
+    assert alarm["AlarmDescription"].startswith("There was no request for 6 hours.")
     assert alarm["EvaluationPeriods"] == "6"
     assert alarm["Metrics"][0]["MetricStat"]["Period"] == 60 * 60
     assert alarm["Metrics"][1]["Expression"] == "FILL(invocations, 0)"
