@@ -401,7 +401,7 @@ def test_an_event_that_fails_late_is_explained_up_to_the_failure() -> None:
                 "stage": "map",
                 "code": "customer_id_missing",
                 "path": "userId",
-                "problem": "no userId or anonymousId; send one of them, or map a field to customer.source_id",
+                "problem": "no userId or anonymousId: send one of them, or map a field to customer.source_id",
             },
             "filled": [row("customer.email", "mail", "properties.mail", "ada@example.com", "ada@example.com")],
             "unused": [],

@@ -273,7 +273,7 @@ def test_explain_and_map_agree(event: Any, settings: dict[str, Any]) -> None:
 
 @given(event=GOOD_EVENTS, settings=settings_of(ONCE))
 def test_the_filled_fields_of_an_explanation_make_up_the_request(event: Any, settings: dict[str, Any]) -> None:
-    """In their order, where no two rows have one destination: the second value may replace the first without a trace."""
+    """In their order. No two rows have one destination, since a replaced value may have replaced others before."""
     explanation = explain(event, EventMapping.compile(settings))
     assume(isinstance(explanation.outcome, Request))
     assert isinstance(explanation.outcome, Request)
