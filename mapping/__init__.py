@@ -5,17 +5,9 @@ Other packages import the mapping from here only.
 
 from __future__ import annotations
 
-from mapping.calls import CALLS, Call
-from mapping.errors import (
-    Fault,
-    InvalidEvent,
-    InvalidMapping,
-    MappingError,
-    RejectReason,
-    UnknownType,
-    UnmappableEvent,
-)
-from mapping.event.segment import Event, message_id_of, normalise
+from mapping.calls import CALLS
+from mapping.errors import Fault, InvalidEvent, InvalidMapping, RejectReason, UnknownType
+from mapping.event.segment import message_id_of, normalise
 from mapping.event_mapping import TRACK_EVENTS_FILTER, EventMapping
 from mapping.explanation import Explanation
 from mapping.requests.request import Operation, Request, Skip, SkipReason
@@ -26,8 +18,6 @@ from mapping.trace import Filled, LeftOut, MappingTrace
 __all__ = [
     "CALLS",
     "TRACK_EVENTS_FILTER",
-    "Call",
-    "Event",
     "EventMapping",
     "Explanation",
     "Fault",
@@ -35,14 +25,12 @@ __all__ = [
     "InvalidEvent",
     "InvalidMapping",
     "LeftOut",
-    "MappingError",
     "Operation",
     "RejectReason",
     "Request",
     "Skip",
     "SkipReason",
     "UnknownType",
-    "UnmappableEvent",
     "destination_schema",
     "explain",
     "map_event",

@@ -1,17 +1,10 @@
-"""Errors of the mapping, by who must act on them.
-
-MappingError
-├── InvalidEvent          the sender: this event can never be delivered
-│   ├── UnknownType       the sender: Segment has no such call
-│   └── UnmappableEvent   the sender, or the mapping: no valid request can be made of it
-└── InvalidMapping        the operator: a mapping setting has faults
-"""
+"""Errors of the mapping, and the parts of their messages. None of them holds a value of an event."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 
 class RejectReason(StrEnum):
@@ -23,23 +16,22 @@ class RejectReason(StrEnum):
     INVALID_CUSTOMER_ID = "invalid_customer_id"
     INVALID_EVENT_NAME = "invalid_event_name"
 
+    @property
+    def stage(self) -> str:
+        """The stage that rejects the event, for the failure record."""
+        return "normalise" if self in (RejectReason.INVALID_EVENT, RejectReason.UNKNOWN_TYPE) else "map"
 
-class MappingError(Exception):
-    """Root of the errors of this package."""
 
+class InvalidEvent(Exception):
+    """An event that can never become a Voucherify request: its sender, or its mapping, must change.
 
-class InvalidEvent(MappingError):
-    """An event that can never become a Voucherify request.
-
-    `stage` and `code` go into the failure record. `path` is the place in the event, `problem` is the message. None of
-    them holds a value of the event.
+    `path` is the place in the event, `problem` is the message.
     """
-
-    stage: ClassVar[str] = "normalise"
 
     def __init__(self, code: RejectReason, path: str, problem: str) -> None:
         super().__init__(code, path, problem)
         self.code = code
+        self.stage = code.stage
         self.path = path
         self.problem = problem
 
@@ -52,12 +44,6 @@ class UnknownType(InvalidEvent):
 
     def __init__(self) -> None:
         super().__init__(RejectReason.UNKNOWN_TYPE, "type", "type is not one of Segment's calls")
-
-
-class UnmappableEvent(InvalidEvent):
-    """The event is one of Segment's, but no valid request to Voucherify can be made of it."""
-
-    stage: ClassVar[str] = "map"
 
 
 class Problem(NamedTuple):
@@ -83,8 +69,8 @@ class Fault(NamedTuple):
         return f"{place}{'' if self.position is None else f', character {self.position + 1}'}: {self.problem}"
 
 
-class InvalidMapping(MappingError):
-    """A mapping setting with all its faults."""
+class InvalidMapping(Exception):
+    """A mapping setting with all its faults: the operator must change it."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(faults)

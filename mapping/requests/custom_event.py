@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from mapping.errors import RejectReason, UnmappableEvent
+from mapping.errors import InvalidEvent, RejectReason
 from mapping.event.segment import Event
 from mapping.requests.customer import complete_customer, customer_key
 from mapping.requests.request import Operation, Request
@@ -35,7 +35,7 @@ _SCREEN = _Naming("name", "Viewed {} Screen", "Loaded a Screen")
 def track_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """Return `POST /v1/events` with `{event, customer, metadata?, loyalty?, referral?}`.
 
-    Raises UnmappableEvent where the customer's id is missing, or where the event's name cannot be used: another name
+    Raises InvalidEvent where the customer's id is missing, or where the event's name cannot be used: another name
     could grant another reward.
     """
     body = apply_rules(rules, event, trace)
@@ -43,7 +43,7 @@ def track_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
 
 
 def page_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """Return a track's request named `Viewed <name> Page`, or `Loaded a Page`. Raises UnmappableEvent.
+    """Return a track's request named `Viewed <name> Page`, or `Loaded a Page`. Raises InvalidEvent.
 
     Segment's own libraries use these names: https://github.com/segmentio/facade/blob/master/lib/page.ts
     """
@@ -51,7 +51,7 @@ def page_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
 
 
 def screen_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """Return a track's request named `Viewed <name> Screen`, or `Loaded a Screen`. Raises UnmappableEvent.
+    """Return a track's request named `Viewed <name> Screen`, or `Loaded a Screen`. Raises InvalidEvent.
 
     https://github.com/segmentio/facade/blob/master/lib/screen.ts
     """
@@ -104,6 +104,6 @@ def _event_name(body: dict[str, Any], naming: _Naming, event: Event, trace: Mapp
     return name
 
 
-def _invalid_name(source: str, reason: str) -> UnmappableEvent:
+def _invalid_name(source: str, reason: str) -> InvalidEvent:
     problem = f"the event name cannot be used, from {source}: {reason}"
-    return UnmappableEvent(RejectReason.INVALID_EVENT_NAME, source, problem)
+    return InvalidEvent(RejectReason.INVALID_EVENT_NAME, source, problem)

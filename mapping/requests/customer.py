@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from mapping.errors import RejectReason, UnmappableEvent
+from mapping.errors import InvalidEvent, RejectReason
 from mapping.event.segment import Event
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
@@ -18,24 +18,24 @@ from mapping.values import ConversionError, to_text
 
 
 def identify_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """Return `POST /v1/customers` with the mapped customer. Raises UnmappableEvent."""
+    """Return `POST /v1/customers` with the mapped customer. Raises InvalidEvent."""
     return _upsert(event, rules, trace, "traits")
 
 
 def group_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """Return `POST /v1/customers`, without a name from the traits, which are the group's. Raises UnmappableEvent."""
+    """Return `POST /v1/customers`, without a name from the traits, which are the group's. Raises InvalidEvent."""
     return _upsert(event, rules, trace, None)
 
 
 def deletion_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
-    """Return `POST /v1/customers/{source_id}/permanent-deletion`. Raises UnmappableEvent."""
+    """Return `POST /v1/customers/{source_id}/permanent-deletion`. Raises InvalidEvent."""
     source_id = event.customer_id
     if not source_id:
-        problem = "no userId or anonymousId; a delete call needs one of them"
-        raise UnmappableEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
+        problem = "no userId or anonymousId: a delete call needs one of them"
+        raise InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     if source_id in (".", ".."):
         problem = "an id of one or two dots cannot be part of a URL; delete this customer in Voucherify"
-        raise UnmappableEvent(RejectReason.INVALID_CUSTOMER_ID, "userId", problem)
+        raise InvalidEvent(RejectReason.INVALID_CUSTOMER_ID, "userId", problem)
     path = f"/v1/customers/{quote(source_id, safe='', errors='replace')}/permanent-deletion"
     return Request(Operation.DELETE_CUSTOMER, "POST", path, None, source_id, tuple(trace.left_out))
 
@@ -43,7 +43,7 @@ def deletion_request(event: Event, rules: Rules, trace: MappingTrace) -> Request
 def complete_customer(body: dict[str, Any], event: Event, trace: MappingTrace, payload: str | None) -> dict[str, Any]:
     """Return the `customer` of `body` with the fallbacks of `source_id` and `name`, which no mapping switches off.
 
-    `payload` is the field of the event with the customer's name, if there is one. Raises UnmappableEvent.
+    `payload` is the field of the event with the customer's name, if there is one. Raises InvalidEvent.
     """
     customer: dict[str, Any] = body.get("customer", {})
     if "source_id" not in customer:
@@ -53,8 +53,8 @@ def complete_customer(body: dict[str, Any], event: Event, trace: MappingTrace, p
             given = event.fields[source]
             trace.record_filled(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
         elif "id" not in customer:
-            problem = "no userId or anonymousId; send one of them, or map a field to customer.source_id"
-            raise UnmappableEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
+            problem = "no userId or anonymousId: send one of them, or map a field to customer.source_id"
+            raise InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     _complete_name(customer, event, trace, payload)
     return customer
 

@@ -51,9 +51,7 @@ def compile_rules(setting: str, mapping: object, payload: str, parts: Container[
     return tuple(rules)
 
 
-def _compile_row(
-    text: str, destinations: object, payload: str, parts: Container[str]
-) -> tuple[list[Rule], list[Problem]]:
+def _compile_row(text: str, destinations: Any, payload: str, parts: Container[str]) -> tuple[list[Rule], list[Problem]]:
     """Return a rule for each destination of a row, and the row's problems."""
     rules: list[Rule] = []
     problems: list[Problem] = []

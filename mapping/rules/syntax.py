@@ -40,28 +40,25 @@ def parse_expression(text: str, skipped: int) -> _TreeNode:
     """Return the syntax tree of the expression in `text` after the first `skipped` characters. Raises InvalidSource."""
     expression = text[skipped:]
     problems = list(_literal_problems(expression))
-    tree: _TreeNode = {}
-    if not problems:
-        try:
+    try:
+        if not problems:
             tree = Parser().parse(expression).parsed
             problems = list(_function_problems(tree, expression))
-        except LexerError as error:
-            problem = error.message
-            if problem.startswith("Unknown token"):
-                problem = _UNKNOWN_TOKENS.get(expression[error.lexer_position], _UNKNOWN_TOKEN)
-            problems = [_invalid(problem, error.lexer_position)]
-        except ParseError as error:
-            is_end = error.token_type == "EOF" or not error.token_type
-            problems = [
-                _invalid("unexpected end" if is_end else f"unexpected {error.token_value!r}", error.lex_position)
-            ]
-        except RecursionError:
-            problems = [_invalid("nested too deeply")]
-        except ValueError:  # int() in the lexer, of more digits than Python converts
-            problems = [_invalid("a number is too long")]
-    if problems:
-        raise InvalidSource([Problem(problem.text, skipped + (problem.position or 0)) for problem in problems])
-    return tree
+            if not problems:
+                return tree
+    except LexerError as error:
+        problem = error.message
+        if problem.startswith("Unknown token"):
+            problem = _UNKNOWN_TOKENS.get(expression[error.lexer_position], _UNKNOWN_TOKEN)
+        problems = [_invalid(problem, error.lexer_position)]
+    except ParseError as error:
+        is_end = error.token_type == "EOF" or not error.token_type
+        problems = [_invalid("unexpected end" if is_end else f"unexpected {error.token_value!r}", error.lex_position)]
+    except RecursionError:
+        problems = [_invalid("nested too deeply")]
+    except ValueError:  # int() in the lexer, for more digits than Python converts
+        problems = [_invalid("a number is too long")]
+    raise InvalidSource([Problem(problem.text, skipped + (problem.position or 0)) for problem in problems])
 
 
 def _invalid(problem: str, position: int = 0) -> Problem:

@@ -121,7 +121,7 @@ def test_what_voucherify_refuses_is_in_the_dead_letter_queue_with_its_words(func
 def test_an_event_of_nobody_is_rejected_and_never_sent(function: Function) -> None:
     answer = function.post(NOBODYS)
     assert answer.status == 400
-    reason = "no userId or anonymousId; send one of them, or map a field to customer.source_id"
+    reason = "no userId or anonymousId: send one of them, or map a field to customer.source_id"
     assert answer.body["errors"] == [{"messageId": "m-3", "reason": reason}]
     (record,) = function.dead_letters
     assert record["event"] == NOBODYS

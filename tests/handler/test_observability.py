@@ -128,7 +128,7 @@ def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(fu
             "outcome": "rejected",
             "stage": "map",
             "code": "customer_id_missing",
-            "reason": "no userId or anonymousId; send one of them, or map a field to customer.source_id",
+            "reason": "no userId or anonymousId: send one of them, or map a field to customer.source_id",
             "message_id": "i-3",
             "index": 2,
         },

@@ -1,4 +1,4 @@
-"""Faults of a mapping setting: every one at once, each with its key, its place and what would be right."""
+"""Faults of a mapping setting: all at once, each with its key, its position and what to write instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUOTE_IT = (
     "invalid JMESPath: put a name with other characters than letters, digits and _ in double quotes, "
     'such as "first-name"'
 )
-TOO_EARLY = "invalid JMESPath: unexpected end"
+UNEXPECTED_END = "invalid JMESPath: unexpected end"
 LITERAL = "text in backticks must be JSON; put plain text in single quotes"
 
 
@@ -53,7 +53,7 @@ class TestDestinations:
             ("referral.referrerId", "referral.referrer_id"),
         ],
     )
-    def test_a_misspelt_one_is_named_with_the_nearest_right_spelling(self, destination: str, right: str) -> None:
+    def test_a_misspelt_destination_gets_the_nearest_right_spelling(self, destination: str, right: str) -> None:
         (fault,) = faults_of({"properties.a": destination})
         problem = f"{destination!r} is not a Voucherify field; did you mean {right!r}?"
         assert fault == Fault("trackMapping", "properties.a", problem, None)
@@ -77,10 +77,10 @@ class TestDestinations:
             ([None], "the destination must be text or a list of texts, not null"),
         ],
     )
-    def test_one_that_cannot_be_is_named_with_what_it_may_be(self, destination: object, problem: str) -> None:
+    def test_an_impossible_destination_gets_the_possible_ones(self, destination: object, problem: str) -> None:
         assert faults_of({"properties.a": destination}) == [Fault("trackMapping", "properties.a", problem, None)]
 
-    def test_each_of_a_list_is_looked_at(self) -> None:
+    def test_each_destination_of_a_list_is_checked(self) -> None:
         faults = faults_of({"a": ["customer.email", "customer.emial", 5, "metadata.a", ""]})
         assert [(fault.key, fault.problem) for fault in faults] == [
             ("a", "'customer.emial' is not a Voucherify field; did you mean 'customer.email'?"),
@@ -88,7 +88,7 @@ class TestDestinations:
             ("a", f"the destination is empty; {ALLOWED}"),
         ]
 
-    def test_the_schema_takes_what_the_mapping_takes(self) -> None:
+    def test_the_schema_accepts_the_same_destinations(self) -> None:
         names, below = destination_schema()["anyOf"]
         assert {"event", "customer", "customer.address.line_1", "metadata", "referral.referrer_id"} <= set(
             names["enum"]
@@ -121,7 +121,7 @@ class TestSources:
             ('"\\x"', 0, "the text in double quotes is not valid JSON"),
         ],
     )
-    def test_a_path_that_is_none_is_named_with_its_place(self, source: str, position: int | None, problem: str) -> None:
+    def test_an_invalid_path_has_a_position(self, source: str, position: int | None, problem: str) -> None:
         assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
 
     @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ class TestSources:
             ("`True`", 0, LITERAL),
             ("'`it`' || `'it'`", 10, LITERAL),
             ("$.a || `gold`", 7, LITERAL),
-            ("sum(products[*].price", 21, TOO_EARLY),
-            ("products[", 9, TOO_EARLY),
-            ("products[?price", 15, TOO_EARLY),
-            ("a ||", 4, TOO_EARLY),
-            ("a &&", 4, TOO_EARLY),
-            ("$[", 2, TOO_EARLY),
-            ("{a: b", 5, TOO_EARLY),
-            ("products[0", 10, TOO_EARLY),
+            ("sum(products[*].price", 21, UNEXPECTED_END),
+            ("products[", 9, UNEXPECTED_END),
+            ("products[?price", 15, UNEXPECTED_END),
+            ("a ||", 4, UNEXPECTED_END),
+            ("a &&", 4, UNEXPECTED_END),
+            ("$[", 2, UNEXPECTED_END),
+            ("{a: b", 5, UNEXPECTED_END),
+            ("products[0", 10, UNEXPECTED_END),
             ("products.0.sku || sku", 9, "invalid JMESPath: unexpected 0"),
             ("sum(products))", 13, "invalid JMESPath: unexpected ')'"),
             ("|| a", 0, "invalid JMESPath: unexpected '||'"),
@@ -163,13 +163,13 @@ class TestSources:
             ("a[b]", 2, "invalid JMESPath: unexpected 'b'"),
             ("length(a)(b)", 8, "invalid JMESPath: unexpected ')'"),
             ("]", 0, "invalid JMESPath: unexpected ']'"),
-            ("$[0", 3, TOO_EARLY),
+            ("$[0", 3, UNEXPECTED_END),
             ("((((" * 1000, 0, "invalid JMESPath: nested too deeply"),
             ("||".join("a" * 5000), 0, "invalid JMESPath: nested too deeply"),
             (f"a[*] | [{'9' * 5000}]", 0, "invalid JMESPath: a number is too long"),
         ],
     )
-    def test_what_is_no_expression_is_named_with_its_place(self, source: str, position: int, problem: str) -> None:
+    def test_an_invalid_expression_has_a_position(self, source: str, position: int, problem: str) -> None:
         assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
 
     @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ class TestSources:
             ("not_null()", 0, "not_null() takes 1 or more arguments, not 0"),
         ],
     )
-    def test_a_function_that_is_none_is_named_with_its_place(self, source: str, position: int, problem: str) -> None:
+    def test_an_invalid_function_call_has_a_position(self, source: str, position: int, problem: str) -> None:
         assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
 
     @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ class TestSources:
             ("a[1:2].leng(b).*.cont(c)", [("leng", 7), ("cont", 17)]),
         ],
     )
-    def test_several_faults_of_one_expression_stand_in_its_order(
+    def test_several_faults_of_one_expression_are_in_its_order(
         self, source: str, places: list[tuple[str, int]]
     ) -> None:
         faults = faults_of({source: "metadata.a"})
@@ -210,17 +210,17 @@ class TestSources:
         for fault, (name, _) in zip(faults, places, strict=True):
             assert fault.problem.startswith(f"JMESPath has no function {name}()")
 
-    def test_several_literals_that_are_no_json_are_named_at_once(self) -> None:
+    def test_several_literals_that_are_not_json_are_reported_at_once(self) -> None:
         faults = faults_of({"`gold` || '`silver`' || `bronze`": "metadata.a"})
         assert [(fault.problem, fault.position) for fault in faults] == [(LITERAL, 0), (LITERAL, 24)]
 
-    def test_a_source_and_its_destinations_are_faulty_at_once(self) -> None:
+    def test_faults_of_a_source_and_its_destinations_are_reported_at_once(self) -> None:
         assert faults_of({"leng(a)": ["metadata.a", "metdata.b"]}) == [
             Fault("trackMapping", "leng(a)", "JMESPath has no function leng(); did you mean 'length'?", 0),
             Fault("trackMapping", "leng(a)", "'metdata.b' is not a Voucherify field; did you mean 'metadata'?", None),
         ]
 
-    def test_the_place_counts_from_one_in_the_text(self) -> None:
+    def test_the_message_counts_characters_from_one(self) -> None:
         (fault,) = faults_of({"a || $.b": "metadata.a"})
         assert fault.position == 5
         assert (
@@ -229,7 +229,7 @@ class TestSources:
 
 
 class TestMappings:
-    def test_every_fault_is_named_at_once_and_good_rows_are_not(self) -> None:
+    def test_all_faulty_rows_are_reported_at_once_and_no_others(self) -> None:
         faults = faults_of({"a": "nowhere", "b": "customer.email", "c": "customer.emial"})
         assert [fault.key for fault in faults] == ["a", "c"]
 
@@ -241,7 +241,7 @@ class TestMappings:
         (fault,) = faults_of_settings({f"{call}Mapping": mapping})
         assert str(fault) == f"{call}Mapping: must be a JSON object of source to destination, not {kind}"
 
-    def test_the_error_says_it_all_in_its_text(self) -> None:
+    def test_the_text_of_the_error_has_all_faults(self) -> None:
         with pytest.raises(InvalidMapping) as raised:
             EventMapping.compile({"identifyMapping": {"a": 1, "b ||": "customer.email"}})
         assert str(raised.value) == (
@@ -282,7 +282,7 @@ class TestSwitchesAndFilter:
         assert fault.problem.startswith("must be an array of event names")
 
 
-def test_the_faults_of_all_settings_are_named_at_once() -> None:
+def test_the_faults_of_all_settings_are_reported_at_once() -> None:
     faults = faults_of_settings(
         {
             "identifyDisabled": "no",
@@ -308,7 +308,7 @@ def test_the_faults_of_all_settings_are_named_at_once() -> None:
     ]
 
 
-def test_settings_of_others_are_none_of_the_mappings() -> None:
+def test_other_settings_are_ignored() -> None:
     mapping = EventMapping.compile({"apiUrl": 5, "trackMappings": []})
     request = map_event({"type": "track", "userId": "u-1", "event": "Bought"}, mapping)
     body: Any = {"event": "Bought", "customer": {"source_id": "u-1"}}

@@ -360,7 +360,7 @@ def test_each_event_of_a_batch_has_its_own_fate(api: Function) -> None:
             "errors": [
                 {
                     "messageId": "m-9",
-                    "reason": "no userId or anonymousId; send one of them, or map a field to customer.source_id",
+                    "reason": "no userId or anonymousId: send one of them, or map a field to customer.source_id",
                 },
             ],
         },
