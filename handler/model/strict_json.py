@@ -11,9 +11,9 @@ import re
 from itertools import accumulate
 from typing import Any
 
-# Events nest a few levels. Python can decode more levels than it can encode again, so that without a limit an event
+# Events nest a few levels. Python refuses to encode about 900 on a deep stack, so that without a limit an event
 # could be accepted that cannot be stored.
-MAX_DEPTH = 100
+MAX_DEPTH = 600
 
 
 def _finite(literal: str) -> float | str:
