@@ -13,7 +13,7 @@ LAMBDA_PYTHON := $(shell cat .python-version)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak bench test steady lint lint-code lint-template format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak bench test fuzz steady lint lint-code lint-template format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ bench: $(INSTALLED) ## what each part costs beside its floor, into docs/performa
 test: lint ## everything that CI checks
 	@echo '── tests'
 	@$(VENV) -m pytest -n 3 --dist loadfile
+
+fuzz: $(INSTALLED) ## random requests and messages for about a minute (FUZZ_EXAMPLES=5000 for more)
+	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),600) $(VENV) -m pytest -q tests/scenarios/test_fuzz.py
 
 steady: $(INSTALLED) ## the tests five times beside two busy loops and three times quiet: none may fail (half an hour)
 	@$(VENV) -m scripts.steady

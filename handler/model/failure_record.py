@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,7 +60,7 @@ class FailureRecord:
                 source=str(record["source"]),
                 attempts=int(record["attempts"]),
                 first_failed_at=_in_utc(datetime.fromisoformat(record["firstFailedAt"])),
-                failure=RecordedFailure(str(failure["stage"]), str(failure["code"]), str(failure["message"])),
+                failure=RecordedFailure(_word(failure["stage"]), _word(failure["code"]), str(failure["message"])),
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UnreadableRecord(type(error).__name__) from error
@@ -97,6 +98,16 @@ def is_storable(event: object) -> bool:
         return len(_to_json(event)) <= MAX_EVENT_BYTES
     except RecursionError:
         return False
+
+
+def _word(value: object) -> str:
+    """Return a stage or a code, which message attributes and metrics can hold. Raises ValueError."""
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    raise ValueError("not a stage or a code")
+
+
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
 
 def _in_utc(moment: datetime) -> datetime:
