@@ -1,6 +1,6 @@
 """End the installation where this Python is not one that pyproject.toml names. Runs on any Python 3.6 or later.
 
-    python scripts/check_python.py
+python scripts/check_python.py
 """
 
 import re
