@@ -854,7 +854,7 @@ class TestConnections:
         with connect(voucherify) as connection, connection.makefile("rb") as answer:
             connection.sendall(request_bytes)
 
-            assert answer.read().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            assert answer.read().startswith(b"HTTP/1.1 4")
         assert voucherify.calls == []
 
     def test_a_request_that_ends_too_early_is_not_a_call(self, voucherify: VoucherifyStub) -> None:
