@@ -91,8 +91,10 @@ clean: ## remove everything that make created
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Make an environment $(1) with the packages of $(2). pip installs only uv, which needs a third of pip's time for the
-# others. --no-deps, since the list is complete.
+# others. --no-deps, since the list is complete. A link is not followed: --clear would empty another checkout's
+# environment.
 define install
+test ! -L $(1) || { echo '$(1) is a link to another environment, which does not match $(2). Remove the link: rm $(1)' >&2; exit 1; }
 $(PYTHON) -m venv --clear $(1)
 awk '/^uv==/ {found = 1} found {print; if (!/\\$$/) exit}' $(2) > $(1)/uv.txt
 $(1)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r $(1)/uv.txt
