@@ -72,7 +72,7 @@ def _first_answer(handler: str, task: Path, packages: Path, event: Json) -> floa
     """Return the seconds from process start to the first answer."""
     started = time.perf_counter()
     with emulator(handler, task, _environment(task, packages)) as running:
-        answer = urllib3.request("POST", running.url, json=event, retries=False).json()
+        answer = urllib3.request("POST", running.url, json=event, retries=False, timeout=60).json()
         seconds = time.perf_counter() - started
     if answer.get("statusCode") != 200:
         raise RuntimeError(f"{handler} answered {answer}:\n{running.output.text()}")
