@@ -83,7 +83,7 @@ def measure(effort: Effort, scratch: Path) -> Results:
     )
     for what, measurement, rounds, times, most in (
         ("warm identify: CPU", warm.identify_beside_minimal, effort.warm, 40, 1.25),
-        ("warm track, not idempotent: CPU", warm.track_beside_minimal, effort.warm, 40, 1.25),
+        ("warm track without idempotency: CPU", warm.track_beside_minimal, effort.warm, 40, 1.25),
         ("warm track: CPU", warm.idempotent_track_beside_minimal, effort.idempotent, 10, 1.25),
         (
             f"warm identify, one of {warm.BATCH} in a request: CPU",

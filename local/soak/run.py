@@ -326,7 +326,7 @@ def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> list[st
             console.print(f"\n{workers} worker{'s' if workers > 1 else ''}", style="bold")
             _show(ended, console)
             console.print(
-                f"{refused:,} of {len(calls):,} calls were answered 429: {refused / len(calls):.2%} (aim: at most 2 %)"
+                f"{refused:,} of {len(calls):,} calls were answered 429: {refused / len(calls):.2%} (aim: at most 2%)"
             )
             console.print(
                 f"drained in {ended.drained_in:.1f} s, ideal {ideal:.1f} s: "
