@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Runs with GNU make 3.81, which macOS has, and later.
+# `make` alone lists the targets. Works with GNU make 3.81, which macOS has, and later.
 
 PYTHON ?= python3
 VENV := .venv/bin/python
@@ -10,6 +10,10 @@ SAM := $(VENV) -m samcli
 STAGE ?= default
 LAMBDA_PYTHON := $(shell cat .python-version)
 
+# `make run` and `make serve` use .venv where it is up to date, and otherwise a small environment of their own, which is
+# installed in seconds.
+RUN_ENVIRONMENT := $(shell [ $(INSTALLED) -nt requirements/dev.txt ] && $(VENV) -c '' 2>/dev/null && echo .venv || echo .venv-run)
+
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
@@ -18,31 +22,31 @@ MAKEFLAGS += --no-print-directory
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-setup: $(INSTALLED) $(CHECKOV_INSTALLED) ## put everything that development needs into .venv (PYTHON=python3.12 to choose one)
+setup: $(INSTALLED) $(CHECKOV_INSTALLED) ## install all development tools into .venv (PYTHON=python3.12 to choose the Python)
 
-run: $(INSTALLED) ## send the sample events through the whole system on this machine
-	@$(VENV) -m local.run
+run: $(RUN_ENVIRONMENT)/installed ## send the sample events through the whole system on this machine (VERBOSE=1 for details)
+	@$(RUN_ENVIRONMENT)/bin/python -m local.run $(if $(VERBOSE),--verbose)
 
-serve: $(INSTALLED) ## keep the whole system running on this machine (PORT=9000 for another port than 8080, 0 for free ones; HOST=0.0.0.0 for containers)
-	@$(VENV) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
+serve: $(RUN_ENVIRONMENT)/installed ## run the whole system on this machine (PORT=9000 instead of 8080, 0 for free ports; HOST=0.0.0.0 for containers)
+	@$(RUN_ENVIRONMENT)/bin/python -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
 
-soak: $(INSTALLED) ## load and faults for minutes, then the books (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
+soak: $(INSTALLED) ## minutes of load and faults, then an audit of every event (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
 	@$(VENV) -m local.soak.run $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
 
-bench: $(INSTALLED) ## what each part costs beside its floor, into docs/performance.md (QUICK=1 for a first look)
+bench: $(INSTALLED) ## measure each part beside its floor and write docs/performance.md (QUICK=1 measures less and writes nothing)
 	@$(VENV) -m local.bench.run $(if $(QUICK),--quick)
 
-test: lint ## everything that CI checks
+test: lint ## run everything that CI runs
 	@echo '── tests'
 	@$(VENV) -m pytest -n 3 --dist loadfile
 
 fuzz: $(INSTALLED) ## random requests and messages for about a minute (FUZZ_EXAMPLES=5000 for more)
 	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),600) $(VENV) -m pytest -q tests/scenarios/test_fuzz.py
 
-steady: $(INSTALLED) ## the tests five times beside two busy loops and three times quiet: none may fail (half an hour)
+steady: $(INSTALLED) ## run the tests five times beside two busy loops and three times without: none may fail (half an hour)
 	@$(VENV) -m scripts.steady
 
-lint: $(INSTALLED) $(CHECKOV_INSTALLED) ## formatting, lint, types and the template
+lint: $(INSTALLED) $(CHECKOV_INSTALLED) ## check formatting, lint, types and the template
 	@$(MAKE) -j 2 lint-code lint-template
 
 lint-code:
@@ -57,69 +61,81 @@ lint-code:
 	@$(VENV) -m mypy
 
 lint-template:
-	@echo '── template' # sam wants a region, though it asks nothing of it
+	@echo '── template' # sam requires a region, though it calls nothing there
 	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint
 	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml --framework cloudformation --skip-download \
 		--quiet --compact 2>&1) || { echo "$$found"; exit 1; }
 
-format: $(INSTALLED) ## format the code and mend what the linter can mend
+format: $(INSTALLED) ## format the code and fix what the linter can fix
 	@$(VENV) -m ruff check --fix-only .
 	@$(VENV) -m ruff format .
 
-build: $(INSTALLED) ## build what is deployed, into .aws-sam/build
+build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 	@$(SAM) build --config-env $(STAGE)
 
-deploy: build ## deploy it with the AWS credentials in force (STAGE=prod for that section of samconfig.toml)
+deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml)
 	@$(SAM) deploy --config-env $(STAGE)
 
-schema: $(INSTALLED) ## write settings.schema.json anew from the table of settings
+schema: $(INSTALLED) ## regenerate settings.schema.json from the table of settings
 	@$(VENV) -m scripts.settings_schema
 
-lock: $(INSTALLED) ## write requirements*.txt anew from pyproject.toml (UPGRADE=--upgrade for the newest versions)
-	@$(LOCK) pyproject.toml --group dev --output-file requirements-dev.txt
-	@$(LOCK) pyproject.toml --constraints requirements-dev.txt --output-file requirements.txt \
+lock: $(INSTALLED) ## regenerate requirements.txt and requirements/ from pyproject.toml (UPGRADE=--upgrade for the newest versions)
+	@$(LOCK) pyproject.toml --group dev --output-file requirements/dev.txt
+	@$(LOCK) pyproject.toml --group run --constraints requirements/dev.txt --output-file requirements/run.txt
+	@$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements.txt \
 		$(patsubst %,--no-emit-package %,$(LAMBDAS_OWN))
-	@$(LOCK) --group checkov --output-file requirements-checkov.txt
+	@$(LOCK) --group checkov --output-file requirements/checkov.txt
 
 LOCK = $(VENV) -m uv pip compile $(UPGRADE) --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
 
-# boto3 and what it alone requires: Lambda's runtime has them, so requirements.txt, which is what is packaged, does not.
+# boto3 and the packages that only it requires. The Lambda runtime has them, so requirements.txt, which is packaged, does not.
 LAMBDAS_OWN = boto3 botocore python-dateutil s3transfer six
 
-clean: ## remove everything that make made
-	rm -rf .venv .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove everything that make created
+	rm -rf .venv .venv-run .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp comes last, so that an interrupted installation starts again. uv takes a third of pip's time, so pip installs
-# nothing but uv. --no-deps, since the list is complete.
-$(INSTALLED): requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo '$(PYTHON) is not Python 3.11 or later. Choose another: make setup PYTHON=python3.13' >&2; exit 1; }
-	@echo "Setting up .venv with $$($(PYTHON) --version); the first time takes a minute or two."
-	@$(PYTHON) -m venv --clear .venv
-	@awk '/^uv==/ {found = 1} found {print; if (!/\\$$/) exit}' requirements-dev.txt > .venv/uv.txt
-	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
-	@$(VENV) -m uv pip install --quiet --python $(VENV) --require-hashes --no-deps -r requirements-dev.txt
+# Make an environment $(1) with the packages of $(2). pip installs only uv, which needs a third of pip's time for the
+# others. --no-deps, since the list is complete. A link is not followed: --clear would empty another checkout's
+# environment.
+define install
+test ! -L $(1) || { echo '$(1) is a link to another environment, which does not match $(2). Remove the link: rm $(1)' >&2; exit 1; }
+$(PYTHON) -m venv --clear $(1)
+awk '/^uv==/ {found = 1} found {print; if (!/\\$$/) exit}' $(2) > $(1)/uv.txt
+$(1)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r $(1)/uv.txt
+$(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python --require-hashes --no-deps -r $(2)
+endef
+
+# The stamp comes last, so that an interrupted installation starts again.
+$(INSTALLED): requirements/dev.txt
+	@$(PYTHON) scripts/check_python.py
+	@echo "Installing all development tools into .venv with $$($(PYTHON) --version). This takes a minute or two, once."
+	@$(call install,.venv,requirements/dev.txt)
 	@# The command voucherify-destination, from this checkout.
 	@$(VENV) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# It goes with the rest of .venv, and is made anew after it.
-$(CHECKOV_INSTALLED): requirements-checkov.txt $(INSTALLED)
-	@echo 'Setting up checkov, which checks the template; the first time takes some seconds.'
-	@$(VENV) -m venv --clear $(CHECKOV)
-	@$(VENV) -m uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes --no-deps \
-		-r requirements-checkov.txt
+.venv-run/installed: requirements/run.txt
+	@$(PYTHON) scripts/check_python.py
+	@echo "Installing what the local system needs into .venv-run with $$($(PYTHON) --version). This takes some seconds, once."
+	@$(call install,.venv-run,requirements/run.txt)
 	@touch $@
 
-# A .venv whose interpreter is gone (upgraded, removed, another machine's) is built anew.
-ifneq ($(shell $(VENV) -c 'print("works")' 2>/dev/null),works)
-.PHONY: $(INSTALLED)
-endif
+# It is inside .venv, so it is installed again after it.
+$(CHECKOV_INSTALLED): requirements/checkov.txt $(INSTALLED)
+	@echo 'Installing checkov, which checks the template. This takes some seconds, once.'
+	@$(VENV) -m venv --clear $(CHECKOV)
+	@$(VENV) -m uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes --no-deps \
+		-r requirements/checkov.txt
+	@touch $@
 
-# What `sam build` calls for each function. Only wheels that run anywhere go in, so one artifact suits arm64 and x86_64,
-# and any Python can build it. Scripts go, and the record of them: they name the machine that built them.
+# An environment whose interpreter does not run (upgraded, removed, another machine's) is installed again.
+BROKEN := $(foreach environment,.venv .venv-run,$(shell $(environment)/bin/python -c '' 2>/dev/null || echo $(environment)/installed))
+.PHONY: $(BROKEN)
+
+# `sam build` calls this for each function. Only wheels that run anywhere go in, so one artifact suits arm64 and x86_64,
+# and any Python can build it. Scripts and the record of them go: they name the machine that built them.
 # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/building-custom-runtimes.html
 build-DeliverFunction build-RedeliverFunction: $(INSTALLED)
 	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.txt \
@@ -128,7 +144,7 @@ build-DeliverFunction build-RedeliverFunction: $(INSTALLED)
 	@cp -R handler mapping "$$ARTIFACTS_DIR"
 	@find "$$ARTIFACTS_DIR" -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -rf "$$ARTIFACTS_DIR/bin" "$$ARTIFACTS_DIR"/*.dist-info/RECORD
-	@# Half of all that is deployed, for functions that answer HTTP by its routes; nothing imports it.
+	@# Routes for functions that answer HTTP, half the size of the artifact. Nothing imports it.
 	@rm -rf "$$ARTIFACTS_DIR/aws_lambda_powertools/event_handler"
 	@$(VENV) scripts/check_artifact.py "$$ARTIFACTS_DIR" $(LAMBDA_PYTHON)
 	@$(VENV) -B scripts/precompile.py "$$ARTIFACTS_DIR" $(LAMBDA_PYTHON)

@@ -1,1 +1,1 @@
-"""The whole system on one machine: moto for AWS, a stub for Voucherify, an HTTP front."""
+"""The whole system on one machine: moto for AWS, a stub for Voucherify, an HTTP API before the function."""

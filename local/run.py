@@ -1,18 +1,18 @@
-"""`make run`: the samples of events/ through the whole system, and what became of each."""
+"""`make run`: send the sample events through the whole system and say whether each went as expected."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import urllib3
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from local.stack.poller import poll_once
 from local.stack.samples import SAMPLES, Sample
@@ -20,11 +20,12 @@ from local.stack.system import LocalSystem, Ports, local_system
 from local.voucherify_stub.stub import Call, Fault
 
 _QUEUES = {"RETRY_QUEUE_URL": "retry queue", "DEAD_LETTER_QUEUE_URL": "dead-letter queue"}
+_STATUSES = ("delivered", "queued", "skipped", "duplicate", "rejected")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one sample did: the answer, the calls it made, and the messages it left in each queue."""
+    """The result of one sample: the answer, the calls of Voucherify, and the new messages of each queue."""
 
     sample: Sample
     status: int
@@ -34,11 +35,8 @@ class Run:
 
     @property
     def surprises(self) -> list[str]:
-        """What is not as the sample says it must be."""
-        expected = {
-            **dict.fromkeys(("delivered", "queued", "skipped", "duplicate", "rejected"), 0),
-            **self.sample.counts,
-        }
+        """The differences from what the sample expects."""
+        expected = {**dict.fromkeys(_STATUSES, 0), **self.sample.counts}
         counts = {name: self.answer.get(name) for name in expected}
         stored = {queue: len(messages) for queue, messages in self.stored.items()}
         return [
@@ -53,9 +51,30 @@ class Run:
             if actual != wanted
         ]
 
+    @property
+    def summary(self) -> str:
+        """The sample, the calls of Voucherify and the answer in one line."""
+        counts = {name: count for name in _STATUSES if (count := self.answer.get(name))}
+        result = ", ".join(name + (f" x{count}" if count > 1 else "") for name, count in counts.items())
+        return f"{self.sample.title} → {_summary_of(self.calls)} → {self.status} {result or self.answer['message']}"
+
+    @property
+    def details(self) -> Iterator[tuple[str, str]]:
+        """Every request and answer, and every message that was stored."""
+        payload = self.sample.payload
+        yield "Segment → function", f"POST {payload['rawPath']} {payload['body']}"
+        for call in self.calls:
+            yield "function → Voucherify", f"{call.method} {call.path} {call.body.decode()}"
+            yield "Voucherify → function", f"{call.status or 'no answer'} {call.answer.decode()}"
+        yield "function → Segment", f"{self.status} {json.dumps(self.answer, ensure_ascii=False)}"
+        for queue, messages in self.stored.items():
+            for message in messages:
+                failure = json.loads(message["Body"])["failure"]
+                yield _QUEUES[queue], f"{failure['code']}: {failure['message']}"
+
 
 def run_sample(system: LocalSystem, sample: Sample) -> Run:
-    """Post one sample to the front, as Segment would."""
+    """Post one sample to the HTTP server, as Segment would."""
     payload = sample.payload
     calls_before = len(system.voucherify.calls)
     stored_before = {queue: {message["MessageId"] for message in system.aws.messages(queue)} for queue in _QUEUES}
@@ -68,111 +87,77 @@ def run_sample(system: LocalSystem, sample: Sample) -> Run:
         headers={name: value for name, value in payload["headers"].items() if name != "host"},
         retries=False,
     )
-    return Run(
-        sample,
-        response.status,
-        response.json(),
-        system.voucherify.calls[calls_before:],
-        {
-            queue: [
-                message for message in system.aws.messages(queue) if message["MessageId"] not in stored_before[queue]
-            ]
-            for queue in _QUEUES
-        },
-    )
+    stored = {
+        queue: [message for message in system.aws.messages(queue) if message["MessageId"] not in stored_before[queue]]
+        for queue in _QUEUES
+    }
+    return Run(sample, response.status, response.json(), system.voucherify.calls[calls_before:], stored)
 
 
-def show(runs: list[Run], console: Console) -> None:
-    table = Table(show_lines=True, expand=True)
-    table.add_column("Segment posts", ratio=4)
-    table.add_column("Voucherify is asked", ratio=6)
-    table.add_column("Voucherify answers", ratio=4)
-    table.add_column("Segment is answered", ratio=5)
-    table.add_column("Stored", ratio=5)
-    for run in runs:
-        mark = Text("✗ ", "red bold") if run.surprises else Text("✓ ", "green bold")
-        table.add_row(
-            Group(mark + Text(run.sample.title, "bold"), *_posted(run)),
-            Group(*(line for call in run.calls for line in _asked(call))),
-            Group(*map(_answered, run.calls)),
-            Group(*_reply(run)),
-            Group(*_stored(run)),
-        )
-    console.print(table)
+def show(run: Run, console: Console, *, is_verbose: bool) -> None:
+    """Print one line, and the details if they are asked for or the sample did not go as expected."""
+    _show_line(run.summary, console, is_good=not run.surprises)
+    for surprise in run.surprises:
+        console.print(f"  {surprise}", style="red")
+    if is_verbose or run.surprises:
+        for name, text in run.details:
+            console.print(f"  {name}: {text}", style="dim")
 
 
-def show_worker(system: LocalSystem, console: Console) -> None:
-    """Let the worker deliver what was stored for later, now that Voucherify answers again."""
+def run_worker(system: LocalSystem, console: Console) -> bool:
+    """Let the retry worker deliver the stored events, print one line, and say whether all were delivered."""
     calls_before = len(system.voucherify.calls)
     stored = poll_once(system.aws)
-    if not stored:
-        return
-    for call in system.voucherify.calls[calls_before:]:
-        console.print(Text(f"Then the worker: {call.method} {call.path} → "), _answered(call), end="")
     left = len(system.aws.messages("RETRY_QUEUE_URL"))
-    console.print(f"; {stored - left} of {stored} events of the retry queue delivered.")
+    if stored:
+        calls = _summary_of(system.voucherify.calls[calls_before:])
+        _show_line(f"retry worker → {calls} → {stored - left} of {stored} delivered", console, is_good=not left)
+    return not left
 
 
-def _posted(run: Run) -> list[Text]:
-    events = json.loads(run.sample.payload["body"])
-    events = events.get("batch", [events]) if isinstance(events, dict) else events
-    return [Text(" ".join(filter(None, (event.get("type"), event.get("event")))), "dim") for event in events]
+def _show_line(text: str, console: Console, *, is_good: bool) -> None:
+    console.print("✓" if is_good else "✗", style="green bold" if is_good else "red bold", end=" ")
+    console.print(text)
 
 
-def _asked(call: Call) -> list[Text]:
-    body = [] if call.json is None else [Text(json.dumps(call.json, ensure_ascii=False), "dim")]
-    return [Text(f"{call.method} {call.path}", "cyan"), *body]
+def _summary_of(calls: list[Call]) -> str:
+    """Return each method with its paths, sorted, since calls for different customers run in parallel."""
+    paths: dict[str, set[str]] = {}
+    for call in calls:
+        paths.setdefault(call.method, set()).add(call.path)
+    return ", ".join(f"{method} {', '.join(sorted(paths[method]))}" for method in sorted(paths)) or "no call"
 
 
-def _answered(call: Call) -> Text:
-    if call.status is None:
-        return Text("nothing", "red")
-    answer = json.loads(call.answer or b"{}")
-    gist = answer.get("key") or answer.get("id") or answer.get("type") or ""
-    return Text(f"{call.status} {gist}", "green" if call.status < 300 else "red")
-
-
-def _reply(run: Run) -> list[Text]:
-    counts = [f"{name} {count}" for name, count in run.answer.items() if type(count) is int and count]
-    message = run.answer.get("message", "")
-    reasons = [f"{error['messageId']}: {error['reason']}" for error in run.answer.get("errors", [])]
-    lines = [
-        Text(str(run.status), "bold"),
-        Text(", ".join(counts) or message),
-        *(Text(reason, "dim") for reason in reasons),
-    ]
-    return lines + [Text(f"but {surprise}", "red") for surprise in run.surprises]
-
-
-def _stored(run: Run) -> list[Text]:
-    lines = []
-    for queue, messages in run.stored.items():
-        codes = Counter(json.loads(message["Body"])["failure"]["code"] for message in messages)
-        lines += [Text(f"{_QUEUES[queue]}: {count} x {code}", "yellow") for code, count in codes.items()]
-    return lines or [Text("—", "dim")]
-
-
-def main() -> int:
-    """Exit code 0 only if every sample came out as it should."""
-    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")  # the table says it all
+def main(arguments: list[str]) -> int:
+    """Return 0 if everything went as expected, otherwise 1."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--verbose", action="store_true", help="print every request and answer (VERBOSE=1)")
+    is_verbose = parser.parse_args(arguments).verbose
+    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")  # the lines below say it all
     os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    with local_system(Ports()) as system:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    with ExitStack() as running:
+        with console.status("Starting AWS (moto), the Voucherify stub and the HTTP server"):
+            system = running.enter_context(local_system(Ports()))
         samples = [sample for sample in SAMPLES if not (system.is_real and sample.voucherify_is_down)]
-        runs = [run_sample(system, sample) for sample in samples]
-        show(runs, console)
-        show_worker(system, console)
-        failed = sum(bool(run.surprises) for run in runs)
+        failed = 0
+        for sample in samples:
+            run = run_sample(system, sample)
+            show(run, console, is_verbose=is_verbose)
+            failed += bool(run.surprises)
+        is_drained = run_worker(system, console)
         voucherify = "the real Voucherify" if system.is_real else "a stub for Voucherify"
-        console.print(f"{len(runs) - failed} of {len(runs)} samples came out as they should, against {voucherify}.")
-        if not failed:
-            console.print(
-                "Next: `make serve` keeps this running and prints a signed curl to try; README.md has the rest."
-            )
-    return 1 if failed else 0
+    console.print("\nDetails: make run VERBOSE=1. Keep the system running: make serve.", style="dim")
+    if failed or not is_drained:
+        worker = "" if is_drained else ", and the retry worker did not deliver every stored event"
+        console.print(
+            f"✗ {failed} of {len(samples)} samples did not go as expected, against {voucherify}{worker}.",
+            style="red bold",
+        )
+        return 1
+    console.print(f"✓ All {len(samples)} samples went as expected, against {voucherify}.", style="green bold")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""`make serve`: the whole system, kept running; each request is shown as it comes."""
+"""`make serve`: run the whole system until Ctrl-C, and print each request and each call of Voucherify."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import threading
 from urllib.parse import urlsplit
 
 from rich.console import Console
-from rich.text import Text
 
 from local.stack.aws import SETTINGS_PATH
 from local.stack.front import Exchange
@@ -30,62 +29,57 @@ _EXAMPLE = {
 
 
 def curl(url: str) -> str:
-    """A command that posts an identify with a valid signature."""
+    """Return a command that posts an identify with a valid signature."""
     body = json.dumps(_EXAMPLE)
-    return " ".join(
-        [
-            f"curl -i {url}/events",
-            "-H 'Content-Type: application/json'",
-            f"-H 'X-Signature: {sign(body.encode())}'",
-            f"-d {shlex.quote(body)}",
-        ]
-    )
+    headers = ("Content-Type: application/json", f"X-Signature: {sign(body.encode())}")
+    return " ".join(["curl", "-i", f"{url}/events", *(f"-H '{header}'" for header in headers), "-d", shlex.quote(body)])
 
 
 def introduce(system: LocalSystem, console: Console) -> None:
-    voucherify = "the real Voucherify, by way of" if system.is_real else "a stub for Voucherify at"
-    console.print(Text("The destination is running.", "green bold"))
-    console.print(f"  events      POST {system.url}/events, signed with the shared secret {SHARED_SECRET!r}")
-    console.print(
-        f"  libraries   of Segment: host {system.url}, write key {ACCESS_TOKEN!r}; the source app, every call on"
-    )
+    """Print what runs where, how to try it and how to stop it."""
+    voucherify = "the real one, through" if system.is_real else "a stub at"
+    console.print("The destination runs on this machine. Stop it with Ctrl-C.\n", style="green bold")
+    console.print(f"  Events      POST {system.url}/events, shared secret {SHARED_SECRET}")
+    console.print(f"  Libraries   Segment's: host {system.url}, write key {ACCESS_TOKEN}")
     console.print(f"  Voucherify  {voucherify} {system.voucherify.url}")
-    console.print(f"  AWS         AWS_ENDPOINT_URL={system.aws.url} (moto; settings under {SETTINGS_PATH})")
-    console.print("\nTry it from another terminal:\n")
-    console.print(curl(system.url), soft_wrap=True, highlight=False, markup=False)
-    console.print("\nEach request is shown below. Ctrl-C ends it.\n")
+    console.print(f"  AWS         moto: AWS_ENDPOINT_URL={system.aws.url}")
+    console.print(f"              settings in SSM under {SETTINGS_PATH}")
+    console.print("\nTry it in another terminal:\n")
+    console.print(curl(system.url))
+    console.print("\nRequests and calls appear below.\n")
 
 
 def show_call(call: Call, console: Console) -> None:
     status = str(call.status or "no answer")
     line = f"  → Voucherify  {call.method} {call.path}  {status}  {json.dumps(call.json, ensure_ascii=False)}"
-    console.print(Text(line, "cyan" if call.status and call.status < 300 else "red"))
+    console.print(line, style="cyan" if call.status and call.status < 300 else "red")
 
 
 def show_exchange(exchange: Exchange, console: Console) -> None:
     request = exchange.event["requestContext"]["http"]
-    status = exchange.answer["statusCode"]
-    line = (
-        f"{request['method']} {request['path']}  {status}  {exchange.seconds * 1000:.0f} ms  {exchange.answer['body']}"
-    )
-    console.print(Text(line, "green" if status < 300 else "red"))
+    status, body = exchange.answer["statusCode"], exchange.answer["body"]
+    line = f"{request['method']} {request['path']}  {status}  {exchange.seconds * 1000:.0f} ms  {body}"
+    console.print(line, style="green" if status < 300 else "red")
 
 
 def main(arguments: list[str]) -> int:
+    """Return 0 after Ctrl-C, 1 if a port is taken."""
     parser = argparse.ArgumentParser(prog="make serve", description=__doc__)
     parser.add_argument(
         "--port",
         type=int,
         default=8080,
-        help="of the HTTP front; AWS and Voucherify take the next two. With 0 each takes a free one, and it is printed",
+        help="port of the HTTP server; AWS and Voucherify use the next two. 0 chooses three free ports",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="to listen at; 0.0.0.0 lets containers in, and whoever reaches this machine"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; 0.0.0.0 lets containers in, and everybody who can reach this machine",
     )
     host, port = (options := parser.parse_args(arguments)).host, options.port
-    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")  # what is delivered is shown anyway
+    os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "WARNING")  # each request is printed anyway
     os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
-    console = Console()
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         with local_system(
             Ports(front=port, aws=port + 1, voucherify=port + 2, host=host) if port else Ports(host=host),
@@ -93,20 +87,21 @@ def main(arguments: list[str]) -> int:
             on_call=lambda call: show_call(call, console),
         ) as system:
             if host != "127.0.0.1":
-                # By the name that README.md has a container find this machine by.
+                # The name under which a container reaches this machine in README.md.
                 voucherify_port = urlsplit(system.voucherify.url).port
                 system.aws.put_settings({"apiUrl": f"http://localhost:{voucherify_port}"})
-            # An exception may be raised where nobody sees it, such as in a finalizer.
+            # A handler that raised KeyboardInterrupt could do so in a finalizer, where it is lost.
             stopping = threading.Event()
             signal.signal(signal.SIGINT, lambda *_: stopping.set())
             introduce(system, console)
-            while not stopping.is_set():  # what is stored in the retry queue is delivered as it becomes visible
+            while not stopping.is_set():  # the retry worker takes messages as they become visible
                 if not poll_once(system.aws):
                     stopping.wait(1)
     except PortTaken as taken:
-        console.print(Text(f"Cannot start: {taken}. Choose three free ones: make serve PORT={port + 100}", "red"))
+        console.print(f"Cannot start: {taken}. Choose another: make serve PORT={port + 100}", style="red")
+        console.print("Three ports from there must be free. PORT=0 chooses free ones.", style="red")
         return 1
-    except KeyboardInterrupt:  # while it starts
+    except KeyboardInterrupt:  # during the start
         pass
     console.print("\nStopped.")
     return 0

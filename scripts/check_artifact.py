@@ -1,10 +1,9 @@
-"""Ends the build when a dependency is missing from what it built.
+"""End the build when the artifact lacks a dependency.
 
     python scripts/check_artifact.py DIRECTORY PYTHON_VERSION
 
-What pyproject.toml declares, and what each of those packages requires in turn, must lie in DIRECTORY at an accepted
-version; all but what Lambda's runtime has. Conditions such as `python_version < "3.12"` are read for Lambda, whatever
-this script itself runs on.
+DIRECTORY must contain the dependencies of pyproject.toml and all that they require, at accepted versions, except for
+the packages of Lambda's runtime. Conditions such as `python_version < "3.12"` are evaluated for Lambda.
 """
 
 import sys
@@ -44,7 +43,7 @@ def main(directory: str, python_version: str) -> None:
 
     declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
     if faults := sorted(set(missing(declared))):
-        sys.exit(f"The artifact lacks {', '.join(faults)}. requirements.txt follows pyproject.toml by `make lock`.")
+        sys.exit(f"The artifact lacks {', '.join(faults)}. Update requirements.txt from pyproject.toml: make lock")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Puts byte code beside what the functions import, so that no cold start compiles it.
+"""Compile the modules that the functions import, so that no cold start has to.
 
     python -B scripts/precompile.py DIRECTORY PYTHON_VERSION
 
-Lambda's code is read-only: what is not compiled here is compiled anew by every sandbox. The byte code is taken as it
-is, never compared with its source, since the times of files change on the way to Lambda.
+Lambda's code is read-only, so a module without byte code is compiled again in every execution environment. The byte
+code is not compared with its source, since the times of files change on the way to Lambda.
 https://docs.python.org/3/reference/import.html#cached-bytecode-invalidation
 """
 
@@ -24,14 +24,14 @@ def main(directory: str, python_version: str) -> None:
     for source in sources(root):
         py_compile.compile(
             str(source),
-            dfile=f"/var/task/{source.relative_to(root)}",  # where it lies on Lambda, whatever the build's directory
+            dfile=f"/var/task/{source.relative_to(root)}",  # its path on Lambda
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
 
 
 def sources(directory: Path) -> Iterator[Path]:
-    """The files in `directory` that the functions import."""
+    """Yield the files in `directory` that the functions import."""
     sys.path.insert(0, str(directory))
     for package in map(importlib.import_module, ("handler", "mapping")):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

@@ -1,4 +1,4 @@
-"""Write settings.schema.json anew: the JSON Schema of a file of settings, for completion and checks in an editor."""
+"""Write settings.schema.json, the JSON Schema of a file of settings, for completion and checks in an editor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE = Path(__file__).parent.parent / "settings.schema.json"
 
 
 def text() -> str:
-    """The file as it must be."""
+    """Return the content of the file."""
     return json.dumps(settings_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""`make steady`: the whole suite five times beside two busy loops, then three times without. No run may fail.
+"""`make steady`: run the whole suite five times beside two busy loops, then three times without. No run may fail.
 
-One line a run. The output of a run that fails is kept.
+It prints one line for each run, and keeps the output of those that fail.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def busy_loop() -> Iterator[None]:
 
 
 def passes(name: str, kept: Path) -> bool:
-    """Run the suite once and say how it ended."""
+    """Run the suite once, print its result, and return whether it passed."""
     with subprocess.Popen(SUITE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as suite:
         try:
             output, _ = suite.communicate()
@@ -46,8 +46,8 @@ def passes(name: str, kept: Path) -> bool:
 
 
 def main() -> int:
-    """Exit code 0 only if every run passed."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so through every `finally`
+    """Return 0 if every run passed, otherwise 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every `finally` runs
     kept = Path(mkdtemp(prefix="steady-"))
     with ExitStack() as loops:
         for _ in range(LOOPS):

@@ -1,18 +1,20 @@
-"""Measured seconds to US dollars, and to the memory size that Lambda needs for them."""
+"""From measured seconds to US dollars, and to the memory size that Lambda needs for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from statistics import median
 from typing import NamedTuple
 
-from local.bench.load import Load
+from local.bench.load import BUDGET_SECONDS, Load
+from local.bench.numbers import quantity
+from local.bench.report import paragraph, table
 from local.bench.template import deployed
 
 EVENTS = 1_000_000
 BATCHES = (1, 10, 100)
 
-# In milliseconds, as in docs/cost.md.
+# Milliseconds of a call, as in docs/cost.md.
 LATENCY = 100
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
@@ -21,7 +23,7 @@ MEMORY_SIZES = (128, 256, 512, 1_024, ONE_CPU_MB)
 
 
 class Price(NamedTuple):
-    """US dollars in us-east-1 without any free tier, and where that was read."""
+    """US dollars in us-east-1 without any free tier, and where and when the price was read."""
 
     usd: float
     each: str
@@ -29,7 +31,7 @@ class Price(NamedTuple):
     read_on: str
 
 
-# As in docs/cost.md, which has the prices of everything else too.
+# docs/cost.md has these and the prices of everything else.
 API_REQUEST = Price(
     1.00e-6,
     "request of an HTTP API",
@@ -40,54 +42,64 @@ LAMBDA_REQUEST = Price(0.20e-6, "request of Lambda", "https://cloudchipr.com/blo
 GB_SECOND = Price(
     0.0000133334, "GB-second of Lambda on arm64", "https://cloudchipr.com/blog/aws-lambda-pricing", "2026-11-25"
 )
-LEDGER_WRITE = Price(
+DYNAMODB_WRITE = Price(
     0.625e-6,
     "write of DynamoDB on demand",
     "https://airbyte.com/data-engineering-resources/dynamodb-pricing",
     "2026-11-25",
 )
-PRICES = (API_REQUEST, LAMBDA_REQUEST, GB_SECOND, LEDGER_WRITE)
+
+IDENTIFY, TRACK = "**identify**", "**track**, with the two writes of its idempotency record"
 
 
-@dataclass(frozen=True)
-class Cost:
-    """US dollars a million events, sent so many a request, each of which takes so many seconds of Lambda."""
-
-    batch: int
-    seconds: float
-    memory_mb: int
-
-    @property
-    def requests(self) -> float:
-        return EVENTS / self.batch
-
-    @property
-    def by_service(self) -> Mapping[str, float]:
-        return {
-            "API Gateway": self.requests * API_REQUEST.usd,
-            "Lambda, requests": self.requests * LAMBDA_REQUEST.usd,
-            "Lambda, time": self.requests * self.seconds * self.memory_mb / 1024 * GB_SECOND.usd,
-        }
-
-    @property
-    def identifies(self) -> float:
-        return sum(self.by_service.values())
-
-    @property
-    def tracks(self) -> float:
-        """With the two writes of the ledger."""
-        return self.identifies + 2 * EVENTS * LEDGER_WRITE.usd
-
-
-def costs(loads: Mapping[int, Load]) -> list[Cost]:
-    """Of requests by their number of events."""
-    memory_mb = deployed("MemorySize")
-    return [
-        Cost(batch, seconds_on_lambda(load.wall.median, load.cpu.median, memory_mb), memory_mb)
-        for batch, load in loads.items()
-    ]
+def cost(batch: int, seconds: float, memory_mb: int) -> dict[str, float]:
+    """Return the US dollars for a million events, by service and in all, for `seconds` of Lambda a request."""
+    requests = EVENTS / batch
+    services = {
+        "API Gateway": requests * API_REQUEST.usd,
+        "Lambda, requests": requests * LAMBDA_REQUEST.usd,
+        "Lambda, time": requests * seconds * memory_mb / 1024 * GB_SECOND.usd,
+    }
+    identify = sum(services.values())
+    return {**services, IDENTIFY: identify, TRACK: identify + 2 * EVENTS * DYNAMODB_WRITE.usd}
 
 
 def seconds_on_lambda(wall: float, cpu: float, memory_mb: int) -> float:
-    """Wall time where CPU comes with the memory: what a whole core like this one did takes so much longer."""
+    """Return the wall time with Lambda's share of a core, which grows with the memory, from that with a whole core."""
     return wall + cpu * (max(ONE_CPU_MB / memory_mb, 1) - 1)
+
+
+def memory_sizes_section(load: Load) -> Iterator[str]:
+    cpu = median(load.cpu)
+    yield "## Memory sizes"
+    yield paragraph(
+        f"""The 4,000 events above take {quantity(cpu, "s")} of a core like this one. Lambda gives a whole core from
+        {ONE_CPU_MB:,} MB on, and a share of it below. Where time is too short nothing is lost: fewer events are
+        delivered at once, and more are stored."""
+    )
+    lines = []
+    for megabytes in MEMORY_SIZES:
+        seconds = seconds_on_lambda(cpu, cpu, megabytes)
+        is_enough = "yes" if seconds <= BUDGET_SECONDS else "no"
+        lines.append((f"{megabytes:,} MB", f"{min(megabytes / ONE_CPU_MB, 1):.2f}", quantity(seconds, "s"), is_enough))
+    yield table(("memory", "cores", "4,000 events", f"within {BUDGET_SECONDS:.0f} s"), lines)
+
+
+def cost_section(loads: Mapping[int, Load]) -> Iterator[str]:
+    """Yield the costs of a million events, by the events in a request."""
+    memory_mb = deployed("MemorySize")
+    seconds = [seconds_on_lambda(median(load.wall), median(load.cpu), memory_mb) for load in loads.values()]
+    costs = [cost(batch, each, memory_mb) for batch, each in zip(loads, seconds, strict=True)]
+    yield "## Cost of a million events"
+    yield paragraph(
+        f"""In USD, by the events in a request, measured with {LATENCY} ms a call and Lambda's share of a core for
+        {memory_mb:,} MB. This is the part that the code decides. [cost.md](cost.md) has the rest, such as logs and
+        traces."""
+    )
+    lines = [["milliseconds of Lambda a request", *(f"{each * 1000:.0f}" for each in seconds)]]
+    lines += [[name, *(f"{each[name]:.2f}" for each in costs)] for name in costs[0]]
+    yield table(("USD for a million events", *map(str, loads)), lines)
+    yield "\n".join(
+        f"- {price.usd * 1e6:,.6g} USD a million: {price.each}, [read]({price.source}) on {price.read_on}"
+        for price in (API_REQUEST, LAMBDA_REQUEST, GB_SECOND, DYNAMODB_WRITE)
+    )

@@ -1,4 +1,4 @@
-"""The events that the bench sends, and where their settings lie. Imports little: memory is measured with it."""
+"""The events of the bench and the path of their settings. It imports little, since memory is measured with it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ API_KEY, API_TOKEN = "bench-app-id", "bench-secret-key"
 
 
 def settings_path(latency: int) -> str:
-    """Where the settings lie of a Voucherify that takes so many milliseconds for a call."""
+    """Return the path of the settings for a Voucherify that takes `latency` milliseconds for a call."""
     return f"/bench/{latency}ms"
 
 
-# The twelve sources of the default mapping of identify, from the event.
+# The twelve source paths of the default mapping of identify, from the event.
 FIELDS = (
     *("traits.name", "traits.firstName", "traits.lastName", "traits.email", "traits.description", "traits.phone"),
     *("traits.metadata", "traits.address.city", "traits.address.state", "traits.address.country"),
@@ -29,7 +29,7 @@ FIELDS = (
 
 
 def identify(number: int) -> Json:
-    """An event as Segment sends it, with all that the default mapping reads; each is another customer's."""
+    """Return an identify with all fields of the default mapping, of another customer for each number."""
     return {
         **_envelope(number),
         "type": "identify",
@@ -53,7 +53,7 @@ def identify(number: int) -> Json:
 
 
 def track(number: int) -> Json:
-    """An event that the ledger guards."""
+    """Return a track, of another customer for each number."""
     return {
         **_envelope(number),
         "type": "track",
@@ -90,8 +90,7 @@ def _envelope(number: int) -> Json:
 
 
 def proxied(events: Sequence[Json], *, is_batch: bool = True) -> Json:
-    """What API Gateway hands to the function, signed as Segment signs it; one event as it is, not in an array."""
-
+    """Return API Gateway's event for a request that Segment has signed; one event without `is_batch` is no array."""
     serialised = [json.dumps(event).encode() for event in events]
     body = b"[" + b",".join(serialised) + b"]" if is_batch else serialised[0]
     headers = {"Content-Type": "application/json", "User-Agent": "Segment.io/1.0", "X-Signature": sign(serialised[0])}
@@ -99,8 +98,8 @@ def proxied(events: Sequence[Json], *, is_batch: bool = True) -> Json:
 
 
 def request_for(event: Json) -> Request:
-    """What the default mapping makes of an event."""
+    """Return the request that the default mapping makes. Raises TypeError where the event is skipped."""
     request = map_event(event, EventMapping.compile({}))
     if not isinstance(request, Request):
-        raise TypeError(f"it is skipped: {request}")
+        raise TypeError(f"skipped: {request}")
     return request

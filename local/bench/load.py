@@ -1,4 +1,4 @@
-"""Many events at once, through the function and through the worker."""
+"""Many events at once, through the function and through the retry worker."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from handler.app import lambda_handler
 from handler.model.failure import OUT_OF_TIME
@@ -27,22 +27,21 @@ BATCH_SIZE = deployed("BatchSize")
 # The default in template.yaml.
 BUDGET_SECONDS = 3.0
 
-# In milliseconds: of 4,000 events about half is stored.
+# Milliseconds of a call with which about half of 4,000 events is stored.
 HALF_STORED_LATENCY = 15
 
-# For a request that is delivered to its last event, however long that takes.
+# Enough to deliver every event of a request.
 NO_BUDGET_SECONDS = 600.0
 
-# Of which a second is kept back: so a first request makes threads and clients, those that store among them, and ends.
+# The function reserves a second of it for storing, so a first request makes all threads and clients, and ends.
 _WARM_UP_SECONDS = 2.0
 
-# After this long a sandbox knows nothing of its window of calls any more, and makes one call before all others.
+# After this long an execution environment does not rely on the known quota, and makes one call before all others.
 _FORGETTING_SECONDS = 0.3
 
 
-@dataclass(frozen=True)
-class Load:
-    """Wall seconds and CPU seconds of each repetition; how many events the last one delivered and stored."""
+class Load(NamedTuple):
+    """Wall seconds and CPU seconds of each repetition, and the events that the last one delivered and stored."""
 
     wall: Series
     cpu: Series
@@ -51,9 +50,10 @@ class Load:
 
 
 def one_request(events: int, latency: int, repetitions: int, budget_seconds: float = NO_BUDGET_SECONDS) -> Load:
-    """So many identifies of as many customers in one request, where a call takes so many milliseconds.
+    """Measure one request with identifies of different customers, where a call takes `latency` milliseconds.
 
-    A latency lets the sandbox forget its window before each repetition, as Segment's next request may find it.
+    With a latency, the known quota is too old before each repetition, as Segment's next request may find it.
+    Raises RuntimeError where an event is neither delivered nor stored.
     """
     os.environ |= {"SETTINGS_PATH": settings_path(latency), "RESPONSE_BUDGET_SECONDS": str(budget_seconds)}
     start_cold()
@@ -75,10 +75,13 @@ def one_request(events: int, latency: int, repetitions: int, budget_seconds: flo
 
 
 def worker(messages: int, latency: int, repetitions: int) -> Load:
-    """So many messages of the retry queue, which wait there already, batch after batch as Lambda hands them over."""
+    """Measure the retry worker with a full retry queue, one batch after the other.
+
+    Raises RuntimeError where a message is not delivered.
+    """
     os.environ["SETTINGS_PATH"] = settings_path(latency)
     start_cold()
-    sqs = SqsStub()  # its queue alone: whoever delivers all has nothing to ask SQS for
+    sqs = SqsStub()  # not served: a worker that delivers every message does not call SQS
 
     def fill(count: int = messages) -> None:
         for number in range(count):
@@ -107,7 +110,7 @@ def _message(number: int) -> Message:
 
 
 def _repeated(times: int, action: Callable[[], None], before: Callable[[], None]) -> tuple[Series, Series]:
-    """Wall and CPU seconds of each time."""
+    """Return the wall seconds and the CPU seconds of each repetition."""
     wall, cpu = [], []
     for _ in range(times):
         before()
@@ -115,4 +118,4 @@ def _repeated(times: int, action: Callable[[], None], before: Callable[[], None]
         action()
         wall.append(time.perf_counter() - started)
         cpu.append(time.process_time() - cpu_started)
-    return Series(tuple(wall)), Series(tuple(cpu))
+    return tuple(wall), tuple(cpu)

@@ -1,11 +1,9 @@
-"""What the mapping of one event costs, beside code written by hand for that one mapping, and beside a yardstick of the
-core: naive look-ups of the same dotted paths."""
+"""The mapping of one event, beside code written by hand for that mapping, and beside look-ups of the same paths."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from local.bench.events import FIELDS, Json, identify
 from local.bench.numbers import Series, cpu_of_one, interleaved
@@ -20,11 +18,10 @@ _ADDRESS = (
 )
 
 
-@dataclass(frozen=True)
-class Mapped:
-    """CPU seconds of one default identify with all twelve fields.
+class Mapped(NamedTuple):
+    """CPU seconds for one identify with all twelve fields of the default mapping.
 
-    `ours` and `floor` make the request's body; `to_json` and `floor_to_json` its bytes as well. `look_ups` finds the
+    `ours` and `floor` make the request's body, `to_json` and `floor_to_json` its bytes as well. `look_ups` finds the
     twelve values in the event and does nothing with them.
     """
 
@@ -34,18 +31,9 @@ class Mapped:
     floor_to_json: Series
     look_ups: Series
 
-    @property
-    def events_a_second(self) -> float:
-        return 1 / self.ours.median
-
-    @property
-    def look_ups_a_second(self) -> float:
-        """Of one path each."""
-        return len(FIELDS) / self.look_ups.median
-
 
 def mapping_beside_plain_code(rounds: int, times: int) -> Mapped:
-    """Raises ValueError where the plain code does not make the same body."""
+    """Measure the mapping and its floors. Raises ValueError where the plain code does not make the same body."""
     event, rules = identify(0), EventMapping.compile({})
 
     def mapped() -> bytes | None:
@@ -54,25 +42,23 @@ def mapping_beside_plain_code(rounds: int, times: int) -> Mapped:
 
     if mapped() != by_hand_to_json(event):
         raise ValueError(f"{mapped()!r} is not {by_hand_to_json(event)!r}")
-    return Mapped(
-        *interleaved(
-            rounds,
-            cpu_of_one(lambda: map_event(event, rules), times),
-            cpu_of_one(lambda: by_hand(event), times),
-            cpu_of_one(mapped, times),
-            cpu_of_one(lambda: by_hand_to_json(event), times),
-            cpu_of_one(lambda: look_up(event), times),
-        )
+    actions = (
+        lambda: map_event(event, rules),
+        lambda: by_hand(event),
+        mapped,
+        lambda: by_hand_to_json(event),
+        lambda: look_up(event),
     )
+    return Mapped(*interleaved(rounds, *(cpu_of_one(action, times) for action in actions)))
 
 
 def by_hand(event: Json) -> Json:
-    """The customer of the default mapping, without the mapping: exact keys, and nothing said of what is left out."""
+    """Return the customer of the default mapping: exact keys, and no report of the fields that are left out."""
     if event["type"] != "identify":
         raise ValueError(event["type"])
     source_id = text(event.get("userId")) or text(event.get("anonymousId"))
     if not source_id:
-        raise ValueError("nobody's")
+        raise ValueError("no userId or anonymousId")
     customer: Json = {"source_id": source_id.strip()}
     traits = event.get("traits")
     if not isinstance(traits, dict):
@@ -99,7 +85,7 @@ def by_hand(event: Json) -> Json:
 
 
 def text(value: Any) -> str | None:
-    """Text as it is, a number as text, anything else left out."""
+    """Return text, a number as text, and None for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -112,7 +98,7 @@ def by_hand_to_json(event: Json) -> bytes:
 
 
 def look_up(event: Json) -> list[Any]:
-    """The values at the twelve paths, each split and followed from the event."""
+    """Return the values at the twelve paths, each split and followed from the event."""
     values = []
     for path in FIELDS:
         value: Any = event

@@ -1,4 +1,4 @@
-"""How much memory the function takes at its peak, and how large the artifact is."""
+"""The function's peak memory and the size of the artifact."""
 
 from __future__ import annotations
 
@@ -6,57 +6,45 @@ import io
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 from local.bench.numbers import Series
+from local.bench.report import Row
 
 SIZE = 100
 LARGEST_SIZE = 4_000
 
-# Among the events of one measurement: enough to bring along what the ledger needs.
+# Enough to load what idempotency needs.
 TRACKS = 100
 
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes resident at the peak: after identifies, with some tracks among them, in large requests; of the floor."""
-
-    identifies: Series
-    with_tracks: Series
-    large_requests: Series
-    floor: Series
+# The smallest memory size of Lambda.
+SMALLEST = 128e6
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """Bytes, as it is uploaded and as it lies unpacked."""
-
-    zipped: int
-    unpacked: int
-
-
-def memory(rounds: int, events: int) -> Memory:
-    """Of fresh processes, each with so many events."""
-    return Memory(
-        identifies=_peaks(rounds, "handler", events, 0, SIZE),
-        with_tracks=_peaks(rounds, "handler", events - TRACKS, TRACKS, SIZE),
-        large_requests=_peaks(rounds, "handler", max(events, LARGEST_SIZE), 0, LARGEST_SIZE),
-        floor=_peaks(rounds),
-    )
+def memory_rows(events: int) -> Iterator[Row]:
+    """Yield the peaks of fresh processes, each with that many events."""
+    floor_is, floor = "boto3, one client", _peak()
+    most = min(median(floor) + 25e6, SMALLEST)
+    tracks = _peak("handler", events - TRACKS, TRACKS, SIZE)
+    large = _peak("handler", max(events, LARGEST_SIZE), 0, LARGEST_SIZE)
+    yield Row.size("memory: identifies, 100 a request", _peak("handler", events, 0, SIZE), most, floor_is, floor)
+    yield Row.size("memory: the same, some of them tracks", tracks, most, floor_is, floor)
+    yield Row.size("memory: identifies, 4,000 a request", large, SMALLEST, floor_is, floor)
 
 
-def artifact_size(directory: Path) -> Artifact:
-    """Deflated, as SAM packs it."""
+def artifact_rows(directory: Path) -> Iterator[Row]:
+    """Yield the size of the artifact as SAM uploads it, deflated, and unpacked."""
     files = [path for path in directory.rglob("*") if path.is_file()]
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files:
             archive.write(path, path.relative_to(directory))
-    return Artifact(packed.getbuffer().nbytes, sum(path.stat().st_size for path in files))
+    yield Row.size("artifact: zip", (packed.getbuffer().nbytes,), 1.5e6)
+    yield Row("artifact: unpacked", "bytes", (sum(path.stat().st_size for path in files),))
 
 
-def _peaks(rounds: int, *arguments: str | int) -> Series:
+def _peak(*arguments: str | int) -> Series:
     command = [sys.executable, "-m", "local.bench.peak", *map(str, arguments)]
-    runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(rounds)]
-    return Series(tuple(map(float, runs)))
+    return (float(subprocess.run(command, check=True, capture_output=True, text=True).stdout),)

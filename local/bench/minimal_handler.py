@@ -1,7 +1,7 @@
-"""The floor of the bench: the least handler on the same libraries that delivers an event, logs it and counts it.
+"""The floor of the bench: the smallest handler on the same libraries that delivers an event, logs it and counts it.
 
-It trusts its events, keeps to no deadline and loses what Voucherify does not take. It imports nothing of this project,
-so that it can be packaged as it is.
+It trusts its events, has no deadline and loses what Voucherify does not accept. It imports nothing of this project, so
+that it can be packaged alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEPT_SECONDS = 15 * 24 * 60 * 60
 
 logger = Logger(service="minimal")
 metrics = Metrics(namespace="Minimal", service="minimal")
-threads = ThreadPoolExecutor(CONNECTIONS)  # they start with the first batch
+threads = ThreadPoolExecutor(CONNECTIONS)  # started by the first batch
 
 
 @cache

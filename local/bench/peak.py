@@ -1,9 +1,7 @@
-"""A process whose memory is measured; it imports as little else as can be.
+"""Print the peak memory of this process in bytes. It imports little else.
 
-    python -m local.bench.peak                        imports boto3 and makes one client
-    python -m local.bench.peak handler 9900 100 50    delivers so many identifies and tracks, so many a request
-
-Prints the bytes that were resident at the peak.
+python -m local.bench.peak                        import boto3 and make one client
+python -m local.bench.peak handler 9900 100 50    deliver 9,900 identifies and 100 tracks, 50 a request
 """
 
 from __future__ import annotations
@@ -17,14 +15,14 @@ from pathlib import Path
 
 
 def make_one_client() -> None:
-    """The floor."""
+    """Do the work of the floor."""
     import boto3
 
     boto3.client("ssm")
 
 
 def deliver(identifies: int, tracks: int, size: int) -> None:
-    """So many events, so many a request; what the function prints goes nowhere."""
+    """Deliver events in requests of `size`, and discard the output. Raises RuntimeError where the function does not."""
     from handler.app import lambda_handler
     from local.bench.events import identify, proxied, settings_path, track
     from local.stack.front import LambdaContext
@@ -40,7 +38,7 @@ def deliver(identifies: int, tracks: int, size: int) -> None:
 
 
 def peak_bytes() -> int:
-    """Of this process alone: on Linux `getrusage` may name the peak of its parent, from which it was made."""
+    """Return the peak of this process. On Linux `getrusage` may return that of its parent, from which it was made."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
@@ -50,8 +48,8 @@ def peak_bytes() -> int:
 
 def main() -> None:
     terminal = sys.stdout
-    with suppress(ImportError):  # it is there on Linux only
-        import_module("awslambdaric.bootstrap")  # Lambda's runtime, around every function
+    with suppress(ImportError):  # installed on Linux only
+        import_module("awslambdaric.bootstrap")  # Lambda's runtime, a part of every function
     if sys.argv[1:2] == ["handler"]:
         deliver(*map(int, sys.argv[2:]))
     else:

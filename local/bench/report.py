@@ -1,135 +1,72 @@
-"""The bench's results, and the table of what each part costs beside its floor."""
+"""Tables in Markdown, and the main one: what each part costs beside its floor."""
 
 from __future__ import annotations
 
-import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Self
 
-from local.bench.cold import ColdStart
-from local.bench.cost import Cost
-from local.bench.growth import Growth
-from local.bench.load import BUDGET_SECONDS, Load
-from local.bench.mapping import Mapped
-from local.bench.memory import Artifact, Memory
-from local.bench.numbers import Series, constant, quantity
-from local.bench.warm import BATCH, Warm
-from local.bench.world import CONCURRENCY
-
-SMALLEST = 128e6
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything that was measured.
-
-    `cold` is None where the emulator does not run; a quick run has no `costs` and no `growths`.
-    """
-
-    cold: ColdStart | None
-    identify: Warm
-    track: Warm
-    guarded_track: Warm
-    batched: Warm
-    mapped: Mapped
-    thousand: Load
-    half_stored: Load
-    worked_off: Load
-    memory: Memory
-    artifact: Artifact
-    costs: Sequence[Cost]
-    growths: Sequence[Growth]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement beside its floor, and what is aimed at."""
-
-    what: str
-    floor_is: str
-    unit: str
-    ours: Series
-    floor: Series | None
-    aim: str = ""
-    is_met: bool | None = None
-
-    @property
-    def cells(self) -> list[str]:
-        spread = max(series.spread for series in (self.ours, self.floor) if series)
-        return [
-            self.what,
-            quantity(self.ours.median, self.unit),
-            self.floor_is,
-            quantity(self.floor.median, self.unit) if self.floor else "",
-            f"{self.ours.over(self.floor):.2f}" if self.floor else "",
-            self.aim,
-            {True: "met", False: "missed", None: ""}[self.is_met],
-            f"{spread:.0%}" if spread else "",
-        ]
-
+from local.bench.numbers import Series, quantity, ratio, spread
 
 HEADER = ("what", "measured", "floor", "measured", "ratio", "aim", "", "±")
 
 
-def rows(results: Results) -> list[Row]:
-    """Every measurement beside its floor."""
-    found: list[Row] = []
-    if results.cold:
-        found.append(_beside_minimal("cold start: process start to first answer", results.cold, 1.25))
-    mapped, memory = results.mapped, results.memory
-    half, ideal = results.half_stored, constant(1_000 * 0.05 / CONCURRENCY)
-    half_stored = f"4,000 events in one request: {half.delivered:,} delivered, {half.queued:,} stored"
-    return [
-        *found,
-        _beside_minimal("warm identify: CPU", results.identify, 1.25),
-        _beside_minimal("warm track, no ledger: CPU", results.track, 1.25),
-        _beside_minimal("warm track with its ledger: CPU", results.guarded_track, 1.25),
-        _beside_minimal(f"warm identify, one of {BATCH} in a request: CPU", results.batched),
-        _times("mapping: event to body", "plain code", mapped.ours, mapped.floor, 2),
-        _times("mapping: event to bytes", "plain code", mapped.to_json, mapped.floor_to_json, 2),
-        _times("mapping: event to body", "12 naive look-ups", mapped.ours, mapped.look_ups),
-        _times("1,000 events in one request, 50 ms a call", "16 calls at a time", results.thousand.wall, ideal, 1.1),
-        _times(half_stored, "the budget", constant(max(half.wall.values)), constant(BUDGET_SECONDS), 1),
-        _times("worker: 1,000 messages, 50 ms a call", "16 calls at a time", results.worked_off.wall, ideal, 1.15),
-        _more("memory: identifies, 100 a request", memory.identifies, memory.floor, 25e6),
-        _more("memory: the same, some of them tracks", memory.with_tracks, memory.floor, 25e6),
-        _more("memory: identifies, 4,000 a request", memory.large_requests, memory.floor),
-        _at_most("artifact: zip", results.artifact.zipped, 1.5e6),
-        Row("artifact: unpacked", "", "bytes", constant(results.artifact.unpacked), None),
-    ]
+@dataclass(frozen=True)
+class Row:
+    """One measurement beside its floor, and its aim."""
 
+    what: str
+    unit: str
+    ours: Series
+    floor_is: str = ""
+    floor: Series = ()
+    aim: str = ""
+    is_met: bool | None = None
 
-def _times(what: str, floor_is: str, ours: Series, floor: Series, most: float | None = None) -> Row:
-    if most is None:
-        return Row(what, floor_is, "s", ours, floor)
-    return Row(what, floor_is, "s", ours, floor, f"≤ {most:.3g}", ours.over(floor) <= most)
+    @classmethod
+    def times(cls, what: str, ours: Series, floor_is: str, floor: Series, most: float | None = None) -> Self:
+        """Return a row of seconds, whose aim is at most `most` times the floor."""
+        if most is None:
+            return cls(what, "s", ours, floor_is, floor)
+        return cls(what, "s", ours, floor_is, floor, f"≤ {most:.3g}", ratio(ours, floor) <= most)
 
+    @classmethod
+    def size(cls, what: str, ours: Series, most: float, floor_is: str = "", floor: Series = ()) -> Self:
+        """Return a row of bytes, whose aim is at most `most` of them."""
+        return cls(what, "bytes", ours, floor_is, floor, f"≤ {quantity(most, 'bytes')}", median(ours) <= most)
 
-def _beside_minimal(what: str, measured: ColdStart | Warm, most: float | None = None) -> Row:
-    return _times(what, "the minimal handler", measured.ours, measured.floor, most)
-
-
-def _more(what: str, ours: Series, floor: Series, more: float = math.inf) -> Row:
-    """Memory beside its floor: so much more at most, and within the smallest size that Lambda has."""
-    is_met = ours.median <= min(floor.median + more, SMALLEST)
-    aims = [f"≤ + {quantity(more, 'bytes')}"] * math.isfinite(more) + [f"≤ {quantity(SMALLEST, 'bytes')}"]
-    return Row(what, "boto3, one client", "bytes", ours, floor, ", ".join(aims), is_met)
-
-
-def _at_most(what: str, size: float, most: float) -> Row:
-    return Row(what, "", "bytes", constant(size), None, f"≤ {quantity(most, 'bytes')}", size <= most)
+    @property
+    def cells(self) -> list[str]:
+        widest = max(spread(self.ours), spread(self.floor))
+        return [
+            self.what,
+            quantity(median(self.ours), self.unit),
+            self.floor_is,
+            quantity(median(self.floor), self.unit) if self.floor else "",
+            f"{ratio(self.ours, self.floor):.2f}" if self.floor else "",
+            self.aim,
+            {True: "met", False: "missed", None: ""}[self.is_met],
+            f"{widest:.0%}" if widest else "",
+        ]
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown whose columns stand below each other."""
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    rule = ["-" * max(3, width) for width in widths]
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(f"{cell:{len(dash)}}" for cell, dash in zip(cells, rule, strict=True)) + " |"
-
-    return "\n".join(map(line, (header, rule, *lines)))
+    """Return a Markdown table with aligned columns."""
+    widths = [max(3, *map(len, column)) for column in zip(header, *lines, strict=True)]
+    rows = [header, ["-" * width for width in widths], *lines]
+    return "\n".join(
+        "| " + " | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    )
 
 
-def main_table(results: Results) -> str:
-    return table(HEADER, [row.cells for row in rows(results)])
+def main_table(rows: Sequence[Row]) -> str:
+    return table(HEADER, [row.cells for row in rows])
+
+
+def paragraph(text: str) -> str:
+    """Return text in lines of the documents' width; a list item is indented."""
+    indent = "  " if text.startswith("- ") else ""
+    words = " ".join(text.split())
+    return textwrap.fill(words, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""What template.yaml says of the functions, so that what is measured is what is deployed."""
+"""The functions' properties in template.yaml, so that the bench measures what is deployed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 
 
 def deployed(name: str) -> int:
-    """The number under a name that has one."""
+    """Return the number under a name. Raises ValueError where there is none."""
     found = re.search(rf"^ +{name}: (\d+)$", _TEMPLATE.read_text("utf-8"), re.MULTILINE)
     if not found:
         raise ValueError(f"template.yaml has no {name}")

@@ -1,5 +1,5 @@
-"""A quick stub for Voucherify. That of local/voucherify_stub/stub.py checks and records each call, which takes
-longer than the function takes to make it; this one gives every call the same answer, of a real answer's size."""
+"""A fast stub for Voucherify, with the same answer to every call, of a real answer's size. local/voucherify_stub checks
+and records each call, which takes longer than the function takes to make it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import cast
 from local.bench.events import API_KEY, API_TOKEN, identify, request_for
 from local.voucherify_stub.api import Request, VoucherifyApi
 
-# In milliseconds; each has a port of its own.
+# Milliseconds of a call. Each has a port of its own.
 LATENCIES = (0, 15, 50, 100)
 
 
 def serve_voucherify(parent: Connection) -> None:
-    """One thread for all connections; the address of each latency."""
+    """Serve all connections in one thread, and send the address for each latency."""
     # `select` waits to the microsecond, where `epoll` rounds up to the next millisecond.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         runner.run(_listen(parent))
@@ -38,7 +38,7 @@ async def _listen(parent: Connection) -> None:
 
 
 class _Connection(asyncio.Protocol):
-    """Answers one request after the other."""
+    """One request after the other."""
 
     def __init__(self, seconds: float, answer: bytes) -> None:
         self._seconds = seconds
@@ -65,14 +65,14 @@ _CONTENT_LENGTH = re.compile(rb"\r\nContent-Length: (\d+)", re.IGNORECASE)
 
 
 def _answer() -> bytes:
-    """What Voucherify answers to an identify, with a limit that is never reached."""
+    """Return Voucherify's answer to an identify, with a rate limit that is never reached."""
     customer = request_for(identify(0))
     headers = {"X-App-Id": API_KEY, "X-App-Token": API_TOKEN, "Content-Type": "application/json"}
     body = customer.to_json() or b""
     call = Request(1, time.time(), 1, customer.method, customer.path, headers, body, customer.body)
     answer = VoucherifyApi(API_KEY, API_TOKEN).answer(call)
     if answer.status != 200:
-        raise RuntimeError(f"the stub refuses the bench's customer: {answer.body}")
+        raise RuntimeError(f"the stub refused the bench's customer: {answer.body}")
     content = json.dumps(answer.body).encode()
     lines = [
         "HTTP/1.1 200 OK",

@@ -1,11 +1,11 @@
-"""What one event costs a warm function: CPU of its process alone, beside the minimal handler."""
+"""One event on a warm function: the CPU of its process, beside the minimal handler."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import cycle
+from typing import NamedTuple
 
 from handler.app import lambda_handler
 from local.bench import minimal_handler
@@ -20,57 +20,48 @@ BATCH = 100
 Handler = Callable[[Json, LambdaContext], Json]
 
 
-@dataclass(frozen=True)
-class Warm:
+class Warm(NamedTuple):
     """CPU seconds of one event, and of its floor."""
 
     ours: Series
     floor: Series
 
 
-def joined(runs: Sequence[Warm]) -> Warm:
-    """The measurements of several runs as those of one."""
-    return Warm(
-        Series(tuple(value for run in runs for value in run.ours.values)),
-        Series(tuple(value for run in runs for value in run.floor.values)),
-    )
-
-
 def identify_beside_minimal(rounds: int, times: int) -> Warm:
     """Measure an identify alone in its request."""
-    _configure(ledger=False)
+    _configure(is_idempotent=False)
     return _beside_minimal([proxied([identify(0)], is_batch=False)], rounds, times)
 
 
 def track_beside_minimal(rounds: int, times: int) -> Warm:
-    """Measure a track alone in its request, without the ledger."""
-    _configure(ledger=False)
+    """Measure a track alone in its request, without idempotency records."""
+    _configure(is_idempotent=False)
     return _beside_minimal([proxied([track(0)], is_batch=False)], rounds, times)
 
 
-def guarded_track_beside_minimal(rounds: int, times: int) -> Warm:
-    """Measure a track alone in its request, with the ledger."""
-    _configure(ledger=True)
-    first = os.getpid() * 1_000_000  # another process's tracks are in the ledger already
+def idempotent_track_beside_minimal(rounds: int, times: int) -> Warm:
+    """Measure a track alone in its request, with its idempotency record."""
+    _configure(is_idempotent=True)
+    first = os.getpid() * 1_000_000  # unlike the other processes' tracks
     numbers = range(first, first + (rounds + 1) * times)
     return _beside_minimal([proxied([track(number)], is_batch=False) for number in numbers], rounds, times)
 
 
 def batched_identify_beside_minimal(rounds: int, times: int) -> Warm:
     """Measure one of many identifies in a request."""
-    _configure(ledger=False)
+    _configure(is_idempotent=False)
     return _beside_minimal([proxied([identify(number) for number in range(BATCH)])], rounds, times, events=BATCH)
 
 
-def _configure(*, ledger: bool) -> None:
+def _configure(*, is_idempotent: bool) -> None:
     os.environ["SETTINGS_PATH"] = settings_path(0)
-    if not ledger:
+    if not is_idempotent:
         del os.environ["DEDUPLICATION_TABLE"]
     start_cold()
 
 
 def _beside_minimal(requests: Sequence[Json], rounds: int, times: int, events: int = 1) -> Warm:
-    """Measure the requests in their turn, each with so many events, and again from the first where they run out."""
+    """Measure the requests in turn, starting again from the first where they run out."""
     ours = _cpu_of_one_event(lambda_handler, requests, times, events)
     minimal = _cpu_of_one_event(minimal_handler.lambda_handler, list(map(_signed_as_a_whole, requests)), times, events)
     return Warm(*interleaved(rounds, ours, minimal))
@@ -78,7 +69,7 @@ def _beside_minimal(requests: Sequence[Json], rounds: int, times: int, events: i
 
 def _cpu_of_one_event(handler: Handler, requests: Sequence[Json], times: int, events: int) -> Callable[[], float]:
     in_turn = cycle(requests)
-    context = LambdaContext(24 * 3600.0)  # one for all: to make it is no work of the function
+    context = LambdaContext(24 * 3600.0)  # one for all, since making it is no work of the function
 
     def invoke() -> None:
         answer = handler(next(in_turn), context)
@@ -90,5 +81,5 @@ def _cpu_of_one_event(handler: Handler, requests: Sequence[Json], times: int, ev
 
 
 def _signed_as_a_whole(request: Json) -> Json:
-    """The minimal handler does not know that Segment signs the first event of a batch alone."""
+    """Return a request for the minimal handler, which does not know that Segment signs only the first event."""
     return {**request, "headers": {**request["headers"], "x-signature": sign(request["body"].encode())}}

@@ -1,12 +1,12 @@
-"""`make soak`: tens of thousands of events through the real handler and worker, and the books balanced at the end.
+"""`make soak`: send tens of thousands of events through the handler and the retry worker, then audit every event.
 
-What is real: `handler.app.lambda_handler`, `handler.redelivery.lambda_handler` and HTTP to the stub for Voucherify,
-all in this process; moto's SSM and DynamoDB in a process of its own. What is not: SQS is local/soak/sqs.py, whose time
-is skipped where nothing can be received, so that a day of retries takes minutes. In the long soak the worker has 3
-seconds for a batch, not 85, so that an answer that never comes costs less.
+Real are `handler.app.lambda_handler`, `handler.redelivery.lambda_handler` and HTTP to the stub for Voucherify, all in
+this process, and moto's SSM and DynamoDB in a process of its own. SQS is local/soak/sqs.py: where no message can be
+received it skips time, so that a day of retries takes minutes. The retry worker has 3 seconds for a batch instead of
+85, so that a call without an answer takes less time.
 
-With LIMIT, as in `make soak LIMIT=100/1s`, nothing fails and no time is skipped: a call takes 50 ms, the stub
-enforces the limit, and one worker, then two, drain what Segment sends at once.
+With LIMIT, as in `make soak LIMIT=100/1s`, nothing fails and no time is skipped. A call takes 50 ms, the stub enforces
+the limit, and one worker, then two, drain the events that Segment sends at once.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ import re
 import sys
 import threading
 import time
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent
 from rich.console import Console
-from rich.progress import Progress
 
-from handler.app import lambda_handler as take_in
+from handler.app import lambda_handler as deliver
 from handler.redelivery import lambda_handler as redeliver
 from handler.retry_worker import RetryWorker
 from handler.runtime import Runtime
 from handler.settings.environment import Environment
-from local.soak.audit import SLOW_SECONDS, Accepted, Books
-from local.soak.chart import Point, chart
+from local.soak.audit import SLOW_SECONDS, Audit
 from local.soak.sqs import SqsStub
 from local.stack import front, poller
 from local.stack.aws import LocalAws, local_aws
@@ -52,19 +52,23 @@ Worker = Callable[[Json], Json]
 
 # As in template.yaml.
 BATCH_SIZE = 96
-GATHERING_SECONDS = 1.0
+BATCHING_WINDOW_SECONDS = 1.0
 
-# Of which the worker keeps a third back: too short for an answer that comes after SLOW_SECONDS.
+# The worker reserves a third of it: too short for an answer that comes after SLOW_SECONDS.
 SHORT_TIME_OUT_SECONDS = 5.0
 
 CALL_SECONDS = 0.05
 
 
-@dataclass(frozen=True)
-class Wave:
-    """The events that Segment sends, in requests of `sizes`. A share of the requests is sent again, as it is.
+class SoakFailed(Exception):
+    """The soak could not run to its end."""
 
-    The same seed makes the same events.
+
+@dataclass(frozen=True)
+class Traffic:
+    """The events that Segment sends, in requests of `sizes`, and the shares of them that are special.
+
+    A share of the requests is `resent` unchanged. The same seed makes the same events.
     """
 
     events: int
@@ -95,14 +99,14 @@ class Wave:
         if kind < self.skipped:
             return {"messageId": message_id, "userId": user_id, "type": "page", "name": "Home"}
         if kind < self.skipped + self.invalid:
-            return {"messageId": message_id, "type": "identify", "traits": metadata}  # of nobody
+            return {"messageId": message_id, "type": "identify", "traits": metadata}  # no userId or anonymousId
         event = {"messageId": message_id, "userId": user_id}
         if draw.random() < 0.5:
             return {**event, "type": "identify", "traits": {"email": f"{user_id}@example.com", **metadata}}
         return {**event, "type": "track", "event": "Order Completed", "properties": {"total": number, **metadata}}
 
 
-# What goes wrong with a call, and how often among the calls that fail.
+# The faults of calls, and their weights among the calls that fail.
 FAULTS: Sequence[tuple[Fault, float]] = (
     (Fault(503), 20),
     (Fault(500, body="<html>oops</html>"), 12),
@@ -122,7 +126,7 @@ FAULTS: Sequence[tuple[Fault, float]] = (
 
 
 def faulty(share: float, faults: Sequence[tuple[Fault, float]] = FAULTS, seed: int = 1) -> Rule:
-    """A share of the calls fails, each in some way; and one customer in a thousand can never be served."""
+    """Return a rule by which a share of the calls fails, and every call for one customer in a thousand."""
     draw = random.Random(seed)
     kinds, weights = zip(*faults, strict=True)
 
@@ -137,46 +141,52 @@ def faulty(share: float, faults: Sequence[tuple[Fault, float]] = FAULTS, seed: i
 
 @dataclass(frozen=True)
 class Soak:
-    """What a soak came to. `backlog` is the length of the retry queue over its time."""
+    """The results of a soak. `backlog` has the length of the retry queue over its time."""
 
-    books: Books
+    audit: Audit
     seconds: float
     drained_in: float
     skipped_seconds: float
-    backlog: list[Point]
+    backlog: list[tuple[float, int]]
 
 
-class _Counted(io.StringIO):
-    """Counts what the function says it counted, in the place of its log, which nobody is to see."""
+class _Metrics(io.StringIO):
+    """Standard output of the function: it sums the metrics and discards the rest."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
     def write(self, text: str) -> int:
-        if not text.isspace():  # the end of a line of metrics comes by itself
+        if not text.isspace():  # the newline after a line of metrics is written separately
             line = json.loads(text)
             self.counts.update({name: round(sum(line.get(name, []))) for name in ("Duplicate", "Unguarded")})
         return len(text)
 
 
 def soak(
-    wave: Wave,
+    traffic: Traffic,
     aws: LocalAws,
     *,
     rule: Rule | None = None,
     limit: RateLimit | None = None,
     workers: int = 1,
-    intake_seconds: float = front.FUNCTION_TIME_OUT_SECONDS,
+    function_seconds: float = front.FUNCTION_TIME_OUT_SECONDS,
     worker_seconds: float = poller.FUNCTION_TIME_OUT_SECONDS,
-    on_progress: Callable[[int, int], object] = lambda taken_in, backlog: None,
+    on_progress: Callable[[int, int], object] = lambda accepted, backlog: None,
 ) -> Soak:
-    """Send a wave, and work until the retry queue is empty. Time is skipped where there is no limit."""
+    """Send the traffic, and run the workers until the retry queue is empty. Without a limit, time is skipped.
+
+    Raises SoakFailed where a worker fails.
+    """
+    sqs, accepted, answered = SqsStub(), Counter[str](), Counter[str]()
+    all_sent, stopping = threading.Event(), threading.Event()
     with (
         VoucherifyStub(api_key=API_KEY, api_token=API_TOKEN, limit=limit) as voucherify,
-        SqsStub() as sqs,
-        _environment(sqs.environment),
-        redirect_stdout(_Counted()) as counted,
+        sqs.serving() as variables,
+        _environment(variables),
+        redirect_stdout(_Metrics()) as metrics,
+        ThreadPoolExecutor(workers) as threads,
     ):
         voucherify.rule = rule
         aws.empty_table()
@@ -184,40 +194,43 @@ def soak(
             {"apiKey": API_KEY, "apiToken": API_TOKEN, "apiUrl": voucherify.url, "sharedSecret": SHARED_SECRET}
         )
         start_cold()
-        accepted = Accepted()
-        all_taken_in = threading.Event()
-
         started = time.time()
         polls = [
-            threading.Thread(target=_poll, args=(sqs, worker, all_taken_in, limit is None), daemon=True)
+            threads.submit(_poll, sqs, worker, all_sent, stopping, skips_time=limit is None)
             for worker in _workers(workers, worker_seconds)
         ]
-        for poll in polls:
-            poll.start()
-        for request in wave.requests():
-            _send(request, accepted, intake_seconds)
-            on_progress(accepted.events.total(), len(sqs.retry))
-        all_taken_in.set()
-        while any(poll.is_alive() for poll in polls):
-            on_progress(accepted.events.total(), len(sqs.retry))
-            for poll in polls:
-                poll.join(0.1)
+        try:
+            for request in traffic.requests():
+                answered.update(_send(request, function_seconds))
+                accepted.update(event["messageId"] for event in request)
+                on_progress(accepted.total(), len(sqs.retry))
+                _raise_failure(polls, sqs)
+            all_sent.set()
+            while wait(polls, 0.1, FIRST_EXCEPTION).not_done:
+                on_progress(accepted.total(), len(sqs.retry))
+                _raise_failure(polls, sqs)
+            _raise_failure(polls, sqs)
+        finally:
+            stopping.set()
         ended = time.time()
 
     calls = voucherify.calls
-    books = Books(
-        accepted,
-        calls,
-        len(voucherify.events),
-        frozenset(event["messageId"] for request in wave.requests() for event in request if event["type"] == "page"),
-        Counter(json.loads(message.body)["event"]["messageId"] for message in sqs.dead.messages),
-        len(sqs.retry),
-        sqs.redriven,
-        counted.counts["Duplicate"] - accepted.counts["duplicate"],
-        counted.counts["Unguarded"],
+    audit = Audit(
+        accepted=accepted,
+        answered=answered,
+        skipped=frozenset(
+            event["messageId"] for sent in traffic.requests() for event in sent if event["type"] == "page"
+        ),
+        calls=calls,
+        applied_events=len(voucherify.events),
+        dead_letters=Counter(json.loads(message.body)["event"]["messageId"] for message in sqs.dead.messages),
+        left=len(sqs.retry),
+        received_too_often=sqs.received_too_often,
+        worker_duplicates=metrics.counts["Duplicate"] - answered["duplicate"],
+        without_deduplication=metrics.counts["Unguarded"],
     )
     drained_in = max((call.at for call in calls if call.applied), default=started) - started
-    return Soak(books, ended - started, drained_in, sqs.clock.skipped, sqs.retry.history)
+    return Soak(audit, ended - started, drained_in, sqs.clock.skipped, sqs.retry.history)
 
 
 @contextmanager
@@ -232,7 +245,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _workers(count: int, seconds: float) -> list[Worker]:
-    """So many sandboxes; a single one is the function's own."""
+    """Return workers with an execution environment each. A single one is the function's own."""
     if count == 1:
         return [lambda event: redeliver(event, LambdaContext(seconds))]
 
@@ -246,134 +259,146 @@ def _workers(count: int, seconds: float) -> list[Worker]:
     return [worker(Runtime(Environment.read(os.environ)).retry_worker()) for _ in range(count)]
 
 
-def _send(request: list[Json], accepted: Accepted, seconds: float) -> None:
-    """As Segment does, signed over the first element; again where the answer says so."""
+def _send(request: list[Json], seconds: float) -> dict[str, int]:
+    """Post a request as Segment does, signed over the first event, until it is accepted. Return the answer's counts."""
     first, *others = [json.dumps(event).encode() for event in request]
-    body = b"[" + b",".join([first, *others]) + b"]"
-    while True:
-        answer = take_in(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), LambdaContext(seconds))
-        if answer["statusCode"] in {200, 202, 400}:
-            break
-    counts = json.loads(answer["body"])
-    accepted.events.update(event["messageId"] for event in request)
-    accepted.counts.update({name: count for name, count in counts.items() if isinstance(count, int)})
+    event = proxy_event("POST", "/events", {"X-Signature": sign(first)}, b"[" + b",".join([first, *others]) + b"]")
+    while (answer := deliver(event, LambdaContext(seconds)))["statusCode"] not in {200, 202, 400}:
+        pass
+    return {name: count for name, count in json.loads(answer["body"]).items() if isinstance(count, int)}
 
 
-def _poll(sqs: SqsStub, worker: Worker, all_taken_in: threading.Event, skips_time: bool) -> None:
-    """Lambda's event source: batches to the worker until the queue is empty."""
-    while len(sqs.retry) or not all_taken_in.is_set():
+def _poll(
+    sqs: SqsStub, worker: Worker, all_sent: threading.Event, stopping: threading.Event, *, skips_time: bool
+) -> None:
+    """Hand batches to a worker, as Lambda's event source does, until all events are sent and the queue is empty."""
+    while not stopping.is_set() and (len(sqs.retry) or not all_sent.is_set()):
         messages = sqs.receive(BATCH_SIZE)
-        gathering_until = time.monotonic() + GATHERING_SECONDS
-        while messages and len(messages) < BATCH_SIZE and not skips_time and time.monotonic() < gathering_until:
+        batch_until = time.monotonic() + BATCHING_WINDOW_SECONDS
+        while messages and len(messages) < BATCH_SIZE and not skips_time and time.monotonic() < batch_until:
             time.sleep(0.02)
             messages += sqs.receive(BATCH_SIZE - len(messages))
         if messages:
             kept = {item["itemIdentifier"] for item in worker(sqs.lambda_event(messages))["batchItemFailures"]}
             sqs.retry.delete([message for message in messages if message.message_id not in kept])
-        elif skips_time and all_taken_in.is_set():
+        elif skips_time and all_sent.is_set():
             sqs.skip_to_next_message()
         else:
             time.sleep(0.02)
 
 
-def _long_soak(wave: Wave, console: Console) -> list[str]:
-    with local_aws() as aws, _progress(wave, console) as on_progress:
-        ended = soak(wave, aws, rule=faulty(0.3), worker_seconds=SHORT_TIME_OUT_SECONDS, on_progress=on_progress)
-    books = ended.books
-    failed = sum(call.fault is not None for call in books.calls)
-    _show_books(books, console)
+def _raise_failure(polls: Sequence[Future[None]], sqs: SqsStub) -> None:
+    for poll in polls:
+        if poll.done() and (error := poll.exception()):
+            raise SoakFailed(f"A retry worker failed with {error!r}; {len(sqs.retry)} messages are left") from error
+
+
+def _long_soak(traffic: Traffic, console: Console) -> list[str]:
+    with local_aws() as aws, _progress(traffic, console) as on_progress:
+        ended = soak(traffic, aws, rule=faulty(0.3), worker_seconds=SHORT_TIME_OUT_SECONDS, on_progress=on_progress)
+    calls = ended.audit.calls
+    failed = sum(call.fault is not None for call in calls)
+    _show(ended, console)
     console.print(
-        f"{len(books.calls):,} calls, of which {failed:,} were made to fail ({failed / len(books.calls):.0%}) "
-        f"and {books.wasted:,} were wasted otherwise"
+        f"{len(calls):,} calls, of which {failed:,} failed on purpose ({failed / len(calls):.0%}) "
+        f"and {ended.audit.wasted:,} were refused otherwise"
     )
     console.print(f"{ended.seconds:.0f} s of wall time, {ended.skipped_seconds / 3600:.1f} h of waiting skipped")
-    console.print("\nretry queue over time, which is logarithmic:")
-    _show_lines(chart(ended.backlog, logarithmic=True), console)
-    return books.errors
+    return ended.audit.errors
 
 
-def _limit_soak(wave: Wave, limit: RateLimit, console: Console) -> list[str]:
+def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> list[str]:
     errors: list[str] = []
-    ideal = wave.events / limit.calls * limit.seconds
+    ideal = traffic.events / limit.calls * limit.seconds
     with local_aws() as aws:
         for workers in (1, 2):
-            with _progress(wave, console) as on_progress:
+            with _progress(traffic, console) as on_progress:
                 ended = soak(
-                    wave,
+                    traffic,
                     aws,
                     rule=lambda request: Fault(delay=CALL_SECONDS),
                     limit=limit,
                     workers=workers,
                     on_progress=on_progress,
                 )
-            books = ended.books
-            refused = sum(call.status == 429 for call in books.calls)
-            console.print(f"\n[bold]{workers} worker{'s' if workers > 1 else ''}[/]")
-            _show_books(books, console)
+            calls = ended.audit.calls
+            refused = sum(call.status == 429 for call in calls)
+            console.print(f"\n{workers} worker{'s' if workers > 1 else ''}", style="bold")
+            _show(ended, console)
             console.print(
-                f"{refused:,} of {len(books.calls):,} calls were answered 429: "
-                f"{refused / len(books.calls):.2%} (aim: at most 2 %)"
+                f"{refused:,} of {len(calls):,} calls were answered 429: {refused / len(calls):.2%} (aim: at most 2%)"
             )
             console.print(
                 f"drained in {ended.drained_in:.1f} s, ideal {ideal:.1f} s: "
                 f"{ended.drained_in / ideal:.2f} times (aim: at most 1.2)"
             )
-            _show_lines(chart(ended.backlog), console)
-            errors += books.errors
+            errors += ended.audit.errors
     return errors
 
 
-def _show_books(books: Books, console: Console) -> None:
-    total = books.accepted.events.total()
+def _show(ended: Soak, console: Console) -> None:
+    audit = ended.audit
+    total = audit.accepted.total()
     console.print(
-        f"{total:,} accepted {'=' if total == books.accounted_for else '≠'} {books.delivered.total():,} delivered "
-        f"+ {books.dead.total():,} dead + {books.skips:,} skipped + {books.duplicates:,} duplicate"
+        f"{total:,} accepted {'=' if total == audit.accounted_for else '≠'} {audit.delivered.total():,} delivered "
+        f"+ {audit.dead_letters.total():,} dead letters + {audit.answered['skipped']:,} skipped "
+        f"+ {audit.duplicates:,} duplicates"
     )
     console.print(
-        f"lost {books.lost}, doubled {books.doubled}; {books.ambiguous:,} applied again because no answer had come"
+        f"{audit.lost} lost, {audit.doubled} doubled; {audit.ambiguous:,} applied again because no answer had come"
     )
+    console.print(f"retry queue: {backlog(ended.backlog)}")
 
 
-def _show_lines(lines: list[str], console: Console) -> None:
-    for line in lines:
-        console.print(line, markup=False, highlight=False)
+_MARKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3_600: "1 h", 21_600: "6 h", 86_400: "24 h"}
+
+
+def backlog(history: Sequence[tuple[float, int]]) -> str:
+    """Return the longest length of a queue, and its length at some moments after its first change."""
+    if not history:
+        return "always empty"
+    moments = [moment - history[0][0] for moment, _ in history]
+    lengths = [
+        f"{history[bisect(moments, mark) - 1][1]:,} after {name}" for mark, name in _MARKS.items() if mark < moments[-1]
+    ]
+    return ", ".join([f"at most {max(length for _, length in history):,}", *lengths])
 
 
 @contextmanager
-def _progress(wave: Wave, console: Console) -> Iterator[Callable[[int, int], object]]:
-    with Progress(console=console, transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task("taken in", total=wave.events)
-
-        def on_progress(taken_in: int, backlog: int) -> None:
-            progress.update(task, completed=taken_in, description=f"{backlog:,} wait")
-
-        yield on_progress
+def _progress(traffic: Traffic, console: Console) -> Iterator[Callable[[int, int], object]]:
+    with console.status("Starting") as status:
+        yield lambda accepted, backlog: status.update(
+            f"{accepted:,} of about {traffic.events:,} events accepted, {backlog:,} in the retry queue"
+        )
 
 
 def rate_limit(text: str) -> RateLimit:
-    """`100/1s`: calls and the seconds of their window."""
+    """Read calls and the seconds of their window, such as `100/1s`. Raises ArgumentTypeError."""
     if not (match := re.fullmatch(r"(\d+)/(\d+)s", text)) or "0" in match.groups():
         raise argparse.ArgumentTypeError("is calls/seconds, such as 100/60s")
     return RateLimit(int(match[1]), int(match[2]))
 
 
 def main() -> int:
-    """Exit code 0 only if the books balance, nothing is lost and nothing doubled."""
-    parser = argparse.ArgumentParser(prog="make soak")
+    """Return 0 if the audit finds no error, otherwise 1."""
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--limit", type=rate_limit, help="calls/seconds, such as 100/1s")
     parser.add_argument("--events", type=int)
     arguments = parser.parse_args()
-    console = Console(file=sys.stdout, soft_wrap=True)
-    if arguments.limit:
-        events = arguments.events or 3_000
-        wave = Wave(events, customers=math.ceil(events / 3), sizes=(200, 200), resent=0, skipped=0, invalid=0)
-        errors = _limit_soak(wave, arguments.limit, console)
-    else:
-        errors = _long_soak(Wave(arguments.events or 50_000, customers=5_000), console)
+    console = Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False)
+    try:
+        if arguments.limit:
+            events = arguments.events or 3_000
+            traffic = Traffic(events, customers=math.ceil(events / 3), sizes=(200, 200), resent=0, skipped=0, invalid=0)
+            errors = _limit_soak(traffic, arguments.limit, console)
+        else:
+            errors = _long_soak(Traffic(arguments.events or 50_000, customers=5_000), console)
+    except SoakFailed as failed:
+        errors = [str(failed)]
     for error in errors:
-        console.print(f"[red bold]✗ {error}")
+        console.print(f"✗ {error}", style="red bold")
     if not errors:
-        console.print("[green bold]✓ nothing lost, nothing doubled")
+        console.print("✓ No event was lost and no track doubled.", style="green bold")
     return 1 if errors else 0
 
 

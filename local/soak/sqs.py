@@ -1,8 +1,8 @@
 """SQS for the soak, in this process: its JSON protocol over HTTP for the function, plain calls for Lambda's poller.
 
-moto takes milliseconds for each call and its time is the real one. Here time can be skipped, so that hours of backoff
-need not be waited for. What it keeps of SQS: delays, visibility by receipt handle, receive counts, partial failures of
-a batch, the redrive of what is received too often, and the limits that a request is refused for.
+moto takes milliseconds for each call, and its time is the real one. Here time can be skipped, so that nobody waits for
+hours of backoff. It implements delays, visibility by receipt handle, receive counts, the move of messages that are
+received too often to the dead-letter queue, and the limits of a request.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/Welcome.html
 """
 
@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from local.stack.http_server import HttpRequest, HttpServer, Reply
 
@@ -36,7 +35,7 @@ MAX_VISIBILITY_SECONDS = 12 * 60 * 60
 
 @dataclass(slots=True)
 class Message:
-    """One message; it can be received from `visible_at` on. Moments are in the time of the queues."""
+    """A message that can be received from `visible_at` on, in the time of the queues."""
 
     body: str
     attributes: Json
@@ -48,7 +47,7 @@ class Message:
 
 
 class SkippingClock:
-    """The seconds of the epoch, plus what was skipped."""
+    """The seconds since the epoch, plus the skipped ones."""
 
     def __init__(self) -> None:
         self.skipped = 0.0
@@ -58,7 +57,7 @@ class SkippingClock:
 
 
 class Queue:
-    """Thread-safe. `history` has its length after each change."""
+    """A thread-safe queue. `history` has its length after each change."""
 
     def __init__(self, clock: SkippingClock) -> None:
         self.history: list[tuple[float, int]] = []
@@ -66,7 +65,7 @@ class Queue:
         self._lock = threading.Lock()
         self._messages: dict[str, Message] = {}
         self._by_receipt: dict[str, Message] = {}
-        self._due: list[tuple[float, str]] = []  # a heap; entries that the message itself contradicts are void
+        self._due: list[tuple[float, str]] = []  # a heap; an entry that differs from its message is void
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -78,7 +77,7 @@ class Queue:
 
     @property
     def seconds_until_visible(self) -> float | None:
-        """Until the next message can be received; None where there is none."""
+        """The time until the next message can be received, or None where there is none."""
         with self._lock:
             self._drop_void()
             return max(0.0, self._due[0][0] - self._clock()) if self._due else None
@@ -105,7 +104,7 @@ class Queue:
         return received
 
     def hide(self, receipt: str, seconds: float) -> bool:
-        """False where no message has that receipt handle now."""
+        """Set a visibility timeout. Return False where no message has this receipt handle now."""
         with self._lock:
             if message := self._by_receipt.get(receipt):
                 self._schedule(message, self._clock() + seconds)
@@ -135,59 +134,45 @@ class Queue:
 
 
 class SqsStub:
-    """The retry queue and the dead-letter queue. Serves in a `with`.
+    """The retry queue and the dead-letter queue."""
 
-    `failing` is the share of the entries of a batch that it does not take.
-    """
-
-    def __init__(self, failing: float = 0.0, seed: int = 0) -> None:
+    def __init__(self) -> None:
         self.clock = SkippingClock()
         self.retry = Queue(self.clock)
         self.dead = Queue(self.clock)
-        self.redriven = 0
-        self._failing = failing
-        self._random = random.Random(seed)
-        self._server: HttpServer | None = None
+        self.received_too_often = 0
 
-    def __enter__(self) -> Self:
-        self._server = HttpServer(0, self._respond)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._server:
-            self._server.close()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What leads boto3 and the function here."""
-        if not self._server:
-            raise RuntimeError("SQS has no address before it is started")
-        url = f"http://127.0.0.1:{self._server.port}"
-        return {
-            "AWS_ENDPOINT_URL_SQS": url,
-            "RETRY_QUEUE_URL": f"{url}/123456789012/RetryQueue",
-            "DEAD_LETTER_QUEUE_URL": f"{url}/123456789012/DeadLetterQueue",
-        }
+    @contextmanager
+    def serving(self) -> Iterator[dict[str, str]]:
+        """Serve the function's calls, and yield the environment variables that lead here."""
+        with closing(HttpServer(0, self._respond)) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            yield {
+                "AWS_ENDPOINT_URL_SQS": url,
+                "RETRY_QUEUE_URL": f"{url}/123456789012/RetryQueue",
+                "DEAD_LETTER_QUEUE_URL": f"{url}/123456789012/DeadLetterQueue",
+            }
 
     def skip_to_next_message(self) -> None:
-        """Let the time pass until a message of the retry queue can be received."""
+        """Skip the time until a message of the retry queue can be received."""
         if seconds := self.retry.seconds_until_visible:
             self.clock.skipped += seconds
 
     def receive(self, at_most: int) -> list[Message]:
-        """As Lambda's poller does; what was received too often goes to the dead-letter queue instead."""
+        """Receive messages as Lambda's poller does. Move those received too often to the dead-letter queue instead."""
         received = self.retry.receive(at_most)
-        worn_out = [message for message in received if message.receives > MAX_RECEIVES]
-        self.retry.delete(worn_out)
-        for message in worn_out:
-            self.redriven += 1
+        too_often = [message for message in received if message.receives > MAX_RECEIVES]
+        self.retry.delete(too_often)
+        for message in too_often:
+            self.received_too_often += 1
             self.dead.add(message)
         return [message for message in received if message.receives <= MAX_RECEIVES]
 
     def lambda_event(self, messages: Sequence[Message]) -> Json:
-        """https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html; the function's clock knows nothing of skips."""
+        """Return Lambda's event, in the time of the function, which knows nothing of skips.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+        """
         return {
             "Records": [
                 {
@@ -227,18 +212,15 @@ class SqsStub:
             raise _Refused("InvalidParameterValue")
         if sum(map(_size, entries)) > MAX_BYTES:
             raise _Refused("BatchRequestTooLong")
-        taken, failed = [], []
+        taken = []
         for entry in entries:
-            if self._random.random() < self._failing:
-                failed.append({"Id": entry["Id"], "SenderFault": False, "Code": "InternalError"})
-                continue
             now = self.clock()
             delay = entry.get("DelaySeconds", 0)
             message = Message(entry["MessageBody"], entry.get("MessageAttributes", {}), now, now + delay)
             queue.add(message)
             digest = hashlib.md5(message.body.encode(), usedforsecurity=False).hexdigest()
             taken.append({"Id": entry["Id"], "MessageId": message.message_id, "MD5OfMessageBody": digest})
-        return {"Successful": taken, "Failed": failed}
+        return {"Successful": taken, "Failed": []}
 
     def _hide(self, queue: Queue, entries: Sequence[Json]) -> Json:
         _check_entries(entries)
@@ -253,7 +235,7 @@ class SqsStub:
 
 
 class _Refused(Exception):
-    """The code is the message."""
+    """The text is SQS's error code."""
 
 
 _ACTIONS: dict[str, Callable[[SqsStub, Queue, Sequence[Json]], Json]] = {

@@ -1,1 +1,1 @@
-"""AWS, API Gateway and Lambda's poller on this machine."""
+"""AWS, API Gateway and Lambda's event source on this machine."""

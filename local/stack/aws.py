@@ -1,10 +1,10 @@
-"""AWS on this machine: moto's server, in a process of its own, with what the template would have made."""
+"""AWS on this machine: moto's server in a process of its own, with the resources of the template."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SETTINGS_PATH = "/voucherify-destination"
 
-# moto takes any credentials; boto3 only wants to see some. https://docs.getmoto.org/en/latest/docs/server_mode.html
+# moto accepts any credentials, and boto3 requires some. https://docs.getmoto.org/en/latest/docs/server_mode.html
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -35,7 +35,7 @@ _SECRETS = frozenset(
 
 @dataclass(frozen=True)
 class LocalAws:
-    """A running moto server: its address, its clients, and the environment that the function finds in it."""
+    """A running moto server: its address, its clients, and the function's environment variables."""
 
     moto: Moto
     url: str
@@ -45,7 +45,7 @@ class LocalAws:
     environment: dict[str, str]
 
     def put_settings(self, settings: Mapping[str, str]) -> None:
-        """Store settings under SETTINGS_PATH, each in the type that the README names; `app/…` is the source `app`'s."""
+        """Store settings under SETTINGS_PATH in their documented types. `app/…` is a setting of the source `app`."""
         for name, value in settings.items():
             self.ssm.put_parameter(
                 Name=f"{SETTINGS_PATH}/{name}",
@@ -60,7 +60,7 @@ class LocalAws:
             self.ssm.delete_parameters(Names=[parameter["Name"] for parameter in found])
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
-        """What lies in `RETRY_QUEUE_URL` or `DEAD_LETTER_QUEUE_URL`: looked at, and left there."""
+        """Return the visible messages of `RETRY_QUEUE_URL` or `DEAD_LETTER_QUEUE_URL`, and leave them there."""
         found: list[dict[str, Any]] = []
         while True:
             answer = self.sqs.receive_message(
@@ -79,33 +79,33 @@ class LocalAws:
         return found
 
     def empty_queues(self) -> None:
-        """Forget all messages, the hidden too."""
+        """Delete all messages, the hidden ones too."""
         for queue in ("RetryQueue", "DeadLetterQueue"):
             self.moto.empty(queue)
 
     def empty_table(self) -> None:
-        """Forget which track events were delivered."""
+        """Delete all idempotency records."""
         table = self.environment["DEDUPLICATION_TABLE"]
         for item in self.dynamodb.scan(TableName=table)["Items"]:
             self.dynamodb.delete_item(TableName=table, Key={"id": item["id"]})
 
     def stored(self, queue: str) -> list[StoredMessage]:
-        """Return the messages of a queue, the hidden too; none is received."""
+        """Return the messages of a queue, the hidden ones too, without receiving them."""
         return self.moto.messages(self._name(queue))
 
     def advance(self, queue: str, seconds: float) -> None:
-        """Let time pass for what a queue hides."""
+        """Make each message of a queue visible that much sooner."""
         self.moto.advance(self._name(queue), seconds)
 
     def set_age(self, queue: str, seconds: float) -> None:
-        """Set the time at which each message of a queue was sent to so long ago."""
+        """Make each message of a queue that old."""
         self.moto.set_age(self._name(queue), seconds)
 
     def _name(self, queue: str) -> str:
         return self.environment[queue].rpartition("/")[2]
 
     def delayed(self, queue: str) -> int:
-        """How many messages of a queue are hidden until their first delay has passed."""
+        """Return the number of messages whose first delay has not passed."""
         answer = self.sqs.get_queue_attributes(
             QueueUrl=self.environment[queue], AttributeNames=["ApproximateNumberOfMessagesDelayed"]
         )
@@ -114,9 +114,9 @@ class LocalAws:
 
 @contextmanager
 def local_aws(port: int = 0, host: str = "127.0.0.1") -> Iterator[LocalAws]:
-    """Start moto and put its address and the function's variables into `os.environ`. Raises MotoFailed."""
+    """Run moto in a `with`, with its address and the function's variables in `os.environ`. Raises MotoFailed."""
     before = dict(os.environ)
-    with Moto(host, port) as moto:
+    with closing(Moto(host, port)) as moto:
         url = f"http://127.0.0.1:{moto.port}"
         try:
             os.environ.update({**_CREDENTIALS, "AWS_ENDPOINT_URL": url})

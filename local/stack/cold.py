@@ -1,4 +1,4 @@
-"""New sandboxes in this process."""
+"""New execution environments in this process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from handler.redelivery import retry_worker
 
 
 def start_cold() -> None:
-    """The functions' next invocations are new sandboxes' first, in the environment that they find then."""
+    """Make each function's next invocation the first of a new execution environment."""
     webhook_handler.cache_clear()
     retry_worker.cache_clear()

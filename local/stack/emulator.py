@@ -1,4 +1,4 @@
-"""Lambda's own runtime on this machine: its interface emulator, which the SAM CLI has, its client and packages.
+"""Lambda's own runtime on this machine: its interface emulator, which the SAM CLI contains, its client and packages.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clients
 """
@@ -22,7 +22,7 @@ from local.stack.output import Output
 
 SITE_PACKAGES = Path(boto3.__file__).parents[1]
 
-# Of what Lambda's runtime brings along, the artifact does not hold these.
+# Packages of Lambda's runtime that the artifact does not contain.
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
 AWS_SDK = ("boto3", "botocore", "dateutil", "s3transfer", "six.py")
 _RUNTIME_CLIENT = ("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py")
@@ -35,24 +35,24 @@ _START_SECONDS = 60.0
 
 
 def is_possible() -> bool:
-    """The emulator runs on Linux only."""
+    """Return whether the emulator runs here: on Linux only."""
     return platform.system() == "Linux" and _EMULATOR.exists()
 
 
 def link_lambdas_own(directory: Path) -> None:
-    """Put the packages that Lambda's runtime brings along into an empty directory."""
-    for pattern in (*_RUNTIME_CLIENT, *AWS_SDK, "__pycache__"):  # the last one is of the modules that are no package
+    """Put the packages of Lambda's runtime into an empty directory."""
+    for pattern in (*_RUNTIME_CLIENT, *AWS_SDK, "__pycache__"):  # the last one has the single modules
         for path in SITE_PACKAGES.glob(pattern):
             (directory / path.name).symlink_to(path)
 
 
 class EmulatorFailed(Exception):
-    """The emulator did not start. The text is what it wrote."""
+    """The emulator did not start. The text is its output."""
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running function: the address to invoke it at, and what it writes."""
+    """A running function: the address to invoke it at, and its output."""
 
     url: str
     output: Output
@@ -60,9 +60,9 @@ class Emulator:
 
 @contextmanager
 def emulator(handler: str, task: Path, variables: Mapping[str, str]) -> Iterator[Emulator]:
-    """Start a function. Raises EmulatorFailed.
+    """Run a function in a `with`. Raises EmulatorFailed.
 
-    The emulator wants to be told its ports, and another process may have taken one by then: it is tried again.
+    The emulator must be given its ports, and another process may have taken one by then, so the start is retried.
     """
     outputs = [Output() for _ in range(_STARTS)]
     for output in outputs:
@@ -75,7 +75,7 @@ def emulator(handler: str, task: Path, variables: Mapping[str, str]) -> Iterator
 
 @contextmanager
 def _started(handler: str, task: Path, variables: Mapping[str, str], output: Output) -> Iterator[str]:
-    """Start a function and return the address to invoke it at, or "" where it has ended before it listened.
+    """Start a function and yield the address to invoke it at, or "" where it ended before it listened.
 
     `-S` hides this machine's packages from it, `-B` keeps the artifact as it was built.
     """
@@ -94,7 +94,10 @@ def _started(handler: str, task: Path, variables: Mapping[str, str], output: Out
 
 
 def _free_addresses(count: int) -> list[str]:
-    """On Linux all of 127.0.0.0/8 is this machine: at an address of this process's own no other server answers."""
+    """Return free ports at a loopback address of this process's own, where no other server answers.
+
+    On Linux all of 127.0.0.0/8 is this machine.
+    """
     rest, last = divmod(os.getpid(), 256)
     host = f"127.{1 + rest // 256}.{rest % 256}.{last}"
     probes = [socket.create_server((host, 0)) for _ in range(count)]
@@ -105,7 +108,7 @@ def _free_addresses(count: int) -> list[str]:
 
 
 def _listens(running: subprocess.Popen[bytes], address: str) -> bool:
-    """Wait until somebody listens at an address; false where the process ends before, or it takes a minute."""
+    """Wait until the process listens at an address. Return False where it ends first, or takes a minute."""
     host, port = address.split(":")
     deadline = time.monotonic() + _START_SECONDS
     while running.poll() is None:

@@ -6,10 +6,10 @@ import base64
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from local.stack.http_server import HttpRequest, HttpServer, Reply
 
@@ -18,7 +18,7 @@ FUNCTION_TIME_OUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what the function answered, as API Gateway's events."""
+    """One request and the function's answer, as API Gateway's events."""
 
     event: dict[str, Any]
     answer: dict[str, Any]
@@ -26,7 +26,7 @@ class Exchange:
 
 
 class LambdaContext:
-    """What the function asks Lambda of its invocation."""
+    """The part of Lambda's context object that the function uses."""
 
     def __init__(self, seconds: float = FUNCTION_TIME_OUT_SECONDS) -> None:
         self._deadline = time.monotonic() + seconds
@@ -38,7 +38,7 @@ class LambdaContext:
 
 
 def proxy_event(method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """What API Gateway's HTTP API hands to the function, payload format 2.0; bytes that are no text come as base64.
+    """Return API Gateway's event for an HTTP API, payload format 2.0. A body that is not UTF-8 is in base64.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
@@ -73,48 +73,40 @@ def proxy_event(method: str, path: str, headers: Mapping[str, str], body: bytes)
     }
 
 
-class Front:
-    """Serves from construction to `close`; a taken port raises OSError. One sandbox: one request at a time."""
+@contextmanager
+def front(
+    handler: Callable[[dict[str, Any], Any], dict[str, Any]],
+    port: int = 0,
+    on_exchange: Callable[[Exchange], object] | None = None,
+    host: str = "127.0.0.1",
+    seconds: float = FUNCTION_TIME_OUT_SECONDS,
+) -> Iterator[str]:
+    """Serve the HTTP API before a function and yield its URL. Raises OSError for a taken port.
 
-    def __init__(
-        self,
-        handler: Callable[[dict[str, Any], Any], dict[str, Any]],
-        port: int = 0,
-        on_exchange: Callable[[Exchange], object] | None = None,
-        host: str = "127.0.0.1",
-        seconds: float = FUNCTION_TIME_OUT_SECONDS,
-    ) -> None:
-        self._handler = handler
-        self._seconds = seconds
-        self._on_exchange = on_exchange
-        self._sandbox = threading.Lock()
-        self._server = HttpServer(port, self._respond, host=host)
-        self.url = f"http://127.0.0.1:{self._server.port}"
+    There is one execution environment, so one request at a time.
+    """
+    execution_environment = threading.Lock()
 
-    def close(self) -> None:
-        self._server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _respond(self, request: HttpRequest) -> Reply:
+    def respond(request: HttpRequest) -> Reply:
         event = proxy_event(request.method, request.path, request.headers, request.body)
         started = time.monotonic()
-        with self._sandbox:
-            answer = self._invoke(event)
-        if self._on_exchange:
-            self._on_exchange(Exchange(event, answer, time.monotonic() - started))
+        with execution_environment:
+            answer = _invoke(handler, event, seconds)
+        if on_exchange:
+            on_exchange(Exchange(event, answer, time.monotonic() - started))
         return Reply(answer["statusCode"], answer["headers"], answer["body"].encode())
 
-    def _invoke(self, event: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self._handler(event, LambdaContext(self._seconds))
-        except Exception as error:  # as API Gateway answers a function that fails
-            print(f"The function failed: {error!r}")
-            body = '{"message":"Internal Server Error"}'
-            return {"statusCode": 500, "headers": {"Content-Type": "application/json"}, "body": body}
+    with closing(HttpServer(port, respond, host=host)) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+def _invoke(
+    handler: Callable[[dict[str, Any], Any], dict[str, Any]], event: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Return the function's answer, or API Gateway's where the function fails."""
+    try:
+        return handler(event, LambdaContext(seconds))
+    except Exception as error:
+        print(f"The function failed: {error!r}")
+        body = '{"message":"Internal Server Error"}'
+        return {"statusCode": 500, "headers": {"Content-Type": "application/json"}, "body": body}

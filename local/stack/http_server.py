@@ -1,60 +1,42 @@
-"""An HTTP/1.1 server on 127.0.0.1 whose connections can be kept, held, cut and reset on purpose.
+"""An HTTP/1.1 server for this machine whose connections can be kept, held, closed and reset on purpose.
 
-Not built on http.server: that knows no way to end the connections it keeps, and it parses headers
-with the email package, which takes as long as the whole of voucherify_api.py.
+Built on http.server, since werkzeug's server closes each connection after one request. Tests must see connections kept.
+https://github.com/pallets/werkzeug/blob/3.1.x/src/werkzeug/serving.py
 """
 
-import contextlib
+from __future__ import annotations
+
 import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
 from itertools import count
 from typing import Literal
 
-_MAX_LINE = 65_536
-
-
-class Headers(Mapping[str, str]):
-    """Names in any casing; the values of a repeated header are joined."""
-
-    def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
-        self._values: dict[str, str] = {}
-        for name, value in items:
-            key = name.lower()
-            self._values[key] = f"{self._values[key]}, {value}" if key in self._values else value
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"Headers({self._values})"
+from urllib3 import HTTPHeaderDict
 
 
 @dataclass(frozen=True)
 class HttpRequest:
+    """One request. Header names are in lower case and found in any; a repeated header has its values joined."""
+
     method: str
     path: str
-    headers: Headers
+    headers: Mapping[str, str]
     body: bytes
     connection: int
-    keep_alive: bool
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What to send; with `cut`, how to end the connection instead.
+    """The answer to a request. With `cut`, the connection ends without an answer.
 
-    `hold` blocks for as long as the reply is held back, and says whether it may still be sent.
+    `hold` blocks for as long as the answer is held back, and returns whether it may still be sent.
     """
 
     status: int = 200
@@ -64,8 +46,8 @@ class Reply:
     cut: Literal["close", "reset"] | None = None
 
 
-class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves from construction to `close`, a daemon thread for each connection.
+class HttpServer(socketserver.ThreadingTCPServer):
+    """Serves from construction to `close`, with a thread for each connection. Raises OSError for a taken port.
 
     `numbers` gives each connection its number, so that a restarted server need not begin at 1.
     """
@@ -85,7 +67,7 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._numbers = numbers or count(1)
         self._connections: set[socket.socket] = set()
         self._changed = threading.Condition()
-        self._closing = False
+        self._is_closing = False
         super().__init__((host, port), _Connection)
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -96,151 +78,118 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def close(self) -> None:
         """Stop listening, end every connection and wait until their threads are done."""
-        self._closing = True
+        self._is_closing = True
         with socket.socket() as waker:
-            # Not to wait for it: where the backlog is full, the accepting thread is awake anyway.
+            # Without waiting: where the backlog is full, the accepting thread is awake anyway.
             waker.setblocking(False)
             waker.connect_ex(("127.0.0.1", self.port))
             self._accepting.join()
         self.server_close()
+        self.close_connections()
         with self._changed:
-            self._end_connections()
             self._changed.wait_for(lambda: not self._connections, timeout=5)
 
-    def _accept(self) -> None:
-        # Not serve_forever, which polls, and takes up to that interval to stop.
-        while not self._closing:
-            self.handle_request()
+    def close_connections(self) -> None:
+        """End every open connection, as a peer does with idle ones. Keep listening."""
+        with self._changed:
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        return not self._closing
-
-    def close_connections(self) -> None:
-        """End every open connection, as an impatient peer does with idle ones; keep listening."""
-        with self._changed:
-            self._end_connections()
-
-    def _end_connections(self) -> None:
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        return not self._is_closing
 
     def opened(self, connection: socket.socket) -> int:
-        """Take note of a connection and give it its number."""
+        """Register a connection and return its number."""
         with self._changed:
             self._connections.add(connection)
-            if self._closing:  # accepted just before the listener closed
-                self._end_connections()
-            return next(self._numbers)
+        if self._is_closing:  # accepted just before the listener closed
+            self.close_connections()
+        return next(self._numbers)
 
     def closed(self, connection: socket.socket) -> None:
         with self._changed:
             self._connections.discard(connection)
             self._changed.notify_all()
 
+    def _accept(self) -> None:
+        # Not serve_forever, which polls, and takes up to that interval to stop.
+        while not self._is_closing:
+            self.handle_request()
 
-class _Malformed(Exception):
-    pass
 
-
-class _Connection(socketserver.StreamRequestHandler):
+class _Connection(BaseHTTPRequestHandler):
+    server: HttpServer
+    protocol_version = default_request_version = "HTTP/1.1"
     # With Nagle's algorithm an answer can wait 40 ms for the client's delayed acknowledgement.
     disable_nagle_algorithm = True
-    server: HttpServer
+    wbufsize = -1  # head and body leave in one write
 
     def setup(self) -> None:
         super().setup()
-        self.number = self.server.opened(self.connection)
+        self._number = self.server.opened(self.connection)
 
     def finish(self) -> None:
-        try:
+        with suppress(ConnectionError):
             super().finish()
-        finally:
-            self.server.closed(self.connection)
+        self.server.closed(self.connection)
 
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            while self._serve_one():
-                pass
+        with suppress(ConnectionError):
+            super().handle()
 
-    def _serve_one(self) -> bool:
-        """Take one request; true if the connection is to be kept for the next."""
-        try:
-            request = self._read_request()
-        except _Malformed as error:
-            self._send(Reply(400, {"Connection": "close"}, str(error).encode()))
-            return False
-        if request is None:
-            return False
-        reply = self.server.respond(request)
+    def handle_expect_100(self) -> bool:
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Return the method that http.server calls for a request, whatever its HTTP method is."""
+        if name.startswith("do_"):
+            return self._take_request
+        raise AttributeError(name)
+
+    def _take_request(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if self.headers.defects or "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
+            self.send_error(400, explain="Send well-formed headers, and the body with a Content-Length")
+            return
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):  # the client has closed the connection
+            self.close_connection = True
+            return
+        headers = HTTPHeaderDict()
+        for name, value in self.headers.items():
+            headers.add(name.lower(), value.strip(), combine=True)
+        self._answer(self.server.respond(HttpRequest(self.command, self.path, headers, body, self._number)))
+
+    def _answer(self, reply: Reply) -> None:
         if reply.hold and not reply.hold():
-            return False
-        if reply.cut:
+            self.close_connection = True
+        elif reply.cut:
+            self.close_connection = True
             if reply.cut == "reset":
                 self._reset()
-            return False
-        return self._send(reply) and request.keep_alive
-
-    def _read_request(self) -> HttpRequest | None:
-        """None where the client has closed the connection, between two requests or within one."""
-        first = self._read_line()
-        if not first:
-            return None
-        try:
-            method, path, version = first.split(" ")
-        except ValueError:
-            raise _Malformed("The request line is not HTTP") from None
-        headers = Headers(self._read_headers())
-        if "Transfer-Encoding" in headers:
-            raise _Malformed("A Transfer-Encoding is not understood here, send a Content-Length")
-        if headers.get("Expect", "").lower() == "100-continue":
-            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = self._read_body(headers.get("Content-Length", "0"))
-        if body is None:
-            return None
-        keep = version == "HTTP/1.1" and headers.get("Connection", "").lower() != "close"
-        return HttpRequest(method, path, headers, body, self.number, keep)
-
-    def _read_line(self) -> str:
-        line = self.rfile.readline(_MAX_LINE + 1)
-        if len(line) > _MAX_LINE:
-            raise _Malformed("A line of the request's head is too long")
-        return line.decode("latin-1").rstrip("\r\n")
-
-    def _read_headers(self) -> Iterator[tuple[str, str]]:
-        while line := self._read_line():
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise _Malformed("A header has no colon")
-            yield name, value.strip()
-
-    def _read_body(self, length: str) -> bytes | None:
-        if not (length.isascii() and length.isdigit()):
-            raise _Malformed("The Content-Length is not a number")
-        body = self.rfile.read(int(length))
-        return body if len(body) == int(length) else None
-
-    def _send(self, reply: Reply) -> bool:
-        """Send head and body in one write; true if the reply lets the connection be kept."""
-        headers = {name.lower(): (name, value) for name, value in reply.headers.items()}
-        if reply.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            headers.setdefault("content-length", ("Content-Length", str(len(reply.body))))
-        lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}"]
-        lines += [f"{name}: {value}" for name, value in headers.values()]
-        head = "\r\n".join(lines) + "\r\n\r\n"
-        self.wfile.write(head.encode("latin-1") + reply.body)
-        return headers.get("connection", ("", ""))[1].lower() != "close"
+        else:
+            headers = HTTPHeaderDict()
+            for name, value in reply.headers.items():
+                headers[name] = value  # the last one, whatever its casing
+            if reply.status not in {204, 304}:
+                headers.setdefault("Content-Length", str(len(reply.body)))
+            self.send_response_only(reply.status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.body)
 
     def _reset(self) -> None:
-        # To linger for no time makes close() send RST instead of FIN. The reader holds the socket
-        # open until it is closed too; and it is done here because socketserver sends a FIN first.
+        # With no time to linger, close() sends RST instead of FIN, once the files that use the socket are closed too.
+        # Closed here, because socketserver sends a FIN first.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
+        self.wfile.close()
+        self.wfile = BytesIO()  # http.server still flushes and closes it
         self.connection.close()
 
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    def log_message(self, *_: object) -> None:
+        """Write nothing: the requests are recorded by those who run the server."""

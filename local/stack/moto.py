@@ -1,4 +1,4 @@
-"""The process that moto runs in: its start, its control channel and its end."""
+"""moto's process: its start, its control channel and its end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from local.stack.output import Output
 
@@ -19,7 +18,7 @@ START_SECONDS = 120.0
 
 
 class MotoFailed(Exception):
-    """moto did not start, or has ended."""
+    """moto did not start, or has ended. The text is its output."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class StoredMessage:
 
 
 class Moto:
-    """Runs from construction to `close`. Raises MotoFailed where it does not start, such as for a taken port."""
+    """Runs from construction to `close`. Raises MotoFailed where it does not start, for example for a taken port."""
 
     def __init__(self, host: str, port: int) -> None:
         self.output = Output()
@@ -46,7 +45,7 @@ class Moto:
             stdin=subprocess.DEVNULL,
             stdout=self.output.fileno(),
             stderr=self.output.fileno(),
-            process_group=0,  # Ctrl-C is for the process that started it, which still needs moto then
+            process_group=0,  # Ctrl-C ends the process that started it, which still needs moto then
         )
         far_end.close()
         if not self._channel.poll(START_SECONDS):
@@ -54,46 +53,38 @@ class Moto:
         self.port: int = self._receive()
 
     def messages(self, queue: str) -> list[StoredMessage]:
-        """Return the messages of a queue, the hidden too."""
+        """Return the messages of a queue, the hidden ones too."""
         messages: list[StoredMessage] = self._command("list_messages", queue)
         return messages
 
     def advance(self, queue: str, seconds: float) -> None:
-        """Show each message of a queue so much sooner."""
+        """Make each message of a queue visible that much sooner."""
         self._command("advance", queue, seconds)
 
     def set_age(self, queue: str, seconds: float) -> None:
-        """Set the time at which each message of a queue was sent to so long ago."""
+        """Make each message of a queue that old."""
         self._command("set_age", queue, seconds)
 
     def empty(self, queue: str) -> None:
-        """Forget the messages of a queue, the hidden too."""
+        """Delete the messages of a queue, the hidden ones too."""
         self._command("empty", queue)
 
     def keep_parameters(self) -> None:
-        """Remember the parameters of SSM as they are, for `restore_parameters`."""
+        """Take a copy of the parameters in SSM, for `restore_parameters`."""
         self._command("keep_parameters")
 
     def restore_parameters(self) -> None:
-        """Have the parameters of SSM as they were remembered, and no others."""
+        """Replace the parameters in SSM by the copy."""
         self._command("restore_parameters")
 
     def freeze(self) -> None:
-        """Exempt what moto has loaded by now from its garbage collection."""
+        """Exempt the objects that moto has loaded by now from garbage collection."""
         self._command("freeze")
 
     def close(self) -> None:
         self._channel.close()
         self._process.kill()
         self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _command(self, *command: str | float) -> Any:
         with self._lock:
@@ -111,4 +102,4 @@ class Moto:
 
     def _failed(self) -> MotoFailed:
         self.close()
-        return MotoFailed(f"moto has ended, having written:\n{self.output.text()}")
+        return MotoFailed(f"moto has ended. Its output:\n{self.output.text()}")

@@ -1,8 +1,8 @@
-"""moto's server in a process of its own, with a control channel for what SQS does not show.
+"""moto's server in a process of its own, with a control channel for tests.
 
 `python -m local.stack.moto_process HOST PORT DESCRIPTOR` sends its port over the connection that it inherits as
-DESCRIPTOR. Then it receives commands, each a name in `_COMMANDS` and its arguments, and sends what each returns. It
-ends where the connection does, so it never outlives the process that started it.
+DESCRIPTOR. Then it receives commands, each a name in `_COMMANDS` and its arguments, and sends each result. It ends
+with the connection, so it never outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _messages(queue: str) -> list[Message]:
 
 
 def _list_messages(queue: str) -> list[StoredMessage]:
-    """Return the messages of a queue, the hidden too."""
+    """Return the messages of a queue, the hidden ones too."""
     return [
         StoredMessage(message.id, message.body, message.visible_at / 1000, message.delayed_until / 1000)
         for message in _messages(queue)
@@ -40,36 +40,36 @@ def _list_messages(queue: str) -> list[StoredMessage]:
 
 
 def _advance(queue: str, seconds: float) -> None:
-    """Show each message of a queue so much sooner."""
+    """Make each message of a queue visible that much sooner."""
     for message in _messages(queue):
         message.visible_at -= seconds * 1000
         message.delayed_until -= seconds * 1000
 
 
 def _set_age(queue: str, seconds: float) -> None:
-    """Set the time at which each message of a queue was sent."""
+    """Make each message of a queue that old."""
     for message in _messages(queue):
         message.sent_timestamp = int((time.time() - seconds) * 1000)  # type: ignore[assignment] # None until sent
 
 
 def _empty(queue: str) -> None:
-    """Forget the messages of a queue, the hidden too, which SQS's purge may do once a minute only."""
+    """Delete the messages of a queue, the hidden ones too. SQS allows a purge only once a minute."""
     _messages(queue).clear()
 
 
-_kept_parameters: dict[str, Any] = {}
+_copied_parameters: dict[str, Any] = {}
 
 
 def _keep_parameters() -> None:
-    """Remember the parameters of SSM as they are."""
-    _kept_parameters.update({name: list(versions) for name, versions in _parameters().items()})
+    """Take a copy of the parameters in SSM."""
+    _copied_parameters.update({name: list(versions) for name, versions in _parameters().items()})
 
 
 def _restore_parameters() -> None:
-    """Have the parameters of SSM as they were remembered, and no others."""
+    """Replace the parameters in SSM by the copy."""
     parameters = _parameters()
     parameters.clear()
-    parameters.update({name: list(versions) for name, versions in _kept_parameters.items()})
+    parameters.update({name: list(versions) for name, versions in _copied_parameters.items()})
 
 
 def _parameters() -> Any:
@@ -77,7 +77,7 @@ def _parameters() -> Any:
 
 
 def _freeze() -> None:
-    """Exempt what is loaded by now from garbage collection: else a full one would hold up a call for long."""
+    """Exempt all objects from garbage collection, since a full collection would delay a call."""
     gc.collect()
     gc.freeze()
 
@@ -94,19 +94,17 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 class _Handler(MotoRequestHandler):
-    """Keeps connections, which spares both sides a connection and a thread for each call."""
-
     protocol_version = "HTTP/1.1"
-    # Head and body are written one after the other: the body would wait for the head's acknowledgement.
+    # Head and body leave in two writes. With Nagle's algorithm the body would wait for the head's acknowledgement.
     disable_nagle_algorithm = True
 
 
-# moto lists the folder of its backends anew at each call.
+# moto lists the folder of its backends at every call.
 backends.list_of_moto_modules = partial(iter, tuple(backends.list_of_moto_modules()))
 
 
 def main(host: str, port: int, parent: Connection[Any, Any]) -> None:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it writes a line for each call
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs a line for each call
     app = DomainDispatcherApplication(create_backend_app)
     server = make_server(host, port, app, threaded=True, request_handler=_Handler)
     Thread(target=server.serve_forever, daemon=True).start()

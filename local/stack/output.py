@@ -1,4 +1,4 @@
-"""What another process writes, kept so that it can be shown where something fails."""
+"""The output of another process, kept so that it can be shown when something fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weakref import finalize
 
 
 class Output:
-    """A temporary file, which a process is given as its standard output or opens by its `path`. It goes with this."""
+    """A temporary file for a process's standard output, by descriptor or by `path`. Deleted with this object."""
 
     def __init__(self) -> None:
         self._descriptor, self.path = mkstemp()
@@ -19,16 +19,16 @@ class Output:
         return self._descriptor
 
     def text(self) -> str:
-        """Return all that was written so far."""
+        """Return all output so far."""
         return self._read(0, os.fstat(self._descriptor).st_size)
 
     def new_text(self) -> str:
-        """Return what was written since the last call of this method."""
+        """Return the output since the last call of this method."""
         start, self._shown = self._shown, os.fstat(self._descriptor).st_size
         return self._read(start, self._shown)
 
     def _read(self, start: int, end: int) -> str:
-        # Not at the file's own position, where the process writes.
+        # pread, since the process writes at the file's own position.
         return os.pread(self._descriptor, end - start, start).decode(errors="replace")
 
 

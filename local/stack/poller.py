@@ -1,4 +1,4 @@
-"""Lambda's event source for SQS on this machine: batches of the retry queue to the worker, as the template has it.
+"""Lambda's event source for SQS on this machine: it hands batches of the retry queue to the retry worker.
 
 https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 """
@@ -11,12 +11,12 @@ from handler.redelivery import lambda_handler
 from local.stack.aws import LocalAws
 from local.stack.front import LambdaContext
 
-# The worker's own, in template.yaml.
+# The time-out of the retry worker in template.yaml.
 FUNCTION_TIME_OUT_SECONDS = 90.0
 
 
 def poll_once(aws: LocalAws) -> int:
-    """Receive a batch, hand it to the worker, delete what it is done with. How many messages there were."""
+    """Receive a batch, hand it to the retry worker, delete the settled messages, and return the size of the batch."""
     queue_url = aws.environment["RETRY_QUEUE_URL"]
     answer = aws.sqs.receive_message(
         QueueUrl=queue_url, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
@@ -32,7 +32,7 @@ def poll_once(aws: LocalAws) -> int:
 
 
 def sqs_event(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Received messages as Lambda hands them to the function."""
+    """Return Lambda's event for received messages."""
     return {
         "Records": [
             {

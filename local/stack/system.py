@@ -1,4 +1,4 @@
-"""The whole system on one machine: moto for AWS, Voucherify or its stub, and an HTTP front before the function."""
+"""The whole system on one machine: moto for AWS, Voucherify or its stub, and an HTTP API before the function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from handler.app import lambda_handler
 from local.stack.aws import LocalAws, local_aws
-from local.stack.front import FUNCTION_TIME_OUT_SECONDS, Exchange, Front
+from local.stack.front import FUNCTION_TIME_OUT_SECONDS, Exchange, front
 from local.stack.samples import ACCESS_TOKEN, SHARED_SECRET
 from local.voucherify_stub.real import RealVoucherify
 from local.voucherify_stub.stub import Call, VoucherifyStub
@@ -21,7 +21,7 @@ API_KEY, API_TOKEN = "local-app-id", "local-secret-key"
 
 @dataclass(frozen=True)
 class LocalSystem:
-    """Everything that runs. `is_real` says that calls go on from the stub's address to the real Voucherify."""
+    """The running system. With `is_real` the stub forwards its calls to the real Voucherify."""
 
     url: str
     aws: LocalAws
@@ -30,7 +30,7 @@ class LocalSystem:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings that it starts with; the source `app` takes every call."""
+        """The settings at the start. The source `app` accepts every type of call."""
         return {
             "apiKey": API_KEY,
             "apiToken": API_TOKEN,
@@ -43,7 +43,7 @@ class LocalSystem:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where everything listens; 0 takes any port that is free. A container reaches nothing that is on loopback only."""
+    """The ports and the address to listen at. 0 means any free port. A container cannot reach a loopback address."""
 
     front: int = 0
     aws: int = 0
@@ -52,7 +52,7 @@ class Ports:
 
 
 class PortTaken(Exception):
-    """Something else on this machine uses a port that is needed here."""
+    """Another program on this machine uses a port that is needed here."""
 
     def __init__(self, port: int) -> None:
         super().__init__(f"port {port} on 127.0.0.1 is taken by another program")
@@ -66,7 +66,7 @@ def local_system(
     on_call: Callable[[Call], object] | None = None,
     function_seconds: float = FUNCTION_TIME_OUT_SECONDS,
 ) -> Iterator[LocalSystem]:
-    """Start everything, and stop it at the end. The function has `function_seconds` for a request. Raises PortTaken."""
+    """Run everything in a `with`. The function times out after `function_seconds`. Raises PortTaken."""
     for port in (ports.front, ports.aws, ports.voucherify):
         _require_free(port)
     real = RealVoucherify.from_environment(os.environ)
@@ -75,9 +75,9 @@ def local_system(
             api_key=API_KEY, api_token=API_TOKEN, port=ports.voucherify, on_call=on_call, api=real, host=ports.host
         ) as voucherify,
         local_aws(ports.aws, ports.host) as aws,
-        Front(lambda_handler, ports.front, on_exchange, ports.host, function_seconds) as front,
+        front(lambda_handler, ports.front, on_exchange, ports.host, function_seconds) as url,
     ):
-        system = LocalSystem(front.url, aws, voucherify, is_real=real is not None)
+        system = LocalSystem(url, aws, voucherify, is_real=real is not None)
         aws.put_settings(system.settings)
         yield system
 

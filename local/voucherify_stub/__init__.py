@@ -1,1 +1,1 @@
-"""A server that answers as Voucherify does."""
+"""A server with Voucherify's API."""

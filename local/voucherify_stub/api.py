@@ -1,7 +1,6 @@
-"""What Voucherify's API does with the destination's calls, in memory: no sockets, no threads.
+"""Voucherify's API in memory, as far as the destination calls it. No sockets, no threads.
 
-The rules are those of https://docs.voucherify.io/api-reference. Where it is silent, a comment says
-what was chosen.
+It follows https://docs.voucherify.io/api-reference. Where the reference says nothing, a comment gives the choice.
 """
 
 import hashlib
@@ -13,12 +12,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
+from jsonschema import Draft202012Validator
+
 from local.voucherify_stub.schemas import (
     CUSTOMER,
     CUSTOMER_ATTRIBUTES,
     CUSTOMERS_IN_BULK,
     EVENT,
-    Check,
     Json,
     error_object,
 )
@@ -26,7 +26,7 @@ from local.voucherify_stub.schemas import (
 
 @dataclass(frozen=True)
 class Request:
-    """One call as it came in; `connection` numbers the connections, so a reused one shows."""
+    """A received call. `connection` is the number of its connection, so a reused one shows."""
 
     number: int
     at: float
@@ -50,13 +50,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """So many calls in each window of so many seconds, as Voucherify's plans count them."""
+    """The calls that are allowed in each window of that many seconds, as Voucherify's plans count them."""
 
     calls: int
     seconds: float
 
 
-# Why a row of a bulk call fails, or None.
+# Returns why a row of a bulk call fails, or None.
 RowRule = Callable[[Json], str | None]
 
 # https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
@@ -64,7 +64,7 @@ MAX_BULK_BYTES = 10 * 1024 * 1024
 
 
 class Api(Protocol):
-    """What the stub needs of an API; it makes one call at a time."""
+    """An API for the stub, which makes one call at a time."""
 
     customers: dict[str, Json]
     events: list[Json]
@@ -75,7 +75,7 @@ class Api(Protocol):
 
 
 class VoucherifyApi:
-    """One project's customers and events. Not thread-safe: its owner serialises the calls."""
+    """One project's customers and events. Not thread-safe."""
 
     def __init__(
         self, api_key: str, api_token: str, limit: RateLimit | None = None, row_rule: RowRule = lambda row: None
@@ -83,7 +83,7 @@ class VoucherifyApi:
         self._credentials = (api_key, api_token)
         self._windows = _Windows(limit) if limit else None
         self._row_rule = row_rule
-        # Asynchronous actions by id, as they are answered, and what waits in the queue. Replaced, not changed in place.
+        # Asynchronous actions by id, and the rows of those that are not done. Actions are replaced, not changed.
         self._actions: dict[str, Json] = {}
         self._enqueued: list[tuple[str, list[Json]]] = []
         # By source_id, or by id where there is none. Customers are replaced, not changed in place.
@@ -111,7 +111,7 @@ class VoucherifyApi:
     def track_event(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/events/track-custom-event
 
-        A loyalty or referral code is taken as it is: the stub keeps no cards to look it up in.
+        Any loyalty or referral code is accepted.
         """
         event = _payload(request, EVENT)
         if not (event["customer"].get("id") or event["customer"].get("source_id")):
@@ -131,7 +131,7 @@ class VoucherifyApi:
     def list_customers(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/customers/list-customers
 
-        Of its parameters the stub knows `limit` only: any other is refused, so that it shows.
+        The stub refuses every parameter other than `limit`, so that it shows.
         """
         if request.body:
             raise _Refused(400, "There must be no request body")
@@ -151,7 +151,7 @@ class VoucherifyApi:
     def update_customers_in_bulk(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
 
-        Nothing is applied yet: the rows wait in a queue, until somebody has asked for any action and was answered.
+        The rows are applied when an asynchronous action is requested, after its answer.
         """
         if len(request.body) > MAX_BULK_BYTES:
             raise _Refused(413, "A bulk request has up to 10 MB")
@@ -179,11 +179,11 @@ class VoucherifyApi:
             raise _Refused(404, details, resource_id=action_id, resource_type="async_action")
         action = self._actions[action_id]
         for enqueued_id, rows in self._enqueued:
-            self._work_off(enqueued_id, rows, request)
+            self._apply_rows(enqueued_id, rows, request)
         self._enqueued.clear()
         return action
 
-    def _work_off(self, action_id: str, rows: list[Json], request: Request) -> None:
+    def _apply_rows(self, action_id: str, rows: list[Json], request: Request) -> None:
         errors: list[Json] = []
         for row in rows:
             if reason := self._row_rule(row):
@@ -210,9 +210,9 @@ class VoucherifyApi:
     def delete_customer_permanently(self, request: Request, customer_id: str) -> Json:
         """https://docs.voucherify.io/api-reference/customers/delete-customer-permanently
 
-        `events` stays as it is: it is the record of what was applied.
+        `events` is unchanged: it records the applied calls.
         """
-        # The reference has no body here. What becomes of one it does not say: it is refused, so that it shows.
+        # The reference has no body here and does not say how one is treated. It is refused, so that it shows.
         if request.body:
             raise _Refused(400, "There must be no request body")
         customer = self.customers.pop(self._key_by_id.get(customer_id, customer_id), None)
@@ -226,9 +226,9 @@ class VoucherifyApi:
             "related_object_id": customer["id"],
             "related_object": "customer",
             "status": "DONE",
-            # The reference does not say what belongs to which count: the stub has the customer only.
+            # The reference does not define the counts. The stub counts the customer only.
             "data_json": {**dict.fromkeys(counted, 0), "customer": 1},
-            "object": "pernament_deletion",  # as it is published
+            "object": "pernament_deletion",  # Voucherify's own spelling
         }
 
     def _authenticate(self, request: Request) -> None:
@@ -238,8 +238,8 @@ class VoucherifyApi:
             raise _Refused(401, "X-App-Id and X-App-Token are not those of this project")
 
     def _upsert(self, given: Json, request: Request) -> Json:
-        # What the payload names is set, the rest stays. The reference does not say how deep that
-        # goes: metadata is taken to be set key by key, an address as a whole.
+        # Attributes that the payload lacks are unchanged. The reference does not say how deep this goes: metadata is
+        # set key by key, an address as a whole.
         now = _timestamp(request.at)
         known = self._find(given)
         if known:
@@ -254,7 +254,7 @@ class VoucherifyApi:
         return customer
 
     def _find(self, given: Json) -> Json | None:
-        # An id goes before a source_id, and must be one that Voucherify gave.
+        # An id takes precedence over a source_id, and must be one of Voucherify's.
         customer_id = given.get("id")
         if not customer_id:
             return self.customers.get(given.get("source_id") or "")
@@ -276,7 +276,7 @@ def _no_customer(customer_id: str) -> _Refused:
     return _Refused(404, details, resource_id=customer_id, resource_type="customer")
 
 
-# An endpoint gets the named groups of its pattern as keyword arguments, decoded.
+# An endpoint gets the decoded named groups of its pattern as keyword arguments.
 _ENDPOINTS: tuple[tuple[str, re.Pattern[str], Callable[..., Json]], ...] = (
     ("POST", re.compile(r"/v1/customers"), VoucherifyApi.create_customer),
     ("GET", re.compile(r"/v1/customers"), VoucherifyApi.list_customers),
@@ -297,7 +297,7 @@ def _route(api: VoucherifyApi, request: Request) -> Json:
     for method, pattern, endpoint in _ENDPOINTS:
         if match := pattern.fullmatch(path):
             if method == request.method:
-                # Not before the match: the %2F of an id is no separator.
+                # Decoded after the match, since the %2F of an id is no separator.
                 return endpoint(api, request, **{name: unquote(part) for name, part in match.groupdict().items()})
             others.append(method)
     if others:
@@ -305,18 +305,22 @@ def _route(api: VoucherifyApi, request: Request) -> Json:
     raise _Refused(404, f"There is nothing at {path}")
 
 
-def _payload(request: Request, schema: Check) -> Any:
+def _payload(request: Request, schema: Draft202012Validator) -> Any:
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise _Refused(415, "The Content-Type must be application/json")
-    faults = sorted(schema(request.json, ""))
+    # Without the values, which may be long and are personal data.
+    faults = {
+        f"{fault.json_path} fails {fault.validator}: {fault.validator_value}"
+        for fault in schema.iter_errors(request.json)
+    }
     if faults:
-        raise _Refused(400, "; ".join(faults))
+        raise _Refused(400, "; ".join(sorted(faults)))
     return request.json
 
 
 class _Windows:
-    """The calls counted in fixed windows. Headers: https://docs.voucherify.io/guides/limits"""
+    """Calls counted in fixed windows. Headers: https://docs.voucherify.io/guides/limits"""
 
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
@@ -360,7 +364,7 @@ def _id(kind: str, drawn_from: str) -> str:
 
 
 def _new_customer(source_id: str | None, request_id: str, now: str) -> Json:
-    # The id is drawn from the source_id, so that it is the same however threads interleave.
+    # The id follows from the source_id, so that it does not depend on the order of threads.
     return {
         "id": _id("cust", source_id or request_id),
         "source_id": source_id,

@@ -1,4 +1,4 @@
-"""The real Voucherify behind the stub's address, so that a run shows what it is asked and what it answers."""
+"""The real Voucherify behind the stub's address, so that its calls and answers can be shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORWARDED = ("accept", "content-type", "user-agent")
 
 
 class RealVoucherify:
-    """Answers calls by passing them on, with the keys of a real project. It keeps nothing."""
+    """Forwards calls with the credentials of a real project. Its customers and events stay empty."""
 
     def __init__(self, url: str, api_key: str, api_token: str) -> None:
         self.customers: dict[str, Json] = {}
@@ -27,7 +27,7 @@ class RealVoucherify:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self | None:
-        """The project that `VOUCHERIFY_API_KEY` and `VOUCHERIFY_API_TOKEN` are of, on `VOUCHERIFY_API_URL`; or None."""
+        """Return the project of `VOUCHERIFY_API_KEY` and `VOUCHERIFY_API_TOKEN` at `VOUCHERIFY_API_URL`, or None."""
         key, token = environment.get("VOUCHERIFY_API_KEY"), environment.get("VOUCHERIFY_API_TOKEN")
         if not (key and token):
             return None

@@ -1,12 +1,12 @@
-"""A stub for Voucherify on 127.0.0.1: the published API over real HTTP, faults included.
+"""A stub for Voucherify on this machine: the published API over real HTTP, with faults.
 
     with VoucherifyStub(api_key="id", api_token="token") as voucherify:
         voucherify.next(Fault(503), None)    # the next call fails, the one after it does not
         ...                                  # call voucherify.url
         assert voucherify.customers["user-1"]["email"] == "ada@example.com"
 
-What the API does is in voucherify_api.py, what the wire does in http_server.py; this module decides
-which call gets which fault, and keeps the record.
+The API is in api.py, HTTP in local/stack/http_server.py. This module decides which call gets which fault, and records
+the calls.
 """
 
 import json
@@ -29,15 +29,14 @@ __all__ = ["Call", "Fault", "RateLimit", "Request", "VoucherifyStub"]
 
 @dataclass(frozen=True)
 class Fault:
-    """What a call gets instead of the normal answer, or besides it.
+    """A change of the normal answer to a call.
 
-    A `status` outside 2xx and a drop "before" never apply the call. Everything else does: a drop
-    "after", a 2xx status, another `body`, added `headers`, a `delay`. Applying comes before the
-    delay, so a client that gives up waiting cannot know.
+    A `status` outside 2xx and a drop "before" do not apply the call. A drop "after", a 2xx status, a `body`, `headers`
+    and a `delay` do. The call is applied before the delay, so a client that stops waiting cannot know.
 
-    A `body` of bytes or text is sent as it is, any other as JSON. Without one, a status from 400 up
-    has Voucherify's error object, a 2xx the normal body, a 3xx none. `headers` override the
-    stub's own: too large a Content-Length with `Connection: close` truncates the answer.
+    A `body` of bytes or text is sent unchanged, any other as JSON. Without one, a status from 400 up has Voucherify's
+    error object, a 2xx the normal body, a 3xx none. `headers` override the stub's own: a Content-Length that is too
+    large, with `Connection: close`, truncates the answer.
     """
 
     status: int | None = None
@@ -62,7 +61,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Call(Request):
-    """A call and what became of it; `status` is None where it was dropped without an answer."""
+    """A call and its result. `status` is None where it was dropped without an answer."""
 
     status: int | None
     answer: bytes
@@ -74,12 +73,11 @@ Rule = Callable[[Request], Fault | None]
 
 
 class VoucherifyStub:
-    """Runs from `start` to `stop`, or in a `with`; a taken port raises OSError.
+    """Runs from `start` to `stop`, or in a `with`. Raises OSError for a taken port.
 
-    A call is decided, applied and recorded under one lock, before its answer leaves: whoever has
-    the answer finds the call in `calls`. `rule` and `on_call` run under that lock too, in the order
-    of the calls, so they may keep counts; they must not block, nor call the stub over HTTP.
-    What they raise, `stop` and `reset` raise.
+    A call is decided, applied and recorded under one lock before its answer is sent, so a client that has the answer
+    finds the call in `calls`. `rule` and `on_call` run under that lock too, in the order of the calls, so they may
+    count. They must not block or call the stub over HTTP. `stop` and `reset` raise their exceptions.
     """
 
     def __init__(
@@ -94,9 +92,9 @@ class VoucherifyStub:
         on_call: Callable[[Call], object] | None = None,
         api: Api | None = None,
     ) -> None:
-        """With an `api`, that one answers instead of the one in memory, and `reset` leaves it alone."""
+        """Start with an API in memory, or with `api`, which `reset` does not renew."""
         self.rule: Rule | None = None
-        # Which rows of a bulk call fail as it is worked off. As new after `reset`, as the rule is.
+        # Decides which rows of a bulk call fail. `reset` removes it, like the rule.
         self.row_rule: RowRule | None = None
         self.on_call = on_call
         self._port = port
@@ -114,23 +112,23 @@ class VoucherifyStub:
         self._failure: Exception | None = None
 
     def start(self) -> Self:
-        """Listen; after a stop, on the port it had."""
+        """Listen, after a stop on the same port."""
         self._server = HttpServer(self._port, self._respond, self._connection_numbers, self._host)
         self._port = self._server.port
         return self
 
     def stop(self) -> None:
-        """Close every connection; answers that are held are never sent. What was recorded stays."""
-        self._abandon_held_answers()
+        """Close every connection and drop the delayed answers. The records stay."""
+        self._drop_delayed_answers()
         if self._server:
             self._server.close()
             self._server = None
         self._raise_failure()
 
     def reset(self) -> None:
-        """Be as new, on the same connections; answers that are held are never sent."""
+        """Start afresh on the same connections, and drop the delayed answers."""
         with self._changed:
-            self._abandon_held_answers()
+            self._drop_delayed_answers()
             self._api = self._new_api()
             self._calls = []
             self._queue.clear()
@@ -156,12 +154,12 @@ class VoucherifyStub:
         return f"http://127.0.0.1:{self._port}"
 
     def next(self, *faults: Fault | None) -> None:
-        """What the next calls get, in turn; None: behave. After them the rule is asked again."""
+        """Set the faults of the next calls, None for a normal answer. After them the rule decides again."""
         with self._changed:
             self._queue.extend(faults)
 
     def close_connections(self) -> None:
-        """Close the connections that are kept, as happens to a client that was frozen."""
+        """Close the kept connections, as happens to a client that was frozen."""
         if self._server:
             self._server.close_connections()
 
@@ -172,18 +170,18 @@ class VoucherifyStub:
 
     @property
     def customers(self) -> dict[str, Json]:
-        """By source_id, or by id where a customer has none."""
+        """The customers by source_id, or by id where a customer has none."""
         with self._changed:
             return dict(self._api.customers)
 
     @property
     def events(self) -> list[Json]:
-        """The bodies of the events that were applied, in their order."""
+        """The bodies of the applied events in their order."""
         with self._changed:
             return list(self._api.events)
 
     def wait_for_calls(self, count: int, timeout: float = 60.0) -> bool:
-        """Wait until so many calls are recorded, where the client does not wait for its answer."""
+        """Wait until that many calls are recorded, for a client that does not wait for its answer."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._calls) >= count, timeout)
 
@@ -193,7 +191,7 @@ class VoucherifyStub:
             with self._changed:
                 return self._take(http, parsed)
         except Exception as error:
-            # A mistake in a rule must not pass for one more dropped connection.
+            # A mistake in a rule must not look like a dropped connection.
             self._failure = self._failure or error
             return Reply(cut="close")
 
@@ -247,7 +245,7 @@ class VoucherifyStub:
         abandoned = self._abandoned
         return lambda: not abandoned.wait(seconds)
 
-    def _abandon_held_answers(self) -> None:
+    def _drop_delayed_answers(self) -> None:
         with self._changed:
             self._abandoned.set()
             self._abandoned = threading.Event()

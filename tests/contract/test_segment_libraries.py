@@ -24,7 +24,7 @@ from segment.analytics.request import APIError  # type: ignore[import-untyped]
 
 from handler.app import lambda_handler
 from local.stack.cold import start_cold
-from local.stack.front import Exchange, Front
+from local.stack.front import Exchange, front
 from local.stack.system import LocalSystem
 from local.voucherify_stub.stub import Fault
 from tests.limits import INVOCATION_SECONDS
@@ -101,8 +101,8 @@ def destination(system: LocalSystem) -> Iterator[Destination]:
     system.aws.put_settings({**common, **SETTINGS})
     start_cold()
     exchanges: list[Exchange] = []
-    with Front(lambda_handler, on_exchange=exchanges.append, seconds=INVOCATION_SECONDS) as front:
-        yield Destination(system, front.url, exchanges)
+    with front(lambda_handler, on_exchange=exchanges.append, seconds=INVOCATION_SECONDS) as url:
+        yield Destination(system, url, exchanges)
 
 
 def deliver_stored_events(destination: Destination) -> None:

@@ -1,4 +1,4 @@
-"""The bench's own arithmetic, its table and its drawings. What it measures no test can say."""
+"""The bench's arithmetic, its tables and its document. No test measures."""
 
 from __future__ import annotations
 
@@ -6,38 +6,33 @@ import json
 import re
 from collections.abc import Callable
 from datetime import date
-from xml.etree import ElementTree
 
 import pytest
 
 from local.bench import minimal_handler
-from local.bench.cold import ColdStart, Import, read_importtime
-from local.bench.cost import Cost, seconds_on_lambda
-from local.bench.document import files
-from local.bench.drawing import drawing
+from local.bench.cold_start import ColdStart, imports_section, read_importtime
+from local.bench.cost import IDENTIFY, TRACK, cost, cost_section, seconds_on_lambda
 from local.bench.events import identify, proxied, request_for, track
-from local.bench.growth import Growth
+from local.bench.growth import growth_table
 from local.bench.load import Load
 from local.bench.mapping import Mapped, by_hand_to_json, look_up
-from local.bench.memory import Artifact, Memory
-from local.bench.numbers import Line, Series, constant, interleaved, quantity
-from local.bench.report import Results, Row, main_table, table
+from local.bench.numbers import interleaved, quantity, ratio, spread
+from local.bench.report import Row, main_table, paragraph, table
+from local.bench.run import Results, sections
 from local.bench.template import deployed
-from local.bench.warm import Warm
 from local.stack.system import LocalSystem
 from tests.contract.published import assert_published
 
 
-def test_a_series_has_a_median_a_spread_and_a_ratio_of_neighbours() -> None:
-    slowed = Series((10.0, 20.0, 30.0, 40.0))
-    assert slowed.median == 25
-    assert slowed.spread == pytest.approx((37.5 - 12.5) / 2 / 25)
-    assert slowed.over(Series((5.0, 10.0, 15.0, 20.0))) == 2
-    assert slowed.over(constant(5)) == 5
-    assert constant(5).spread == 0
+def test_a_series_has_a_spread_and_a_ratio_of_neighbours() -> None:
+    slowed = (10.0, 20.0, 30.0, 40.0)
+    assert spread(slowed) == pytest.approx((37.5 - 12.5) / 2 / 25)
+    assert ratio(slowed, (5.0, 10.0, 15.0, 20.0)) == 2
+    assert ratio(slowed, (5.0,)) == 5
+    assert spread((5.0,)) == 0
 
 
-def test_measures_take_turns_and_the_first_round_is_forgotten() -> None:
+def test_measures_take_turns_and_the_first_round_is_not_counted() -> None:
     taken: list[float] = []
 
     def measure(sign: int) -> Callable[[], float]:
@@ -47,19 +42,8 @@ def test_measures_take_turns_and_the_first_round_is_forgotten() -> None:
 
         return take
 
-    ours, floor = interleaved(2, measure(1), measure(-1))
+    assert interleaved(2, measure(1), measure(-1)) == [(3, 5), (-4, -6)]
     assert taken == [1, -2, 3, -4, 5, -6]
-    assert (ours.values, floor.values) == ((3, 5), (-4, -6))
-
-
-def test_a_line_goes_through_what_is_straight_and_is_far_from_what_is_not() -> None:
-    straight = [(size, 3 + 2 * size) for size in (1, 10, 4_000)]
-    line = Line.through(straight)
-    assert line.fixed == pytest.approx(3)
-    assert line.each == pytest.approx(2)
-    assert line.deviation(straight) == pytest.approx(0)
-    squares = [(size, float(size**2)) for size in (1, 10, 100)]
-    assert Line.through(squares).deviation(squares) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -79,14 +63,25 @@ def test_a_quantity_has_three_digits(value: float, unit: str, text: str) -> None
     assert quantity(value, unit) == text
 
 
-def test_columns_stand_below_each_other() -> None:
+def test_the_columns_of_a_table_are_aligned() -> None:
     lines = table(("what", "±"), [("a row", "1%")]).splitlines()
     assert lines == ["| what  | ±   |", "| ----- | --- |", "| a row | 1%  |"]
 
 
 def test_a_row_says_whether_its_aim_is_met() -> None:
-    row = Row("cold start", "nothing", "s", Series((3.0, 3.0, 3.3)), constant(2), "≤ 2", is_met=True)
+    row = Row.times("cold start", (3.0, 3.0, 3.3), "nothing", (2.0,), most=2)
     assert row.cells == ["cold start", "3.00 s", "nothing", "2.00 s", "1.50", "≤ 2", "met", "5%"]
+    assert Row.size("zip", (2e6,), most=1e6).cells == ["zip", "2.00 MB", "", "", "", "≤ 1.00 MB", "missed", ""]
+
+
+def test_growth_is_shown_by_size_and_for_each_one() -> None:
+    all_, each = growth_table("events", {1: 0.002, 1_000: 1.0}).splitlines()[2:]
+    assert re.split(r" *\| *", all_) == ["", "all", "2.00 ms", "1.00 s", ""]
+    assert re.split(r" *\| *", each) == ["", "each", "2.00 ms", "1.00 ms", ""]
+
+
+def test_a_list_item_is_indented() -> None:
+    assert paragraph("- a\n   b " + "c" * 118) == "- a b\n  " + "c" * 118
 
 
 def test_the_plain_code_makes_what_the_mapping_makes() -> None:
@@ -112,11 +107,13 @@ def test_importtime_is_read() -> None:
     }
 
 
-def test_a_cost_is_its_services_and_the_ledger_comes_on_top() -> None:
-    cost = Cost(batch=10, seconds=0.2, memory_mb=1_024)
-    assert cost.by_service["API Gateway"] == pytest.approx(0.1)
-    assert cost.by_service["Lambda, time"] == pytest.approx(100_000 * 0.2 * 0.0000133334)
-    assert cost.tracks - cost.identifies == pytest.approx(1.25)
+def test_a_cost_is_the_sum_of_its_services_and_idempotency_comes_on_top() -> None:
+    found = cost(batch=10, seconds=0.2, memory_mb=1_024)
+    assert found["API Gateway"] == pytest.approx(0.1)
+    assert found["Lambda, time"] == pytest.approx(100_000 * 0.2 * 0.0000133334)
+    assert found[TRACK] - found[IDENTIFY] == pytest.approx(1.25)
+    document = "\n".join(cost_section({1: Load((0.1,), (0.01,), 1, 0), 100: Load((0.9,), (0.1,), 100, 0)}))
+    assert re.search(r"^\| USD for a million events +\| 1 +\| 100 +\|$", document, re.MULTILINE)
 
 
 def test_less_memory_is_less_of_a_core() -> None:
@@ -131,48 +128,20 @@ def test_the_template_says_what_is_deployed() -> None:
         deployed("Memory")
 
 
-def test_a_drawing_has_every_point_and_its_text_escaped() -> None:
-    svg = ElementTree.fromstring(drawing("Mine < yours", "event", {"CPU": [(1, 0.001), (100, 0.1), (4_000, 5)]}))
-    names = {"svg": "http://www.w3.org/2000/svg"}
-    assert len(svg.findall("svg:circle", names)) == 3
-    assert svg.findtext("svg:title", "", names) == "Mine < yours"
-    assert len(svg.findall("svg:polyline", names)) == 1
-
-
-@pytest.fixture
-def results() -> Results:
-    one, load = constant(1), Load(constant(1), constant(1), 3_000, 1_000)
-    warm = Warm(one, one)
-    imports = (Import("urllib3.util", 0.5, 0.5), Import("json", 0.1, 0.1), Import("urllib3", 0.2, 0.7))
-    return Results(
+def test_the_document_has_the_main_table_and_the_costliest_imports() -> None:
+    one = (1.0,)
+    imports = {"urllib3.util": (0.5, 0.5), "json": (0.3, 0.3), "urllib3": (0.2, 0.7)}
+    row = Row.times("cold start", one, "nothing", one)
+    results = Results(
+        rows=[row],
         cold=ColdStart(one, one, imports),
-        identify=warm,
-        track=warm,
-        guarded_track=warm,
-        batched=warm,
         mapped=Mapped(one, one, one, one, one),
-        thousand=load,
-        half_stored=load,
-        worked_off=load,
-        memory=Memory(one, one, one, one),
-        artifact=Artifact(1, 2),
-        costs=[Cost(1, 0.1, 1_024), Cost(10, 0.2, 1_024)],
-        growths=[
-            Growth("events", "One request", "event", {"CPU": [(1, 1), (10, 10)], "wall time": [(1, 1), (10, 99)]})
-        ],
+        half_stored=Load(one, one, 3_000, 1_000),
     )
-
-
-def test_the_document_has_the_table_and_shows_every_drawing(results: Results) -> None:
-    written = dict(files(results, date(2026, 12, 2)))
-    document = written.pop("performance.md")
-    assert main_table(results) in document
+    document = "\n".join(sections(results, date(2026, 12, 2)))
+    assert main_table([row]) in document
     assert "2 December 2026" in document
+    assert "\n".join(imports_section(imports)) in document
     assert re.search(r"^\| `urllib3.util` +\| 500 ms +\| 500 ms +\|$", document, re.MULTILINE)
-    assert set(re.findall(r"!\[.*\]\((.*)\)", document)) == written.keys() == {"performance-events.svg"}
-
-
-def test_the_modules_of_a_package_count_together(results: Results) -> None:
-    assert results.cold
-    assert results.cold.by_package() == {"urllib3": 0.7, "Python's own": 0.1}
-    assert [found.name for found in results.cold.costliest(2)] == ["urllib3.util", "urllib3"]
+    assert re.search(r"^\| urllib3 +\| 700 ms +\| 70% +\|$", document, re.MULTILINE)
+    assert re.search(r"^\| Python's own +\| 300 ms +\| 30% +\|$", document, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""`make run` and `make serve` as a person starts them."""
+"""`make run` and `make serve` as a user starts them, and the Python that they need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Timer
 
@@ -19,6 +19,7 @@ import pytest
 from local.stack.aws import SETTINGS_PATH
 from local.stack.samples import SAMPLES
 from local.voucherify_stub.stub import VoucherifyStub
+from scripts import check_python
 from tests.function import aws_client_at
 
 ROOT = Path(__file__).parents[2]
@@ -39,41 +40,55 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_run_shows_every_sample_and_ends_well() -> None:
+def test_run_prints_one_line_a_sample_in_order_and_whether_all_went_as_expected() -> None:
     ended = run("local.run")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert f"{len(SAMPLES)} of {len(SAMPLES)} samples came out as they should" in ended.stdout
-    for shown in ("POST /v1/customers", "POST /v1/events", "✓ identify", "retry queue: 1 x", "dead-letter queue: 1 x"):
-        assert shown in ended.stdout
-    assert "✗" not in ended.stdout
-    assert "1 of 1 events of the retry queue delivered" in ended.stdout
-    assert "{" not in ended.stdout.splitlines()[0], "no log line and no metric stands before the table"
+    lines = ended.stdout.splitlines()
+    assert lines[0] == "✓ identify → POST /v1/customers → 200 delivered"
+    assert [line.split(" → ")[0] for line in lines[: len(SAMPLES)]] == [f"✓ {sample.title}" for sample in SAMPLES]
+    assert lines[len(SAMPLES)] == "✓ retry worker → POST /v1/customers → 1 of 1 delivered"
+    assert lines[-1] == f"✓ All {len(SAMPLES)} samples went as expected, against a stub for Voucherify."
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_verbose_run_prints_every_request_every_answer_and_every_stored_message() -> None:
+    ended = run("local.run", "--verbose")
+    for shown in (
+        'Segment → function: POST /events {"version":1,"type":"identify"',
+        'function → Voucherify: POST /v1/customers {"source_id":"cust_9032_re_3234"',
+        'Voucherify → function: 200 {"id": "cust_',
+        'function → Segment: 401 {"',
+        "dead-letter queue: customer_id_missing: ",
+        "retry queue: ",
+    ):
+        assert f"\n  {shown}" in ended.stdout
 
 
 def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sample_does() -> None:
-    """The real one is another stub here, which refuses what the samples send."""
+    """The real one is another stub here, which refuses the wrong token."""
     with VoucherifyStub(api_key="real-id", api_token="real-token") as voucherify:
         keys = {"VOUCHERIFY_API_KEY": "real-id", "VOUCHERIFY_API_URL": voucherify.url}
         ended = run("local.run", **keys, VOUCHERIFY_API_TOKEN="real-token")
-        assert "8 of 8 samples came out as they should, against the real Voucherify." in ended.stdout
+        assert "✓ All 8 samples went as expected, against the real Voucherify." in ended.stdout
         assert ended.returncode == 0
         assert voucherify.customers["cust_1"]["email"] == "ada@example.com"
 
         ended = run("local.run", **keys, VOUCHERIFY_API_TOKEN="wrong")
-        assert "401 unauthorized" in ended.stdout
-        assert "but the status is 202, not 200" in ended.stdout
+        assert "✗ identify → POST /v1/customers → 202 queued\n  the status is 202, not 200" in ended.stdout
+        assert 'Voucherify → function: 401 {"code": 401' in ended.stdout
+        assert ended.stdout.splitlines()[-1].startswith("✗ 5 of 8 samples did not go as expected")
         assert ended.returncode == 1
 
 
 class Server:
-    """`make serve` at free ports. What it writes is printed here too, so that pytest shows it where a test fails."""
+    """`make serve` at free ports. Its output is printed here too, so that pytest shows it where a test fails."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.written = ""
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Read until a line has it. Fails where the server ends before."""
+        """Read until a line matches. Fail where the server ends before."""
         assert self._process.stdout
         for line in self._process.stdout:
             self._note(line)
@@ -82,7 +97,7 @@ class Server:
         pytest.fail(f"make serve ended before it wrote {pattern!r}:\n{self.written}")
 
     def end(self, signal_: signal.Signals) -> int:
-        """Send a signal, read what it still writes, and return its exit code."""
+        """Send a signal, read the rest of the output, and return the exit code."""
         self._process.send_signal(signal_)
         rest, _ = self._process.communicate()
         self._note(rest)
@@ -95,7 +110,7 @@ class Server:
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[Server]:
-    """Start `make serve`. It is killed where it is still there after two minutes, so that nothing waits for ever."""
+    """Start `make serve`, and kill it after two minutes, so that nothing waits for ever."""
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "local.serve", "--port", "0", *arguments],
         cwd=ROOT,
@@ -132,7 +147,7 @@ def test_serve_prints_a_curl_that_works_shows_the_request_and_stops_at_ctrl_c() 
 
 def test_served_for_containers_voucherify_is_where_a_container_finds_it() -> None:
     with serving("--host", "localhost") as server:
-        voucherify = server.wait_for(r"stub for Voucherify at http://127\.0\.0\.1:(\d+)")[1]
+        voucherify = server.wait_for(r"a stub at http://127\.0\.0\.1:(\d+)")[1]
         aws = server.wait_for(r"AWS_ENDPOINT_URL=http://127\.0\.0\.1:(\d+)")[1]
         server.wait_for("^curl ")
         ssm = aws_client_at("ssm", int(aws))
@@ -146,5 +161,16 @@ def test_serve_says_which_port_is_taken_and_what_to_do() -> None:
         port = taken.getsockname()[1]
         ended = run("local.serve", "--port", str(port))
     assert ended.returncode == 1
-    assert f"port {port} on 127.0.0.1 is taken by another program" in ended.stdout.replace("\n", " ")
-    assert "make serve PORT=" in ended.stdout.replace("\n", " ")
+    assert f"port {port} on 127.0.0.1 is taken by another program" in ended.stdout
+    assert f"make serve PORT={port + 100}" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "is_supported"), [((3, 10), False), ((3, 11), True), ((3, 14), True), ((3, 15), False)]
+)
+def test_setup_refuses_a_python_that_the_pinned_packages_do_not_support(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], is_supported: bool
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (*version, 0))
+    with nullcontext() if is_supported else pytest.raises(SystemExit, match=r"need 3\.11 to 3\.14"):
+        check_python.main()

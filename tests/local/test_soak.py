@@ -1,4 +1,4 @@
-"""Small soaks, and that the books would not balance if an event were lost or doubled."""
+"""Small soaks, the errors that their audit must find, and their SQS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.soak.chart import chart
-from local.soak.run import FAULTS, Soak, Wave, faulty, rate_limit, soak
+from local.soak import run
+from local.soak.run import FAULTS, SoakFailed, Traffic, backlog, faulty, rate_limit, soak
 from local.soak.sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStub
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
-from local.voucherify_stub.stub import RateLimit
+from local.voucherify_stub.stub import Fault, RateLimit
 from tests.limits import INVOCATION_SECONDS
 
 QUICK_FAULTS = [(fault, weight) for fault, weight in FAULTS if not fault.delay]
@@ -26,37 +26,47 @@ def soaked(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]
     start_cold()
 
 
-@pytest.fixture
-def ended(soaked: LocalAws) -> Soak:
-    wave = Wave(200, customers=40, sizes=(1, 40), resent=0.5, skipped=0.05, invalid=0.05)
-    return soak(wave, soaked, rule=faulty(0.3, faults=QUICK_FAULTS), intake_seconds=INVOCATION_SECONDS)
+def test_the_audit_finds_nothing_wrong_and_notices_what_is_lost_doubled_or_left(soaked: LocalAws) -> None:
+    traffic = Traffic(200, customers=40, sizes=(1, 40), resent=0.5, skipped=0.05, invalid=0.05)
+    ended = soak(traffic, soaked, rule=faulty(0.3, faults=QUICK_FAULTS), function_seconds=INVOCATION_SECONDS)
+    audit = ended.audit
+    assert audit.errors == []
+    assert audit.accepted.total() == audit.accounted_for > 200
+    assert all((audit.delivered, audit.dead_letters, audit.answered["skipped"], audit.duplicates, audit.ambiguous))
+    assert audit.wasted == 0
+    assert backlog(ended.backlog).startswith("at most ")
 
-
-def test_the_books_of_a_soak_balance_and_notice_what_is_lost_doubled_or_left(ended: Soak) -> None:
-    books = ended.books
-    assert books.errors == []
-    assert books.accepted.events.total() == books.accounted_for > 200
-    assert all((books.delivered, books.dead, books.skips, books.duplicates, books.ambiguous)), "all of it happens"
-    assert books.wasted == 0
-    assert chart(ended.backlog, logarithmic=True)
-
-    delivered = next(call for call in books.calls if call.applied and call.path == "/v1/events")
-    elsewhere = [call for call in books.calls if call.json != delivered.json]
+    delivered = next(call for call in audit.calls if call.applied and call.path == "/v1/events")
+    elsewhere = [call for call in audit.calls if call.json != delivered.json]
     for wrong, error in (
-        ({"calls": [*books.calls, delivered]}, "1 doubled"),
+        ({"calls": [*audit.calls, delivered], "without_deduplication": 0}, f"{audit.doubled + 1} doubled"),
         ({"calls": elsewhere}, "1 lost"),
-        ({"dead": Counter[str]()}, "accounted for"),
+        ({"dead_letters": Counter[str]()}, "accounted for"),
         ({"left": 1}, "1 left in the retry queue"),
-        ({"redriven": 1}, "1 given up by SQS"),
+        ({"received_too_often": 1}, "1 received too often"),
+        ({"applied_events": 0}, "Voucherify has 0 events"),
+        ({"skipped": frozenset[str]()}, "but 0 are of a type to skip"),
     ):
-        assert error in "; ".join(dataclasses.replace(books, **wrong).errors)
+        assert error in "; ".join(dataclasses.replace(audit, **wrong).errors)
 
 
-def test_under_a_limit_two_workers_balance_their_books_too(soaked: LocalAws) -> None:
-    wave = Wave(200, customers=100, sizes=(50, 50), resent=0, skipped=0, invalid=0)
-    books = soak(wave, soaked, limit=RateLimit(100, 1), workers=2, intake_seconds=INVOCATION_SECONDS).books
-    assert books.errors == []
-    assert books.delivered.total() == 200
+def test_under_a_limit_two_workers_lose_and_double_nothing(soaked: LocalAws) -> None:
+    traffic = Traffic(200, customers=100, sizes=(50, 50), resent=0, skipped=0, invalid=0)
+    audit = soak(traffic, soaked, limit=RateLimit(100, 1), workers=2, function_seconds=INVOCATION_SECONDS).audit
+    assert audit.errors == []
+    assert audit.delivered.total() == 200
+
+
+def test_a_worker_that_fails_ends_the_soak(soaked: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(event: object, context: object) -> None:
+        raise KeyError("no such message")
+
+    monkeypatch.setattr(run, "redeliver", fail)
+    traffic = Traffic(20, customers=20, skipped=0, invalid=0)
+    with pytest.raises(
+        SoakFailed, match=r"A retry worker failed with KeyError\('no such message'\); \d+ messages are left"
+    ):
+        soak(traffic, soaked, rule=lambda request: Fault(503), function_seconds=INVOCATION_SECONDS)
 
 
 @pytest.fixture
@@ -100,18 +110,18 @@ def test_a_message_that_is_received_too_often_goes_to_the_dead_letter_queue(sqs:
         assert sqs.receive(10) == [message]
         sqs.clock.skipped += VISIBILITY_SECONDS
     assert sqs.receive(10) == []
-    assert (len(sqs.retry), sqs.dead.messages, sqs.redriven) == (0, [message], 1)
+    assert (len(sqs.retry), sqs.dead.messages, sqs.received_too_often) == (0, [message], 1)
 
 
-def test_a_chart_shows_the_longest_of_each_moment() -> None:
-    assert chart([]) == []
-    lines = chart([(0, 0), (0.5, 8), (2.1, 4), (3.9, 0), (4, 0)], width=4, height=1)
-    assert lines[0] == "8 ┤███▄"
-    assert chart([(0, 1_234), (40_000, 0)])[0].startswith("1,234 ┤█")
+def test_a_backlog_has_the_longest_length_and_those_at_some_moments() -> None:
+    assert backlog([]) == "always empty"
+    assert backlog([(100, 0), (100.5, 1_234), (101.5, 800), (170, 0)]) == (
+        "at most 1,234, 1,234 after 1 s, 800 after 10 s, 800 after 1 min"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "100", "100/", "0/1s", "100/0s", "-1/1s", "100/1h"])
-def test_a_limit_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_limit_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         rate_limit(text)
 

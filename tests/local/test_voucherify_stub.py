@@ -243,7 +243,7 @@ class TestBulk:
         ada = voucherify.customers["user-1"]
         assert (ada["name"], ada["email"], ada["metadata"]) == ("Ada", ADA["email"], {"plan": "pro", "seats": 2})
 
-    def test_actions_are_worked_off_in_their_order(self, voucherify: VoucherifyStub, client: Client) -> None:
+    def test_actions_are_done_in_their_order(self, voucherify: VoucherifyStub, client: Client) -> None:
         client.bulk([{"source_id": "user-1", "name": "Ada"}])
         last = client.bulk([{"source_id": "user-1", "name": "Augusta"}]).json()["async_action_id"]
 
@@ -265,12 +265,12 @@ class TestBulk:
     @pytest.mark.parametrize(
         ("body", "details"),
         [
-            (ADA, "the request body must be an array"),
-            ([], "the request body must have 1 to 100 items"),
-            ([ADA] * 101, "the request body must have 1 to 100 items"),
-            ([ADA, "x"], "[1] must be an object"),
-            ([ADA, {"name": "x"}], "[1].source_id is required"),
-            ([{**ADA, "phone": 1}], "[0].phone must be a string"),
+            (ADA, "$ fails type: array"),
+            ([], "$ fails minItems: 1"),
+            ([ADA] * 101, "$ fails maxItems: 100"),
+            ([ADA, "x"], "$[1] fails type: object"),
+            ([ADA, {"name": "x"}], "$[1] fails required: ['source_id']"),
+            ([{**ADA, "phone": 1}], "$[0].phone fails type: string"),
         ],
     )
     def test_a_call_against_the_schema_is_refused_as_a_whole(self, client: Client, body: object, details: str) -> None:
@@ -438,27 +438,27 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("body", "details"),
         [
-            (b"", "the request body must be an object"),
-            (b"{", "the request body must be an object"),
-            (b'{"name": "\xff"}', "the request body must be an object"),
-            (b'{"metadata": {"total": NaN}}', "the request body must be an object"),
-            (b'{"metadata": {"total": 1e400}}', "the request body must be an object"),
-            (b"[" * 100_000, "the request body must be an object"),
-            ([], "the request body must be an object"),
-            ({"source_id": 7}, "source_id must be a string"),
-            ({"name": 7}, "name must be a string"),
-            ({"name": None}, "name must be a string"),
-            ({"description": True}, "description must be a string"),
-            ({"email": ["a@b.c"]}, "email must be a string"),
-            ({"phone": 123}, "phone must be a string"),
-            ({"birthdate": "2022-02-30"}, "birthdate must be a date such as 2022-01-01"),
-            ({"birthdate": "20220101"}, "birthdate must be a date such as 2022-01-01"),
-            ({"birthday": 20220101}, "birthday must be a date such as 2022-01-01"),
-            ({"address": "Main St."}, "address must be an object"),
-            ({"address": {"postal_code": 10001}}, "address.postal_code must be a string"),
-            ({"metadata": []}, "metadata must be an object"),
-            ({"metadata": None}, "metadata must be an object"),
-            ({"name": 1, "email": 2}, "email must be a string; name must be a string"),
+            (b"", "$ fails type: object"),
+            (b"{", "$ fails type: object"),
+            (b'{"name": "\xff"}', "$ fails type: object"),
+            (b'{"metadata": {"total": NaN}}', "$ fails type: object"),
+            (b'{"metadata": {"total": 1e400}}', "$ fails type: object"),
+            (b"[" * 100_000, "$ fails type: object"),
+            ([], "$ fails type: object"),
+            ({"source_id": 7}, "$.source_id fails type: string"),
+            ({"name": 7}, "$.name fails type: string"),
+            ({"name": None}, "$.name fails type: string"),
+            ({"description": True}, "$.description fails type: string"),
+            ({"email": ["a@b.c"]}, "$.email fails type: string"),
+            ({"phone": 123}, "$.phone fails type: string"),
+            ({"birthdate": "2022-02-30"}, "$.birthdate fails format: date"),
+            ({"birthdate": "20220101"}, "$.birthdate fails format: date"),
+            ({"birthday": 20220101}, "$.birthday fails type: string"),
+            ({"address": "Main St."}, "$.address fails type: ['object', 'null']"),
+            ({"address": {"postal_code": 10001}}, "$.address.postal_code fails type: string"),
+            ({"metadata": []}, "$.metadata fails type: object"),
+            ({"metadata": None}, "$.metadata fails type: object"),
+            ({"name": 1, "email": 2}, "$.email fails type: string; $.name fails type: string"),
         ],
     )
     def test_a_customer_against_the_schema_is_an_invalid_payload(
@@ -479,23 +479,23 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "details"),
         [
-            ({"event": ""}, "event must have 1 to 300 characters"),
-            ({"event": "x" * 301}, "event must have 1 to 300 characters"),
-            ({"event": None}, "event must be a string"),
-            ({"customer": "user-1"}, "customer must be an object"),
+            ({"event": ""}, "$.event fails minLength: 1"),
+            ({"event": "x" * 301}, "$.event fails maxLength: 300"),
+            ({"event": None}, "$.event fails type: string"),
+            ({"customer": "user-1"}, "$.customer fails type: object"),
             ({"customer": {}}, "customer.id or customer.source_id is required"),
             (
                 {"customer": {"source_id": ""}},
                 "customer.id or customer.source_id is required",
             ),
-            ({"customer": {"source_id": 1}}, "customer.source_id must be a string"),
-            ({"metadata": "x"}, "metadata must be an object"),
-            ({"loyalty": {}}, "loyalty.code is required"),
-            ({"loyalty": {"code": 1}}, "loyalty.code must be a string"),
-            ({"referral": {"referrer_id": "r"}}, "referral.code is required"),
+            ({"customer": {"source_id": 1}}, "$.customer.source_id fails type: string"),
+            ({"metadata": "x"}, "$.metadata fails type: object"),
+            ({"loyalty": {}}, "$.loyalty fails required: ['code']"),
+            ({"loyalty": {"code": 1}}, "$.loyalty.code fails type: string"),
+            ({"referral": {"referrer_id": "r"}}, "$.referral fails required: ['code']"),
             (
                 {"referral": {"code": "c", "referrer_id": 1}},
-                "referral.referrer_id must be a string",
+                "$.referral.referrer_id fails type: string",
             ),
         ],
     )
@@ -512,7 +512,7 @@ class TestRefusals:
     def test_an_event_needs_a_name_and_a_customer(self, client: Client, missing: str) -> None:
         answer = client.event({key: ORDER[key] for key in ORDER if key != missing})
 
-        assert (answer.status, answer.json()["details"]) == (400, f"{missing} is required")
+        assert (answer.status, answer.json()["details"]) == (400, "$ fails required: ['event', 'customer']")
 
     @pytest.mark.parametrize(
         "body",
@@ -854,7 +854,7 @@ class TestConnections:
         with connect(voucherify) as connection, connection.makefile("rb") as answer:
             connection.sendall(request_bytes)
 
-            assert answer.read().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            assert answer.read().startswith(b"HTTP/1.1 4")
         assert voucherify.calls == []
 
     def test_a_request_that_ends_too_early_is_not_a_call(self, voucherify: VoucherifyStub) -> None:

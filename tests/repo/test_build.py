@@ -194,7 +194,7 @@ def test_the_functions_dependencies_are_tested_in_the_versions_that_are_deployed
     deployed = locked("requirements.txt")
 
     assert deployed
-    assert deployed <= locked("requirements-dev.txt")
+    assert deployed <= locked("requirements/dev.txt") & locked("requirements/run.txt")
 
 
 def test_the_code_and_the_project_name_one_version() -> None:

@@ -1,5 +1,5 @@
-"""What the bench measures in, and against: each measurement in a fresh process with a core of its own; moto, SQS and
-Voucherify beside it, each in a process on the other cores."""
+"""The processes of the bench: each measurement in a new one with a core of its own; moto, SQS and Voucherify on the
+other cores."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 CONCURRENCY = 16
 
-# The settings are read once: a refresh falls on one event in thousands.
+# The settings are read once, since a refresh concerns one event in thousands.
 _OWN = {"POWERTOOLS_LOG_LEVEL": "INFO", "SETTINGS_TTL_SECONDS": "3600", "VOUCHERIFY_CONCURRENCY": str(CONCURRENCY)}
 
 _SPAWN = multiprocessing.get_context("spawn")
 
 
 @contextmanager
-def world() -> Iterator[None]:
-    """Starts everything, and puts the function's variables into `os.environ`, all but the path of its settings."""
+def servers() -> Iterator[None]:
+    """Run the servers, with the function's variables in `os.environ`, all but the path of its settings."""
     before = dict(os.environ)
     with _beside(serve_voucherify) as urls, _beside(_serve_sqs) as sqs, _beside(_serve_aws, urls) as aws:
         os.environ.update(aws | sqs | _OWN)
@@ -39,14 +39,14 @@ def world() -> Iterator[None]:
             os.environ.update(before)
 
 
-def in_its_own_process(measure: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What a measurement returns from a fresh process, whose output goes nowhere."""
+def in_own_process(measure: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a measurement in a new process whose output is discarded, and return its result."""
     with ProcessPoolExecutor(1, mp_context=_SPAWN, initializer=_as_in_lambda) as process:
         return process.submit(measure, *args, **kwargs).result()
 
 
 def _as_in_lambda() -> None:
-    """One core, of which Lambda gives a part below 1,769 MB; and output that is written, if to nowhere."""
+    """Use one core, of which Lambda gives a share below 1,769 MB, and write the output to the null device."""
     _take_core(is_functions=True)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -54,9 +54,9 @@ def _as_in_lambda() -> None:
 
 
 def _take_core(*, is_functions: bool) -> None:
-    """The last core is the function's, the others are for what runs beside it; where a system can be told so.
+    """Use the last core for the function and the others for the servers, where the system allows the choice.
 
-    Else threads that wait for Python's lock wander between cores, and an event costs half as much again, or does not.
+    Otherwise threads that wait for Python's lock move between cores, and some runs take half as long again.
     """
     if not hasattr(os, "sched_setaffinity"):
         return
@@ -66,7 +66,7 @@ def _take_core(*, is_functions: bool) -> None:
 
 @contextmanager
 def _beside(serve: Callable[..., None], *args: object) -> Iterator[Any]:
-    """A server in a process of its own, and what it says of itself; it ends with the block."""
+    """Run a server in a process of its own and yield the first value that it sends."""
     here, there = _SPAWN.Pipe()
     process = _SPAWN.Process(target=_serve, args=(serve, there, *args), daemon=True)
     process.start()
@@ -84,7 +84,7 @@ def _serve(serve: Callable[..., None], *args: object) -> None:
 
 
 def _serve_aws(parent: Connection, voucherify: Mapping[int, str]) -> None:
-    """moto, with settings for each address of Voucherify; says the variables that lead there."""
+    """Run moto with settings for each latency of Voucherify, and send the function's variables."""
     from local.stack.aws import local_aws
 
     before = dict(os.environ)
@@ -100,6 +100,6 @@ def _serve_aws(parent: Connection, voucherify: Mapping[int, str]) -> None:
 def _serve_sqs(parent: Connection) -> None:
     from local.soak.sqs import SqsStub
 
-    with SqsStub() as sqs:
-        parent.send(sqs.environment)
+    with SqsStub().serving() as variables:
+        parent.send(variables)
         parent.poll(None)
