@@ -438,7 +438,7 @@ def clean(system: LocalSystem) -> None:
     system.voucherify.reset()
     system.aws.empty_queues()
     system.aws.empty_table()
-    system.aws.put_settings({**system.settings, "identifyDisabled": "false"})
+    system.aws.moto.restore_parameters()
 
 
 @pytest.fixture
