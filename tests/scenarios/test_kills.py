@@ -80,21 +80,26 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", range(1, len(STEPS) + 1))
+# After one call took effect is the same moment as before the next one does.
+BEFORE_EACH_CALL_AND_AFTER_THE_LAST = [
+    *((step, "before") for step in range(1, len(STEPS) + 1)),
+    (len(STEPS), "after"),
+]
+
+
+@pytest.mark.parametrize(("step", "when"), BEFORE_EACH_CALL_AND_AFTER_THE_LAST)
 def test_a_request_that_is_killed_at_any_step_is_sent_again_and_each_track_is_applied_once(
     function: Function, proxy: AwsProxy, intake_process: ProcessSandbox, worker: Worker, step: int, when: str
 ) -> None:
-    """But for one: where it dies after Voucherify has applied an event and before the ledger keeps it, nobody knows."""
+    """Except where it dies between Voucherify's call and the idempotency record's update: nobody can know of that call."""
     calls = kill_at(step, when, proxy, intake_process, function)
     with pytest.raises(Killed):
         intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)
     assert calls == STEPS[:step]
-    is_ambiguous = (when, step) in {("after", 4), ("before", 5), ("after", 10), ("before", 11)}
+    is_ambiguous = step in {5, 11}
 
     proxy.rule = function.voucherify.rule = None
-    answer = intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)
-    assert answer["statusCode"] in {200, 202}
+    assert function.post_batch(EVENTS).status in {200, 202}, "in another execution environment"
     worker.time_passes(HOUR)
     assert worker.run().kept == []
     assert stored("RETRY_QUEUE_URL") == stored("DEAD_LETTER_QUEUE_URL") == []
