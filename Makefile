@@ -47,6 +47,9 @@ lint-code:
 	@$(VENV) -m ruff format --check .
 	@echo '── lint'
 	@$(VENV) -m ruff check .
+	@echo '── imports'
+	@$(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' > .venv/imports.log || \
+		{ cat .venv/imports.log; exit 1; }
 	@echo '── types'
 	@$(VENV) -m mypy
 

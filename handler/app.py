@@ -19,8 +19,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @cache
 def webhook_handler() -> WebhookHandler:
-    """Made with the first request and kept for the life of the sandbox, whose environment does not change.
+    """Return the handler, made with the first request and kept for the life of the execution environment.
 
     Raises FaultyEnvironment, and tries again with the next request.
     """
-    return WebhookHandler(Runtime(Environment.read(os.environ)))
+    return Runtime(Environment.read(os.environ)).webhook_handler()

@@ -1,6 +1,6 @@
-"""What the function says of itself: one log line a request, one per event that was not delivered, and metrics.
+"""Observability: one log line a request, one for each event that was not delivered, and metrics.
 
-Never a trait, a property or a secret: reasons, names of fields and ids of messages only.
+No line holds a trait, a property or a secret: only reasons, names of fields and ids of messages.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from handler.api.api_gateway import Reply
-from handler.delivery.dispatcher import DeliveryStatus, Outcome
 from handler.model.batch_summary import BatchSummary
 from handler.model.errors import FaultySettings, Unavailable, UnknownSource
-from handler.storage.queues import FailureRecord
+from handler.model.failure import Severity
+from handler.model.failure_record import FailureRecord
+from handler.model.job import DeliveryStatus, Outcome
 from mapping import message_id_of
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.logging.types import LogRecord
 
-# The source, for metrics, where no settings say which it is: a stranger's words are no name of a metric.
+# The source in metrics where there are no settings for it: a stranger must not name a metric.
 UNKNOWN_SOURCE = "unknown"
 
-# A batch repeats its faults: the most frequent ones say what to mend.
+# A batch repeats its faults: the most frequent ones are enough.
 _MOST_LEFT_OUT = 20
 
 _UNITS = {"VoucherifyLatency": MetricUnit.Milliseconds, "RetryAge": MetricUnit.Seconds}  # all others are counts
@@ -57,20 +57,20 @@ class Telemetry:
         self._not_delivered: Counter[tuple[str, str]] = Counter()
 
     def begin(self, request_id: str) -> None:
-        """Name the request in every line from here on. Powertools itself adds X-Ray's trace id."""
+        """Add the request id to every line from here on. Powertools adds X-Ray's trace id."""
         self._logger.append_keys(request_id=request_id or None)
         if self._logger.sampling_rate:
             self._logger.refresh_sample_rate_calculation()
 
     def request(
-        self, reply: Reply, duration_seconds: float, source: str, facts: Mapping[str, Any], summary: BatchSummary | None
+        self, status: int, duration_seconds: float, source: str, facts: Mapping[str, Any], summary: BatchSummary | None
     ) -> None:
-        """Write the one line of a request.
+        """Write the one line of a request, and its metrics.
 
-        `summary` is None, and `facts` have its `cause`, where it was refused as a whole.
+        Where the request was refused as a whole, `summary` is None and `facts` hold its `cause`.
         """
-        write = self._logger.error if reply.status == 503 else self._logger.info
-        line = {"status": reply.status, "duration_ms": round(duration_seconds * 1000), **_present(facts)}
+        write = self._logger.error if status == 503 else self._logger.info
+        line = {"status": status, "duration_ms": round(duration_seconds * 1000), **_present(facts)}
         self._write(write, "request", source, {**line, **(_facts_of(summary) if summary else {})})
         self._emit_not_delivered(source)
         if summary is None:
@@ -83,31 +83,31 @@ class Telemetry:
         self._write(self._logger.info, "batch", None, {"messages": messages, "kept": kept})
 
     def redelivered(self, summary: BatchSummary, source: str, ages_seconds: Sequence[float]) -> None:
-        """Write the line of one source's events in the worker's batch, and count them and how old they were."""
+        """Write the line and the metrics of one source's events in the worker's batch."""
         self._write(self._logger.info, "redelivered", source, _facts_of(summary))
         self._emit_not_delivered(source)
         self._emit({**_counts(summary), "RetryAge": ages_seconds}, source=source)
 
-    def not_delivered(self, result: Outcome, source: str, **facts: Any) -> None:
-        """Write the line of an event that is queued or rejected; `request` and `redelivered` emit its metric."""
-        failure = result.failure
+    def not_delivered(self, outcome: Outcome, source: str, **facts: Any) -> None:
+        """Write the line of an event that is queued or rejected. `request` and `redelivered` emit its metric."""
+        failure = outcome.failure
         if failure is None:
             return
         line = {
-            "outcome": result.status.value,
+            "outcome": outcome.status.value,
             "stage": failure.stage,
             "code": failure.code,
             "reason": failure.reason,
-            "message_id": result.message_id,
+            "message_id": outcome.message_id,
             **facts,
         }
-        write = self._logger.error if failure.loud else self._logger.warning
+        write = self._logger.error if failure.severity is Severity.ERROR else self._logger.warning
         self._write(write, "event not delivered", source, line)
         with _writing:
             self._not_delivered[source, failure.code] += 1
 
-    def given_up(self, record: FailureRecord, age_seconds: float) -> None:
-        """Write the line of an event that the worker gives up untried: it is too old, or no event of ours."""
+    def expired(self, record: FailureRecord, age_seconds: float) -> None:
+        """Write the line of a message that the worker does not try: it is too old, or unreadable."""
         line = {
             "stage": record.failure.stage,
             "code": record.failure.code,
@@ -118,35 +118,35 @@ class Telemetry:
         self._write(self._logger.error, "event given up", record.source, line)
 
     def dead_lettered(self, records: Iterable[FailureRecord]) -> None:
-        """Report the events that the worker has moved to the dead-letter queue."""
+        """Write the lines and the metrics of the messages that the worker has moved to the dead-letter queue."""
         dead = Counter((record.source or UNKNOWN_SOURCE, record.failure.code) for record in records)
         for (source, code), count in dead.items():
             self._write(self._logger.error, "events dead", source, {"code": code})
             self._emit({"Dead": count}, source=source, code=code)
 
     def settings_unusable(self, error: Unavailable, source: str) -> None:
-        """Report settings that cannot be read or have faults."""
+        """Write the line and the metric of settings that cannot be read or have faults."""
         faults = [str(fault) for fault in error.faults] if isinstance(error, FaultySettings) else []
         line = {"cause": error.cause, "problem": "" if faults else str(error), "faults": faults}
         self._write(self._logger.error, "settings cannot be used", source, line)
         self._emit({"SettingsUnusable": 1}, source=source)
 
     def unavailable(self, error: Unavailable, source: str) -> None:
-        """Report a source whose events the worker keeps. Why has been said where settings were read."""
+        """Write the line of a source whose messages stay in the queue."""
         self._write(self._logger.error, "events kept", source, {"cause": error.cause, "problem": str(error)})
 
     def unknown_source(self, error: UnknownSource) -> None:
-        """Report that the worker keeps the events of a source that has no settings any more."""
+        """Write the line and the metric of a source that has no settings any more; its messages stay in the queue."""
         problem = f"there are no settings for the source {error}"
         self._write(self._logger.error, "events kept", UNKNOWN_SOURCE, {"cause": error.cause, "problem": problem})
         self._emit({"SettingsUnusable": 1}, source=UNKNOWN_SOURCE)
 
     def unknown_settings(self, names: Iterable[str], source: str) -> None:
-        """Report parameters that are no settings."""
+        """Write the line of parameters that are not settings."""
         self._write(self._logger.warning, "parameters that are no settings", source, {"names": list(names)})
 
     def _write(self, write: Callable[..., None], message: str, source: str | None, facts: Mapping[str, Any]) -> None:
-        # Logger's keys belong to all threads: the lock keeps one line's source out of another.
+        # The keys of a Logger are shared by all threads: without the lock, a line could have the source of another one.
         with _writing, self._logger.append_context_keys(source=source):
             write(message, extra=facts)
 
@@ -161,29 +161,26 @@ class Telemetry:
 
     def _emit(self, values: Values, **dimensions: str) -> None:
         """Emit those `values` that are not 0, by the service and `dimensions`."""
-        # Not Metrics, whose instances share values and dimensions: one set's source, or one thread's, would get into
-        # another set. Each EphemeralMetrics has its own.
+        # All instances of Metrics share their values and dimensions. Each EphemeralMetrics has its own.
         metrics = EphemeralMetrics(namespace=self._namespace, service=self._service, default_dimensions=dimensions)
         with _writing:
             for name, found in values.items():
                 unit = _UNITS.get(name, MetricUnit.Count)
                 for value in found if isinstance(found, Sequence) else filter(None, [found]):
                     metrics.add_metric(name, unit, value)
-            if (
-                metrics.metric_set
-            ):  # it flushes by itself with the hundredth value of a metric, and keeps the dimensions
+            if metrics.metric_set:  # it flushes by itself with the hundredth value of a metric
                 metrics.flush_metrics()
 
 
 class _Formatter(LambdaPowertoolsFormatter):
-    """Writes lines in ASCII: half of a surrogate pair has no bytes in UTF-8, and its line would be lost."""
+    """Writes lines in ASCII: a lone surrogate cannot be written in UTF-8, and its line would be lost."""
 
     def serialize(self, log: LogRecord) -> str:
         return json.dumps(log, default=self.json_default, separators=(",", ":"), indent=self.json_indent)
 
 
 class _StandardOutput:
-    """Writes to what is standard output at the time, as Metrics does: Logger would keep the one it was made with."""
+    """Writes to the current standard output, as Metrics does: Logger would keep the one it was made with."""
 
     def write(self, text: str) -> None:
         sys.stdout.write(text)
@@ -193,10 +190,10 @@ class _StandardOutput:
 
 
 def _counts(summary: BatchSummary) -> dict[str, int | Sequence[float]]:
-    """What metrics count of events."""
+    """Return the metrics of events."""
     return {
         **{metric: summary.by_status[status] for status, metric in _METRICS.items()},
-        "Unguarded": summary.unguarded,
+        "Unguarded": summary.without_deduplication,
         "VoucherifyLatency": summary.latencies,
     }
 
@@ -205,7 +202,7 @@ _METRICS = {status: status.name.title() for status in DeliveryStatus}
 
 
 def _facts_of(summary: BatchSummary) -> dict[str, Any]:
-    """What a line says of its events: how many had which status, and why they were skipped or cut."""
+    """Return the facts of a line about events: their delivery statuses, skip reasons and fields left out."""
     left_out = dict(Counter(summary.left_out).most_common(_MOST_LEFT_OUT)) if summary.left_out else {}
     return _present(
         {"events": summary.events, **summary.by_status, "skip_reasons": summary.skip_reasons, "left_out": left_out}
@@ -213,5 +210,5 @@ def _facts_of(summary: BatchSummary) -> dict[str, Any]:
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that say something."""
+    """Return the facts that are not empty."""
     return {name: fact for name, fact in facts.items() if fact}

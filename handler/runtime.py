@@ -1,4 +1,4 @@
-"""What one sandbox of a function works with, made with the first need and kept for the sandbox's life: wiring only."""
+"""The wiring of one execution environment: its clients, and what stands on them. It decides nothing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
-from handler.delivery.dispatcher import Delivery
-from handler.delivery.rate_limiter import RateLimiter
-from handler.lazy import Lazy
+from handler.api.webhook_handler import WebhookHandler
+from handler.delivery.delivery import Delivery
+from handler.delivery.project import Project, Projects
 from handler.model.deadline import Deadline
 from handler.model.errors import SettingsUnavailable, UnknownSource
 from handler.observability import Telemetry
+from handler.retry_worker import RetryWorker
 from handler.settings.environment import Environment
 from handler.settings.settings import Settings
 from handler.settings.sources import Parameters, Sources, read_parameters
@@ -26,8 +26,6 @@ from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
 from handler.storage.queues import Queues
 from handler.threads import Threads
-from handler.voucherify.client import Answer, Call, VoucherifyClient
-from mapping import Request
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,91 +33,87 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 
-@dataclass(frozen=True, slots=True)
-class KeptProject:
-    """A Voucherify project with its kept connections and what is known of its limits."""
-
-    client: VoucherifyClient
-    rate_limiter: RateLimiter
-    threads: Threads
-
-    def send(self, request: Request, deadline: Deadline, call: Call) -> Answer:
-        return self.client.send(request, deadline, call)
-
-
 class Runtime:
-    """The collaborators of one function under one environment."""
+    """Everything that one function works with under one environment. Clients are made with the first need."""
 
     def __init__(self, environment: Environment) -> None:
-        # botocore says at INFO where it found its credentials: nothing that an operator needs.
+        # botocore logs at INFO where it found its credentials.
         logging.getLogger("botocore").setLevel(logging.WARNING)
-        self.environment = environment
-        self.telemetry = Telemetry(environment.service_name, environment.log_level, environment.metrics_namespace)
+        self._environment = environment
+        self._telemetry = Telemetry(environment.service_name, environment.log_level, environment.metrics_namespace)
         self._threads = Threads(environment.voucherify_concurrency)
-        self._ssm: Lazy[SSMClient] = Lazy(lambda: self._client("ssm", environment.ssm_timeout_seconds, tries=2))
-        sqs: Lazy[SQSClient] = Lazy(lambda: self._client("sqs", environment.sqs_timeout_seconds, tries=2))
-        # It tries by itself, as long as there is time.
-        self._dynamodb: Lazy[DynamoDBClient] = Lazy(
-            lambda: self._client("dynamodb", environment.dynamodb_timeout_seconds, tries=1)
+        self._making_client = threading.Lock()
+        self._kept_client = cache(self._new_client)
+        self._sources = Sources(
+            self._read_parameters, environment.settings_ttl_seconds, time.monotonic, self._telemetry
         )
-        self.sources = Sources(
-            read=self._read_parameters,
-            ttl_seconds=environment.settings_ttl_seconds,
-            clock=time.monotonic,
-            telemetry=self.telemetry,
-        )
-        self.queues = Queues(sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self._threads)
-        self._records = cache(self._new_records)
-        # The keys make a project: new ones start with fresh connections and without the old ones' limits.
-        self._project = cache(self._new_project)
-        self._making_project = threading.Lock()
+        self._queues = Queues(self._sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self._threads)
+        self._projects = Projects(environment.voucherify_concurrency)
 
-    def delivery(self, settings: Settings, deadline: Deadline, *, wait_for_quota: bool) -> Delivery:
-        """Return a delivery under these settings."""
-        project = self.project(settings)
+    def webhook_handler(self) -> WebhookHandler:
+        new_delivery = partial(self._new_delivery, wait_for_quota=False)
+        budget = self._environment.response_budget_seconds
+        return WebhookHandler(budget, self._sources, self._projects, new_delivery, self._queues, self._telemetry)
 
-        def reload() -> KeptProject | None:
+    def retry_worker(self) -> RetryWorker:
+        new_delivery = partial(self._new_delivery, wait_for_quota=True)
+        hours = self._environment.retry_hours
+        return RetryWorker(hours, self._sources, self._projects, new_delivery, self._queues, self._telemetry)
+
+    def _new_delivery(self, settings: Settings, deadline: Deadline, *, wait_for_quota: bool) -> Delivery:
+        project = self._projects.of(settings)
+
+        def reload() -> Project | None:
             try:
-                other = self.project(self.sources.reload(settings.source, deadline))
+                other = self._projects.of(self._sources.reload(settings.source, deadline))
             except UnknownSource:
                 return None
             return None if other is project else other
 
-        store, deletions = self._records(settings.source)
+        store, deletions = self._records_of(settings.source)
         return Delivery(settings.policy, project, reload, store, deletions, wait_for_quota=wait_for_quota)
 
-    def project(self, settings: Settings) -> KeptProject:
-        with self._making_project:  # made twice, it would have its limits twice
-            return self._project(settings.api_url, settings.api_key, settings.api_token)
-
-    def _new_project(self, api_url: str, api_key: str, api_token: str) -> KeptProject:
-        # Threads of its own: while one project waits for its window, another goes on.
-        size = self.environment.voucherify_concurrency
-        client = VoucherifyClient(api_url, api_key, api_token, connections=size)
-        return KeptProject(client, RateLimiter(time.time), Threads(size))
-
-    def _new_records(self, source: str) -> tuple[IdempotencyStore | None, Deletions | None]:
-        """What is known of a source's tracks and of its deleted customers."""
-        table = self.environment.deduplication_table
+    def _records_of(self, source: str) -> tuple[IdempotencyStore | None, Deletions | None]:
+        """Return a source's idempotency records and deletion records; None for both where there is no table."""
+        table, try_seconds = self._environment.deduplication_table, self._environment.dynamodb_timeout_seconds
         if not table:
             return None, None
-        store = IdempotencyStore(self._dynamodb, table, source, try_seconds=self.environment.dynamodb_timeout_seconds)
+        store = IdempotencyStore(self._dynamodb, table, source, try_seconds=try_seconds)
         return store, Deletions(self._dynamodb, table, source)
 
     def _read_parameters(self, deadline: Deadline) -> Mapping[str, Parameters]:
-        """Raise SettingsUnavailable."""
-        path = self.environment.settings_path
+        """Read all settings. Raises SettingsUnavailable."""
+        path = self._environment.settings_path
         (parameters,) = self._threads.run([lambda: read_parameters(self._ssm(), path)], deadline)
         if parameters is None:
-            raise SettingsUnavailable("SSM has not answered in time")
+            raise SettingsUnavailable("SSM did not answer in time")
         return parameters
 
-    def _client(self, service: Any, answer_seconds: float, tries: int) -> Any:
-        """Return a client of AWS's whose time-outs suit an answer that Segment waits 5 seconds for."""
+    def _ssm(self) -> SSMClient:
+        client: SSMClient = self._client("ssm", self._environment.ssm_timeout_seconds, tries=2)
+        return client
+
+    def _sqs(self) -> SQSClient:
+        client: SQSClient = self._client("sqs", self._environment.sqs_timeout_seconds, tries=2)
+        return client
+
+    def _dynamodb(self) -> DynamoDBClient:
+        # IdempotencyStore tries again by itself, as long as there is time.
+        client: DynamoDBClient = self._client("dynamodb", self._environment.dynamodb_timeout_seconds, tries=1)
+        return client
+
+    def _client(self, service: str, answer_seconds: float, *, tries: int) -> Any:
+        # The session that makes the clients is not thread-safe. The clients themselves are.
+        # https://boto3.amazonaws.com/v1/documentation/api/latest/guide/clients.html#multithreading-or-multiprocessing-with-clients
+        with self._making_client:
+            return self._kept_client(service, answer_seconds, tries)
+
+    def _new_client(self, service: Any, answer_seconds: float, tries: int) -> Any:
+        """Return an AWS client with time-outs that suit a sender who waits 5 seconds."""
         config = Config(
-            connect_timeout=self.environment.connect_timeout_seconds,
+            connect_timeout=self._environment.connect_timeout_seconds,
             read_timeout=answer_seconds,
             retries={"mode": "standard", "total_max_attempts": tries},
-            max_pool_connections=self.environment.voucherify_concurrency,
+            max_pool_connections=self._environment.voucherify_concurrency,
         )
         return boto3.client(service, config=config)

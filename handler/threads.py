@@ -16,8 +16,12 @@ from handler.model.deadline import Deadline
 T = TypeVar("T")
 
 
+class GivenUp(Exception):
+    """The caller no longer waits for this call: the call must not have any further effect."""
+
+
 class Threads:
-    """At most `size` calls at the same time, on threads that are kept for the life of the sandbox. Thread-safe."""
+    """A kept pool of threads for at most `size` calls at the same time. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -25,19 +29,19 @@ class Threads:
         self._executor: ThreadPoolExecutor | None = None
 
     def start(self, calls: Sequence[Callable[[], T]]) -> Started[T]:
-        """Start the calls in their order; the ones beyond `size` follow as others end."""
+        """Start the calls in their order; beyond `size`, each starts as another ends."""
         with self._lock:
             executor = self._executor = self._executor or ThreadPoolExecutor(self.size)
-            return Started([executor.submit(call) for call in calls], self._replace)
+            return Started([executor.submit(call) for call in calls], self._replace_executor)
 
     def run(self, calls: Sequence[Callable[[], T]], deadline: Deadline) -> list[T | None]:
-        """Return what each call returned, None for the ones that have not ended by the deadline."""
+        """Return the result of each call, None for a call that has not ended by the deadline."""
         started = self.start(calls)
         started.wait(deadline)
         return started.results()
 
-    def _replace(self) -> None:
-        """Leave threads that may never end to themselves: the next calls get new ones."""
+    def _replace_executor(self) -> None:
+        """Give the next calls a new executor: the threads of this one may never end."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor:
@@ -45,20 +49,20 @@ class Threads:
 
 
 class Started(Generic[T]):
-    """Calls that are under way, each in its place."""
+    """Calls that have been started."""
 
     def __init__(self, futures: Sequence[Future[T]], on_unfinished: Callable[[], None]) -> None:
         self._futures = futures
         self._on_unfinished = on_unfinished
 
-    def wait(self, deadline: Deadline) -> bool:
-        """Return whether all of them have ended by the deadline."""
-        return not wait(self._futures, max(0.0, deadline.seconds_left)).not_done
+    def wait(self, deadline: Deadline) -> None:
+        """Wait until all calls have ended, or until the deadline."""
+        wait(self._futures, max(0.0, deadline.seconds_left))
 
     def results(self) -> list[T | None]:
-        """Stop waiting: return what each call has returned, None for one that has not. Raise what a call has raised.
+        """Stop waiting, and return the result of each call, None for one that has not ended.
 
-        A call that has not begun never begins.
+        A call that has not begun never begins. Raises what a call has raised.
         """
         for future in self._futures:
             future.cancel()

@@ -1,25 +1,23 @@
-"""A Segment event in, a Voucherify request out. Pure: no I/O, clock, environment, logging or AWS.
+"""Map a Segment event to a Voucherify request. Pure: no I/O, clock, environment, logging or AWS.
 
-This is the package's one door: whoever needs the mapping imports it from here.
+Other packages import the mapping from here only.
 """
 
 from __future__ import annotations
 
-from mapping.calls import CALLS, Call
-from mapping.errors import Fault, InvalidEvent, InvalidMapping, MappingError, UnknownType, UnmappableEvent
+from mapping.calls import CALLS
+from mapping.errors import Fault, InvalidEvent, InvalidMapping, RejectReason, UnknownType
+from mapping.event.segment import message_id_of, normalise
 from mapping.event_mapping import TRACK_EVENTS_FILTER, EventMapping
 from mapping.explanation import Explanation
-from mapping.fields import destination_schema
-from mapping.request import Operation, Request, Skip
-from mapping.segment import Event, message_id_of, normalise
+from mapping.requests.request import Operation, Request, Skip, SkipReason
+from mapping.rules.destinations import destination_schema
 from mapping.spelling import nearest
 from mapping.trace import Filled, LeftOut, MappingTrace
 
 __all__ = [
     "CALLS",
     "TRACK_EVENTS_FILTER",
-    "Call",
-    "Event",
     "EventMapping",
     "Explanation",
     "Fault",
@@ -27,12 +25,12 @@ __all__ = [
     "InvalidEvent",
     "InvalidMapping",
     "LeftOut",
-    "MappingError",
     "Operation",
+    "RejectReason",
     "Request",
     "Skip",
+    "SkipReason",
     "UnknownType",
-    "UnmappableEvent",
     "destination_schema",
     "explain",
     "map_event",
@@ -43,7 +41,7 @@ __all__ = [
 
 
 def map_event(raw: object, mapping: EventMapping) -> Request | Skip:
-    """The one request that a raw Segment event becomes, or why it becomes none. `raw` stays as it was.
+    """Return the request that a raw Segment event becomes, or a skip. `raw` stays unchanged.
 
     Raises InvalidEvent where the event can never become a valid request.
     """
@@ -51,7 +49,7 @@ def map_event(raw: object, mapping: EventMapping) -> Request | Skip:
 
 
 def explain(raw: object, mapping: EventMapping) -> Explanation:
-    """What `map_event` makes of an event, with each field's origin, what was left out and what stayed empty."""
+    """Return the outcome of `map_event` with the origin of each field, what was left out, and what stayed empty."""
     trace = MappingTrace(is_full=True)
     outcome: Request | Skip | InvalidEvent
     try:
@@ -64,13 +62,13 @@ def explain(raw: object, mapping: EventMapping) -> Explanation:
 def _map(raw: object, mapping: EventMapping, trace: MappingTrace) -> Request | Skip:
     event = normalise(raw)
     if event.opts_out:
-        return Skip("opted_out")
+        return Skip(SkipReason.OPTED_OUT)
     call = CALLS.get(event.type)
     if call is None:
-        return Skip(f"{event.type}_not_supported")
+        return Skip(SkipReason(f"{event.type}_not_supported"))
     if call.name in mapping.disabled:
-        return Skip(f"{call.name}_disabled")
+        return Skip(SkipReason(f"{call.name}_disabled"))
     if call.name == "track" and not mapping.track_events_filter.passes(event.fields.get("event")):
-        return Skip("track_events_filter")
+        return Skip(SkipReason.TRACK_EVENTS_FILTER)
     trace.left_out += event.left_out
-    return call.to_request(event, mapping.rules.get(call.name, ()), trace)
+    return call.to_request(event, mapping.rules_of(call.name), trace)

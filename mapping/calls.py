@@ -1,4 +1,4 @@
-"""Segment's calls and what each becomes: one table. `alias` is not in it, since Voucherify has no such operation.
+"""The table of Segment's calls and their requests. `alias` is not in it, since Voucherify has no such operation.
 
 https://segment.com/docs/connections/spec/
 """
@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mapping.custom_event import page_request, screen_request, track_request
-from mapping.customer import deletion_request, group_request, identify_request
-from mapping.defaults import FROM_PROPERTIES, FROM_TRAITS, OF_A_GROUP, DefaultMapping
-from mapping.fields import FIELDS
-from mapping.request import Request
-from mapping.rules import Rules, compile_rules
-from mapping.segment import Event
+from mapping.defaults import GROUP_MAPPING, PROPERTIES_MAPPING, TRAITS_MAPPING, DefaultMapping
+from mapping.event.segment import Event
+from mapping.requests.custom_event import page_request, screen_request, track_request
+from mapping.requests.customer import deletion_request, group_request, identify_request
+from mapping.requests.request import Request
+from mapping.rules.destinations import FIELDS
+from mapping.rules.rule import Rules, compile_rules
 from mapping.trace import MappingTrace
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """How a call becomes a request.
+    """One of Segment's calls, and how it becomes a request.
 
-    `payload` is where it keeps its data, `default_mapping` what its mapping is where none is set (without one it is not
-    mapped at all); `parts` are the parts of a body that it sends. `is_disabled` is the default of its setting.
+    `payload` is the field with its data, `parts` are the parts of a body that it sends. A call without a
+    `default_mapping` has no mapping setting. `is_disabled` is the default of its setting.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Call:
         return f"{self.name}Mapping"
 
     def compile(self, mapping: object) -> Rules:
-        """The rules of the call's mapping setting. Raises InvalidMapping with every fault."""
+        """Return the rules of the call's mapping setting. Raises InvalidMapping with all faults."""
         return compile_rules(self.mapping_setting, mapping, self.payload, self.parts)
 
 
@@ -51,11 +51,11 @@ _CUSTOMER_ONLY = frozenset({"customer"})
 CALLS: Mapping[str, Call] = {
     call.name: call
     for call in (
-        Call("identify", identify_request, "traits", FROM_TRAITS, _CUSTOMER_ONLY),
-        Call("track", track_request, "properties", FROM_PROPERTIES),
-        Call("page", page_request, "properties", FROM_PROPERTIES, is_disabled=True),
-        Call("screen", screen_request, "properties", FROM_PROPERTIES, is_disabled=True),
-        Call("group", group_request, "traits", OF_A_GROUP, _CUSTOMER_ONLY, is_disabled=True),
+        Call("identify", identify_request, "traits", TRAITS_MAPPING, _CUSTOMER_ONLY),
+        Call("track", track_request, "properties", PROPERTIES_MAPPING),
+        Call("page", page_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
+        Call("screen", screen_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
+        Call("group", group_request, "traits", GROUP_MAPPING, _CUSTOMER_ONLY, is_disabled=True),
         Call("delete", deletion_request, is_disabled=True),
     )
 }

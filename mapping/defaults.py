@@ -1,6 +1,6 @@
 """The default mappings, in the shape of the settings `identifyMapping`, `trackMapping` and so on.
 
-Those of identify and track are those of Segment's classic Voucherify destination:
+The mappings of identify and track are those of Segment's classic Voucherify destination:
 https://segment.com/docs/connections/destinations/catalog/voucherify/
 """
 
@@ -25,9 +25,9 @@ _CUSTOMER: DefaultMapping = {
     "address.postalCode": "customer.address.postal_code",
 }
 
-FROM_TRAITS: DefaultMapping = {f"traits.{source}": destination for source, destination in _CUSTOMER.items()}
-FROM_PROPERTIES: DefaultMapping = {f"properties.{source}": destination for source, destination in _CUSTOMER.items()}
-OF_A_GROUP: DefaultMapping = {
+TRAITS_MAPPING: DefaultMapping = {f"traits.{source}": destination for source, destination in _CUSTOMER.items()}
+PROPERTIES_MAPPING: DefaultMapping = {f"properties.{source}": destination for source, destination in _CUSTOMER.items()}
+GROUP_MAPPING: DefaultMapping = {
     "groupId": "customer.metadata.group_id",
     "traits": "customer.metadata.group_traits",
 }

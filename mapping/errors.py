@@ -1,65 +1,62 @@
-"""What can go wrong in the mapping, by who must act on it.
-
-MappingError
-├── InvalidEvent          the sender: this event can never be delivered
-│   ├── UnknownType       the sender: Segment has no such call
-│   └── UnmappableEvent   the sender, or the mapping: no valid request can be made of it
-└── InvalidMapping        the operator: a mapping setting has faults
-"""
+"""Errors of the mapping, and the parts of their messages. None of them holds a value of an event."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 
 
-class MappingError(Exception):
-    """Root of the errors of this package."""
+class RejectReason(StrEnum):
+    """The reason code of an event that can never become a request."""
+
+    INVALID_EVENT = "invalid_event"
+    UNKNOWN_TYPE = "unknown_type"
+    CUSTOMER_ID_MISSING = "customer_id_missing"
+    INVALID_CUSTOMER_ID = "invalid_customer_id"
+    INVALID_EVENT_NAME = "invalid_event_name"
+
+    @property
+    def stage(self) -> str:
+        """The stage that rejects the event, for the failure record."""
+        return "normalise" if self in (RejectReason.INVALID_EVENT, RejectReason.UNKNOWN_TYPE) else "map"
 
 
-class InvalidEvent(MappingError):
-    """An event that can never become a Voucherify request.
+class InvalidEvent(Exception):
+    """An event that can never become a Voucherify request: its sender, or its mapping, must change.
 
-    `stage` and `code` are those of the failure record, `path` names the place in the event, `problem` says what is
-    wrong there. None of them holds a value of the event.
+    `path` is the place in the event, `problem` is the message.
     """
 
-    stage: ClassVar[str] = "normalise"
-
-    def __init__(self, code: str, path: str, problem: str) -> None:
+    def __init__(self, code: RejectReason, path: str, problem: str) -> None:
         super().__init__(code, path, problem)
         self.code = code
+        self.stage = code.stage
         self.path = path
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.path} {self.problem}" if self.path else self.problem
+        return self.problem
 
 
 class UnknownType(InvalidEvent):
-    """The event's `type` is none of Segment's calls."""
+    """The event's `type` is not one of Segment's calls."""
 
     def __init__(self) -> None:
-        super().__init__("unknown_type", "type", "is none of Segment's calls")
-
-
-class UnmappableEvent(InvalidEvent):
-    """The event is one of Segment's, but no valid request to Voucherify can be made of it."""
-
-    stage: ClassVar[str] = "map"
+        super().__init__(RejectReason.UNKNOWN_TYPE, "type", "type is not one of Segment's calls")
 
 
 class Problem(NamedTuple):
-    """What is wrong with a text, and where in it: the number of characters before that place."""
+    """What is wrong with a text, and where: `position` is the number of characters before that place."""
 
     text: str
     position: int | None = None
 
 
 class Fault(NamedTuple):
-    """One fault of one setting: the setting's name, the key inside it (may be empty), and what would be right.
+    """One fault of one setting: the setting's name, the key inside it (may be empty), and what to write instead.
 
-    `position` is the number of characters of the key before the place that is wrong, where one can be named.
+    `position` is the number of characters of the key before the faulty place, where there is one.
     """
 
     setting: str
@@ -72,8 +69,8 @@ class Fault(NamedTuple):
         return f"{place}{'' if self.position is None else f', character {self.position + 1}'}: {self.problem}"
 
 
-class InvalidMapping(MappingError):
-    """A mapping setting with every fault it has."""
+class InvalidMapping(Exception):
+    """A mapping setting with all its faults: the operator must change it."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(faults)

@@ -1,22 +1,45 @@
-"""What a shop wants done with its events: its mapping settings, compiled once."""
+"""The mapping settings of one source, compiled once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mapping.calls import CALLS, Call
 from mapping.errors import Fault, InvalidMapping
-from mapping.event_filter import EventFilter
-from mapping.rules import Rule, Rules, each_rule
+from mapping.rules.rule import Rules
 from mapping.values import kind_of
 
 TRACK_EVENTS_FILTER = "trackEventsFilter"
 
 
 @dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The names of the track events that pass; all events pass where there is no name.
+
+    Names are compared exactly, and `*` in a name stands for any characters, or none.
+    """
+
+    names: frozenset[str]
+    patterns: re.Pattern[str] | None
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> EventFilter:
+        names = frozenset(names)
+        patterns = [".*".join(map(re.escape, name.split("*"))) for name in sorted(names) if "*" in name]
+        return cls(names, re.compile("|".join(patterns), re.DOTALL) if patterns else None)
+
+    def passes(self, name: object) -> bool:
+        """Whether an event of this name passes. An event without a name passes no filter."""
+        if not self.names:
+            return True
+        return isinstance(name, str) and (name in self.names or bool(self.patterns and self.patterns.fullmatch(name)))
+
+
+@dataclass(frozen=True, slots=True)
 class EventMapping:
-    """`disabled` names the calls that are dropped; `rules` has those of each call that is mapped."""
+    """The compiled settings: `disabled` has the names of the disabled calls, `rules` those of each mapped call."""
 
     disabled: frozenset[str]
     rules: Mapping[str, Rules]
@@ -24,9 +47,9 @@ class EventMapping:
 
     @classmethod
     def compile(cls, settings: Mapping[str, object]) -> EventMapping:
-        """From the values of the settings `…Disabled`, `…Mapping` and `trackEventsFilter`, each with a default.
+        """Compile the values of the settings `…Disabled`, `…Mapping` and `trackEventsFilter`, each with a default.
 
-        Raises InvalidMapping with every fault of all of them.
+        Raises InvalidMapping with the faults of all of them.
         """
         faults: list[Fault] = []
         disabled: set[str] = set()
@@ -36,25 +59,23 @@ class EventMapping:
                 disabled.add(call.name)
             if call.default_mapping is not None:
                 try:
-                    rules[call.name] = _default_or_compiled(call, settings)
-                except InvalidMapping as invalid:
-                    faults += invalid.faults
+                    rules[call.name] = _rules(call, settings)
+                except InvalidMapping as error:
+                    faults += error.faults
         track_events_filter = _filter(settings, faults)
         if faults:
             raise InvalidMapping(faults)
         return cls(frozenset(disabled), rules, track_events_filter)
 
-    def rules_of(self, call: str) -> Iterator[Rule]:
-        """The rules of a call in the order written; none of one that is not mapped."""
-        return each_rule(self.rules.get(call, ()))
+    def rules_of(self, call: str) -> Rules:
+        """Return the rules of a call in the order written; none for a call that is not mapped."""
+        return self.rules.get(call, ())
 
 
-_DEFAULT_RULES = {
-    call.name: call.compile(call.default_mapping) for call in CALLS.values() if call.default_mapping is not None
-}
+_DEFAULT_RULES = {call.name: call.compile(call.default_mapping) for call in CALLS.values() if call.default_mapping}
 
 
-def _default_or_compiled(call: Call, settings: Mapping[str, object]) -> Rules:
+def _rules(call: Call, settings: Mapping[str, object]) -> Rules:
     if call.mapping_setting in settings:
         return call.compile(settings[call.mapping_setting])
     return _DEFAULT_RULES[call.name]
@@ -70,13 +91,8 @@ def _flag(settings: Mapping[str, object], name: str, default: bool, faults: list
 
 def _filter(settings: Mapping[str, object], faults: list[Fault]) -> EventFilter:
     names = settings.get(TRACK_EVENTS_FILTER, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        faults.append(
-            Fault(
-                TRACK_EVENTS_FILTER,
-                "",
-                'must be an array of event names, such as ["Order Completed", "Viewed *"], or a StringList',
-            )
-        )
-        names = []
-    return EventFilter.of(names)
+    if isinstance(names, list) and all(isinstance(name, str) and name for name in names):
+        return EventFilter.of(names)
+    problem = 'must be an array of event names, such as ["Order Completed", "Viewed *"], or a StringList'
+    faults.append(Fault(TRACK_EVENTS_FILTER, "", problem))
+    return EventFilter.of([])

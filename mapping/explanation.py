@@ -1,4 +1,4 @@
-"""What was done with one event, as data: for whoever writes a mapping, and for whoever asks why a field is empty."""
+"""The explanation of one event's mapping, as data: it shows why a field has its value or is empty."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapping.errors import InvalidEvent
-from mapping.request import Request, Skip
+from mapping.requests.request import Request, Skip
 from mapping.trace import Filled, LeftOut
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One event's way through the mapping. Other than a log, it holds the event's values.
+    """The outcome of one event, which `map_event` returns or raises, and its trace. Holds values, unlike a log.
 
-    `outcome` is what `map_event` returns or raises. `filled` are the fields of the request in the order in which they
-    were filled; `unused` were filled and then not sent, each with the reason; `empty` are the rows, by source and
-    destination, whose source held nothing; `left_out` could not be made valid.
+    `filled` are the fields of the request in the order in which they were filled; `unused` were filled and then not
+    sent, each with the reason; `empty` are the rows, by source and destination, whose source had no value; `left_out`
+    could not be made valid.
     """
 
     outcome: Request | Skip | InvalidEvent
@@ -26,7 +26,7 @@ class Explanation:
     left_out: tuple[LeftOut, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object: `request`, `skip` or `error`, then `filled`, `unused`, `empty` and `leftOut`."""
+        """Return a JSON object: `request`, `skip` or `error`, then `filled`, `unused`, `empty` and `leftOut`."""
         return {
             **_outcome(self.outcome),
             "filled": [_filled(filled) for filled in self.filled],

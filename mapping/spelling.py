@@ -1,4 +1,4 @@
-"""The nearest right spelling of what is written wrong."""
+"""Suggest the right spelling of a misspelt name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, right: Iterable[str]) -> str:
-    """`; did you mean 'customer.address.city'?`, or nothing where none is near."""
-    import difflib  # costs 7 ms, and only a fault needs it
+    """Return `; did you mean 'customer.address.city'?` with the nearest right name, or an empty text."""
+    import difflib  # takes 7 ms to import, and only a fault needs it
 
     close = difflib.get_close_matches(name, list(right), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

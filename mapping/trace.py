@@ -1,8 +1,10 @@
-"""What happened while one event was mapped: what was left out, and, for an explanation, what filled which field."""
+"""A record of one event's mapping: what was left out and, for an explanation, what filled which field."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+from mapping.values import to_json_value
 
 
 class LeftOut(NamedTuple):
@@ -18,9 +20,9 @@ class LeftOut(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A field of the request: by which source of the mapping, or by which field of the event as a fallback.
+    """A field of the request, filled by a source of the mapping or, as a fallback, by a field of the event.
 
-    `found_at` is the place in the event with its own casing; `given` is what stood there, `value` what became of it.
+    `found_at` is the place in the event with the event's own casing; `given` is the value there, `value` the one sent.
     """
 
     destination: str
@@ -32,15 +34,15 @@ class Filled(NamedTuple):
 
     @property
     def is_converted(self) -> bool:
-        """Whether the value is another than the event's; `1`, `1.0` and `true` are three."""
+        """Whether the value differs from the event's; `1`, `1.0` and `true` are three values."""
         return type(self.given) is not type(self.value) or self.given != self.value
 
 
 class MappingTrace:
-    """Keeps what was left out; one that `is_full` keeps what was filled too, which takes time.
+    """Records what was left out. One that `is_full` records the rest as well, which takes time.
 
-    `empty` are the rows, by source and destination, whose source held nothing; `unused` is what was filled and then
-    not sent, with the reason.
+    `filled` are the fields of the request, `unused` those that were filled and then not sent, with the reason. `empty`
+    are the rows, by source and destination, whose source had no value.
     """
 
     __slots__ = ("empty", "filled", "is_full", "left_out", "unused")
@@ -55,8 +57,12 @@ class MappingTrace:
     def leave_out(self, source: str, destination: str, reason: str) -> None:
         self.left_out.append(LeftOut(source, destination, reason))
 
-    def fill(self, filled: Filled) -> None:
-        """A field has its value; what stood there before is replaced, unless both are objects and merge."""
+    def record_empty(self, source: str, destination: str) -> None:
+        if self.is_full:
+            self.empty.append((source, destination))
+
+    def record_filled(self, filled: Filled) -> None:
+        """Record a field, which replaces an earlier one at its place unless both are objects and merge."""
         if not self.is_full:
             return
         for earlier in self.filled[:]:
@@ -65,18 +71,17 @@ class MappingTrace:
             else:
                 merges = isinstance(filled.value, dict) or not earlier.destination.startswith(f"{filled.destination}.")
             if not merges:
-                self._set_aside(earlier, f"replaced by {filled.source}")
-        self.filled.append(filled)
+                self._withdraw(earlier, f"replaced by {filled.source}")
+        # A copy, since a later row may merge into the value.
+        self.filled.append(filled._replace(value=to_json_value(filled.value)))
 
-    def set_aside(self, destination: str, reason: str) -> Filled | None:
-        """What was filled at a place, or below it, is not sent after all; returns the last of it."""
-        if not self.is_full:
-            return None
-        set_aside = [filled for filled in self.filled if f"{filled.destination}.".startswith(f"{destination}.")]
-        for filled in set_aside:
-            self._set_aside(filled, reason)
-        return set_aside[-1] if set_aside else None
+    def withdraw(self, destination: str, reason: str) -> Filled | None:
+        """Record that the fields at a place and below it are not sent, and return the last of them."""
+        withdrawn = [filled for filled in self.filled if f"{filled.destination}.".startswith(f"{destination}.")]
+        for filled in withdrawn:
+            self._withdraw(filled, reason)
+        return withdrawn[-1] if withdrawn else None
 
-    def _set_aside(self, filled: Filled, reason: str) -> None:
+    def _withdraw(self, filled: Filled, reason: str) -> None:
         self.filled.remove(filled)
         self.unused.append((filled, reason))

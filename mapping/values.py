@@ -1,4 +1,4 @@
-"""Values made valid: what becomes text, a date or an object, and what cannot.
+"""Convert values to text, dates and objects.
 
 Each function returns the valid value or raises ConversionError with the reason, which names kinds and never values.
 """
@@ -10,12 +10,12 @@ import re
 from datetime import date, datetime, timedelta
 from typing import Any
 
-# Deeper nesting is no shop's metadata, and Python's own recursion stays far away.
+# More than any shop's metadata, and far from Python's recursion limit.
 MAX_DEPTH = 64
 
 MAX_EVENT_NAME = 300
 
-# Of more than 4,300 digits Python makes no text, and a sum may have them:
+# Python converts no integer of more than 4,300 digits to text, and a sum can have more:
 # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
 _MAX_BITS = 14_000
 
@@ -24,8 +24,16 @@ class ConversionError(ValueError):
     """A value that cannot be made valid for its field."""
 
 
+def is_missing(value: object) -> bool:
+    """Whether the value counts as missing: `null` and the empty string do.
+
+    `0`, `false`, an empty object, an empty array and a blank string are values.
+    """
+    return value is None or value == ""
+
+
 def kind_of(value: object) -> str:
-    """How JSON calls the value."""
+    """Return JSON's name of the value's type, with its article."""
     match value:
         case None:
             return "null"
@@ -43,7 +51,7 @@ def kind_of(value: object) -> str:
 
 
 def to_text(value: object) -> str:
-    """Text as it is; a number as JavaScript writes it, so that `1.0` is `1`."""
+    """Return text unchanged, and a number as JavaScript writes it, so that `1.0` is `1`."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -60,7 +68,7 @@ def to_text(value: object) -> str:
 
 
 def to_id(value: object) -> str:
-    """An identifier: trimmed text with something in it."""
+    """Return an identifier: trimmed text that is not blank."""
     text = to_text(value).strip()
     if not text:
         raise ConversionError("the text is blank")
@@ -68,28 +76,29 @@ def to_id(value: object) -> str:
 
 
 def to_event_name(value: object) -> str:
-    """A custom event's name: 1 to 300 characters, as Voucherify's POST /v1/events asks."""
+    """Return a custom event's name: 1 to 300 characters, as Voucherify's POST /v1/events requires."""
     name = to_text(value)
     if len(name) > MAX_EVENT_NAME:
-        raise ConversionError(f"has {len(name)} characters, Voucherify takes 1 to {MAX_EVENT_NAME}")
+        raise ConversionError(f"the text has {len(name)} characters; Voucherify accepts 1 to {MAX_EVENT_NAME}")
     return name
 
 
 def to_date(value: object) -> str:
-    """A date, `YYYY-MM-DD`: of an ISO 8601 date or date-time as it is written there, with no change of time zone; of a
-    number, or of its digits as text, the day in UTC so many seconds or milliseconds after 1970 began.
+    """Return a date, `YYYY-MM-DD`.
 
-    From 10^10 on a number counts milliseconds: in seconds that would be after 2286, or before 1653.
+    An ISO 8601 date or date-time keeps its day, without a change of time zone. A number, or its digits as text, is
+    epoch time and becomes the day in UTC. From 10^10 on it counts milliseconds: seconds would be after 2286, or before
+    1653.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ConversionError(f"{kind_of(value)} is no date")
+        raise ConversionError(f"{kind_of(value)} is not a date")
     text = value.strip() if isinstance(value, str) else ""
     if not isinstance(value, str) or _EPOCH.fullmatch(text):
         return _day_of(text or value)
     try:
         return datetime.fromisoformat(text).date().isoformat()
     except ValueError as error:
-        raise ConversionError("the text is no ISO 8601 date and no epoch time") from error
+        raise ConversionError("the text is neither an ISO 8601 date nor an epoch time") from error
 
 
 # Nine digits or more; the eight of `18151210` are an ISO 8601 date.
@@ -103,17 +112,17 @@ def _day_of(epoch: str | float) -> str:
         number = float(epoch)
         seconds = number if abs(number) < _FIRST_MILLISECONDS else number / 1000
         return (date(1970, 1, 1) + timedelta(days=math.floor(seconds / 86400))).isoformat()
-    except (OverflowError, ValueError) as error:  # infinite, not a number, or beyond the calendar
-        raise ConversionError("the number is no epoch time") from error
+    except (OverflowError, ValueError) as error:  # infinite, NaN, or beyond the calendar
+        raise ConversionError("the number is not an epoch time") from error
 
 
 def to_json_value(value: Any) -> Any:
-    """A copy of any JSON value. What strict JSON cannot say, such as a number that is not finite, is unfit."""
+    """Return a copy of any JSON value. Strict JSON has no infinity, for instance, which raises ConversionError."""
     return _copy(value, MAX_DEPTH)
 
 
 def to_object(value: object) -> dict[str, Any]:
-    """A copy of an object."""
+    """Return a copy of an object."""
     if not isinstance(value, dict):
         raise ConversionError(f"{kind_of(value)} is not an object")
     copy: dict[str, Any] = to_json_value(value)

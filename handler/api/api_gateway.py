@@ -1,4 +1,4 @@
-"""API Gateway's proxy event to a request of bytes and headers, and a reply back.
+"""API Gateway's proxy event as a request of bytes and headers, and the reply for API Gateway.
 
 Payload format 2.0: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 """
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from aws_lambda_powertools.utilities.data_classes.api_gateway_proxy_event import APIGatewayProxyEventV2
 
 from handler.model.errors import BodyTooLarge, MalformedBody
+from handler.model.reason_codes import RefusalCause
 
-# Lambda takes 6 MB a request; a gzip body may unpack to this much, so that no small request fills the memory.
+# Lambda takes 6 MB a request. A gzip body may unpack to this much: a small request must not fill the memory.
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
-_GZIP_MAGIC = b"\x1f\x8b"  # no JSON text starts with it, so the bytes say more than a Content-Encoding that may be lost
+_GZIP_MAGIC = b"\x1f\x8b"  # no JSON text starts with it, and a proxy may drop the Content-Encoding
 
 
 class HttpRequest(NamedTuple):
@@ -35,27 +36,24 @@ class HttpRequest(NamedTuple):
     is_base64: bool
 
     def body(self) -> bytes:
-        """The bytes that were sent, base64 and gzip undone.
-
-        Raises MalformedBody where they cannot be undone, BodyTooLarge where they would be too many.
-        """
+        """Return the bytes that were sent, with base64 and gzip undone. Raises MalformedBody or BodyTooLarge."""
         encoded = self.encoded_body or ""
         try:
             body = base64.b64decode(encoded, validate=True) if self.is_base64 else encoded.encode("utf-8")
         except (binascii.Error, ValueError) as error:
-            raise MalformedBody("bad_encoding", "the body is not valid base64 or UTF-8") from error
-        return _unpacked(body) if body.startswith(_GZIP_MAGIC) else body
+            raise MalformedBody(RefusalCause.BAD_ENCODING, "the body is not valid base64 or UTF-8") from error
+        return _unpack(body) if body.startswith(_GZIP_MAGIC) else body
 
 
 class Reply(NamedTuple):
-    """An HTTP status, a JSON object and headers beside its content type."""
+    """An HTTP status, a JSON object, and headers besides the content type."""
 
     status: int
     body: dict[str, Any]
     headers: Mapping[str, str] = MappingProxyType({})
 
     def to_proxy(self) -> dict[str, Any]:
-        """What API Gateway takes from the function."""
+        """Return the reply as API Gateway takes it."""
         return {
             "statusCode": self.status,
             "headers": {"Content-Type": "application/json", **self.headers},
@@ -65,7 +63,7 @@ class Reply(NamedTuple):
 
 
 def read_request(event: Mapping[str, Any]) -> HttpRequest:
-    """The request in API Gateway's proxy event."""
+    """Return the request in API Gateway's proxy event."""
     proxy = APIGatewayProxyEventV2(dict(event))
     context = proxy.request_context
     return HttpRequest(
@@ -78,18 +76,18 @@ def read_request(event: Mapping[str, Any]) -> HttpRequest:
 
 
 def _without_stage(path: str, stage: str) -> str:
-    """A stage with a name stands in front of the path."""
+    """Return the path without the stage, which is its first part where the stage has a name."""
     if stage != "$default" and (path + "/").startswith(f"/{stage}/"):
         path = path[len(stage) + 1 :]
     return path.rstrip("/") or "/"
 
 
-def _unpacked(body: bytes) -> bytes:
+def _unpack(body: bytes) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
             unpacked = packed.read(MAX_BODY_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise MalformedBody("bad_encoding", "the body is not valid gzip") from error
+        raise MalformedBody(RefusalCause.BAD_ENCODING, "the body is not valid gzip") from error
     if len(unpacked) > MAX_BODY_BYTES:
-        raise BodyTooLarge("body_too_large", f"the body unpacks to more than {MAX_BODY_BYTES} bytes")
+        raise BodyTooLarge(RefusalCause.BODY_TOO_LARGE, f"the body unpacks to more than {MAX_BODY_BYTES} bytes")
     return unpacked

@@ -1,7 +1,7 @@
-"""Is this request from Segment? Fails closed: a secret that is set must be matched, and one is always set.
+"""Authentication of the sender. It fails closed: each secret that is set must match, and at least one is always set.
 
 Signature: https://segment.com/docs/connections/destinations/catalog/webhooks/#authentication
-Token: the `Authorization` header that a Segment webhook can be given, https://datatracker.ietf.org/doc/html/rfc6750
+Token: the `Authorization` header that a Segment webhook can send, https://datatracker.ietf.org/doc/html/rfc6750
 and https://datatracker.ietf.org/doc/html/rfc7617.
 """
 
@@ -11,62 +11,56 @@ import base64
 import binascii
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from handler.api.body import signed_bytes
 from handler.model.errors import Unauthorised
-
-
-class Secrets(NamedTuple):
-    """What is accepted, the current one first and then the previous one; empty where none is set."""
-
-    shared_secrets: Sequence[str]
-    access_tokens: Sequence[str]
+from handler.model.reason_codes import RefusalCause
+from handler.settings.settings import Secrets
 
 
 def authenticate(headers: Mapping[str, str], body: bytes, secrets: Secrets) -> dict[str, str]:
-    """Which secret matched, by the name of its setting: `current` or `previous`. `headers` has lower-case names.
+    """Check the credentials, and return which secret matched (`current` or `previous`) by the name of its setting.
 
-    Raises Unauthorised, with the cause for the log, where a secret that is set is not matched or none is set.
+    `headers` has lower-case names. Raises Unauthorised where a secret that is set does not match, or none is set.
     """
     if not secrets.shared_secrets and not secrets.access_tokens:
-        raise wrong_credentials("no_secret_set")
+        raise unauthorised(RefusalCause.NO_SECRET_SET)
     matched = {}
     if secrets.access_tokens:
-        matched["accessToken"] = check_token(given_token(headers), secrets.access_tokens)
+        matched["accessToken"] = check_token(token_in(headers), secrets.access_tokens)
     if secrets.shared_secrets:
         matched["sharedSecret"] = _check_signature(headers, body, secrets.shared_secrets)
     return matched
 
 
-def check_token(given: bytes, tokens: Sequence[str]) -> str:
-    """Which token it is: `current` or `previous`. Raises Unauthorised."""
-    if not given:
-        raise wrong_credentials("missing_token")
-    return _match(tokens, lambda token: hmac.compare_digest(token.encode(), given), "wrong_token")
+def check_token(token: bytes, accepted: Sequence[str]) -> str:
+    """Return which token it is: `current` or `previous`. Raises Unauthorised."""
+    if not token:
+        raise unauthorised(RefusalCause.MISSING_TOKEN)
+    return _match(accepted, lambda other: hmac.compare_digest(other.encode(), token), RefusalCause.WRONG_TOKEN)
 
 
 def _check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> str:
     given = _to_bytes(headers.get("x-signature", "").strip().lower())
     if not given:
-        raise wrong_credentials("missing_signature")
+        raise unauthorised(RefusalCause.MISSING_SIGNATURE)
     signed = signed_bytes(body)
 
     def matches(secret: str) -> bool:
         return hmac.compare_digest(signature(signed, secret).encode(), given)
 
-    return _match(secrets, matches, "wrong_signature")
+    return _match(secrets, matches, RefusalCause.WRONG_SIGNATURE)
 
 
-def _match(secrets: Sequence[str], matches: Callable[[str], bool], cause: str) -> str:
+def _match(secrets: Sequence[str], matches: Callable[[str], bool], cause: RefusalCause) -> str:
     for name, secret in zip(("current", "previous"), secrets, strict=False):
         if matches(secret):
             return name
-    raise wrong_credentials(cause)
+    raise unauthorised(cause)
 
 
-def given_token(headers: Mapping[str, str]) -> bytes:
-    """The token of `Bearer <token>`, or of `Basic` as user name with no password; empty where there is none.
+def token_in(headers: Mapping[str, str]) -> bytes:
+    """Return the token of `Bearer <token>`, or of `Basic` as user name without a password; empty where there is none.
 
     `headers` has lower-case names.
     """
@@ -84,15 +78,15 @@ def given_token(headers: Mapping[str, str]) -> bytes:
 
 
 def signature(signed: bytes, secret: str) -> str:
-    """`X-Signature` of the bytes that are signed."""
+    """Return the `X-Signature` of the signed bytes."""
     return hmac.digest(secret.encode(), signed, "sha1").hex()
 
 
-def wrong_credentials(cause: str) -> Unauthorised:
-    """One text for every cause: who cannot prove to be Segment learns nothing about what is expected."""
+def unauthorised(cause: RefusalCause) -> Unauthorised:
+    """Return the error, with one message for every cause: a stranger learns nothing about what is expected."""
     return Unauthorised(cause, "missing or wrong credentials")
 
 
 def _to_bytes(header: str) -> bytes:
-    """Whatever a header holds, compared as bytes: `hmac.compare_digest` takes text only where it is ASCII."""
+    # `hmac.compare_digest` takes text only where it is ASCII.
     return header.encode("utf-8", "replace")

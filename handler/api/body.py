@@ -1,7 +1,7 @@
 """The body of a request: the bytes that Segment signed, and the events in it.
 
 One event object, an array of events, `{"batch": [...]}`, or an array of `{"json": {...}}` (Segment's Extensible
-Webhook). One strict JSON decoder reads them all, so that what was signed and what is delivered cannot differ.
+Webhook). One strict JSON decoder reads both, so that the signed bytes and the delivered events cannot differ.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.model.errors import MalformedBody
+from handler.model.reason_codes import RefusalCause
 from handler.model.strict_json import DECODER, describe_decode_error
 
 
@@ -25,32 +26,32 @@ class Body:
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON value in the body's bytes. Raises MalformedBody."""
+    """Return the JSON value in a body. Raises MalformedBody."""
     try:
         return DECODER.decode(body.removeprefix(BOM_UTF8).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise MalformedBody("not_json", f"the body is not JSON: {describe_decode_error(error)}") from error
+        raise MalformedBody(RefusalCause.NOT_JSON, f"the body is not JSON: {describe_decode_error(error)}") from error
 
 
 def decode(body: bytes) -> Body:
-    """The events in the body's bytes. Raises MalformedBody for what is not JSON or none of the known shapes."""
+    """Return the events in a body. Raises MalformedBody where it is not JSON or none of the known shapes."""
     match value := read_json(body):
         case {"batch": list(events)}:
             return Body(events, is_batch=True)
         case {"batch": _}:
-            raise MalformedBody("unknown_shape", '"batch" is not an array')
+            raise MalformedBody(RefusalCause.UNKNOWN_SHAPE, '"batch" is not an array')
         case dict():
             return Body([value], is_batch=False)
         case list():
-            return Body([_unwrapped(item) for item in value], is_batch=True)
-    raise MalformedBody("unknown_shape", "the body is neither an event nor an array of events")
+            return Body([_unwrap(item) for item in value], is_batch=True)
+    raise MalformedBody(RefusalCause.UNKNOWN_SHAPE, "the body is neither an event nor an array of events")
 
 
 def signed_bytes(body: bytes) -> bytes:
-    """The part of the body that Segment signs: all of it, or of an array its first element's own bytes.
+    """Return the part of the body that Segment signs: all of it, or the first element of an array.
 
-    Raw bytes, never serialised again: `1.0` stays `1.0`. Of `{"json": ...}` it is the inner object's bytes. A body
-    that cannot be read that far is its own signed part, so that who cannot sign learns nothing about it.
+    These are raw bytes, never serialised again: `1.0` stays `1.0`. Of `{"json": ...}` they are the inner object's. A
+    body that cannot be read that far is returned as it is, so that a stranger learns nothing about it.
     """
     opening = _ARRAY.match(body)
     if opening is None:
@@ -59,15 +60,15 @@ def signed_bytes(body: bytes) -> bytes:
         text = body[opening.end() :].decode("utf-8")
         start = _skip_space(text, 0)
         element, end = DECODER.raw_decode(text, start)
-        if _unwrapped(element) is not element:
-            # Of a repeated key the last value counts, in Python's JSON as in JavaScript's.
+        if _unwrap(element) is not element:
+            # The last value of a repeated key counts, in Python's JSON as in JavaScript's.
             start, end = [span for key, *span in _members(text, start) if key == "json"][-1]
     except (ValueError, RecursionError):
         return body
     return text[start:end].encode("utf-8")
 
 
-def _unwrapped(item: Any) -> Any:
+def _unwrap(item: Any) -> Any:
     match item:
         case {"json": dict(inner)} if "type" not in item:
             return inner
@@ -75,7 +76,7 @@ def _unwrapped(item: Any) -> Any:
 
 
 def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
-    """The keys of the object at `start`, which is valid, with where their values start and end."""
+    """Yield each key of the valid object at `start`, with the start and the end of its value."""
     delimiter = start
     while text[delimiter] != "}":
         key, colon = DECODER.raw_decode(text, _skip_space(text, delimiter + 1))

@@ -1,4 +1,4 @@
-"""Results to an HTTP reply. The status is Segment's retry policy.
+"""The HTTP reply for the outcomes of a request. Its status decides whether Segment tries again.
 
 Segment retries 408, 423, 429 and 5xx except 501 for about four hours and drops the request on any other 4xx:
 https://segment.com/docs/connections/destinations/#retries-between-segment-and-destinations
@@ -10,29 +10,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from handler.api.api_gateway import Reply
-from handler.delivery.dispatcher import DeliveryStatus, Outcome
 from handler.model.batch_summary import BatchSummary
 from handler.model.errors import MethodNotAllowed, RequestRefused
+from handler.model.job import DeliveryStatus, Outcome
 
 RETRY_AFTER_SECONDS = 10
 
 _NOTHING = BatchSummary([]).by_status
 
 
-def reply_to(results: Sequence[Outcome], summary: BatchSummary, *, is_batch: bool) -> Reply:
-    """The reply to a request whose events each have a result, and are stored where they were not delivered."""
-    rejected = [result for result in results if result.failure and result.status is DeliveryStatus.REJECTED]
+def reply_to(outcomes: Sequence[Outcome], summary: BatchSummary, *, is_batch: bool) -> Reply:
+    """Return the reply to a request whose events are all delivered or stored."""
+    rejected = [outcome for outcome in outcomes if outcome.status is DeliveryStatus.REJECTED]
     body: dict[str, Any] = {**summary.by_status}
     if message := _message(summary):
         body["message"] = message
     if rejected:
-        body["errors"] = [{"messageId": result.message_id, "reason": _reason(result)} for result in rejected]
+        body["errors"] = [{"messageId": outcome.message_id, "reason": _reason(outcome)} for outcome in rejected]
     return Reply(_status(summary, rejected, is_batch), body)
 
 
 def tracking_reply(reply: Reply, code: str = "") -> Reply:
-    """A reply as Segment's libraries understand it: 200 for whatever is accepted, be it stored or rejected for good,
-    and `code` where the request as a whole is not.
+    """Return a reply as Segment's libraries understand it: 200 for each accepted request, even where its events were
+    stored or rejected; `code` is that of a request that was refused as a whole.
 
     https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#errors
     """
@@ -42,12 +42,13 @@ def tracking_reply(reply: Reply, code: str = "") -> Reply:
 
 
 def reply_to_refused(error: RequestRefused) -> Reply:
+    """Return the reply to a request that is refused as a whole."""
     headers = {"Allow": "POST"} if isinstance(error, MethodNotAllowed) else {}
     return Reply(error.status, {**_NOTHING, "message": error.message}, headers)
 
 
 def reply_to_unavailable() -> Reply:
-    """503: nothing is promised, Segment tries again. Why is for the log."""
+    """Return 503, so that Segment tries again. The reason is in the log only."""
     message = "not accepted, try again later"
     return Reply(503, {**_NOTHING, "message": message}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
@@ -56,7 +57,7 @@ def _status(summary: BatchSummary, rejected: Sequence[Outcome], is_batch: bool) 
     if summary.by_status[DeliveryStatus.QUEUED]:
         return 202
     if rejected and len(rejected) == summary.events:
-        unknown_type = any(result.failure and result.failure.code == "unknown_type" for result in rejected)
+        unknown_type = any(outcome.failure and outcome.failure.code == "unknown_type" for outcome in rejected)
         return 501 if unknown_type and not is_batch else 400
     return 200
 
@@ -68,5 +69,5 @@ def _message(summary: BatchSummary) -> str:
     )
 
 
-def _reason(result: Outcome) -> str:
-    return result.failure.reason if result.failure else ""
+def _reason(outcome: Outcome) -> str:
+    return outcome.failure.reason if outcome.failure else ""

@@ -1,4 +1,4 @@
-"""The bodies of Segment's HTTP Tracking API, as its libraries send them.
+"""The bodies of Segment's HTTP Tracking API, as Segment's libraries send them.
 
 https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
 """
@@ -9,39 +9,40 @@ from typing import Any
 
 from handler.api.body import Body, read_json
 from handler.model.errors import MalformedBody
+from handler.model.reason_codes import RefusalCause
 from mapping import InvalidEvent, normalise
 
 WRITE_KEY = "writeKey"
 
-# What a batch says once for all of its events; what an event says itself goes over it.
+# The fields that a batch has once for all of its events. An event's own fields win.
 _COMMON = ("context", "integrations")
 
 
 def decode_call(body: bytes, call: str) -> Body:
-    """The events of one call: of a `batch` those in it, of any other the one that the body is, of that type.
+    """Return the events of a call: those of a `batch`, or the body as one event of the call's type.
 
-    No event holds the write key, which the libraries send in the body too. Raises MalformedBody.
+    The write key, which some libraries send in the body, is removed from each event. Raises MalformedBody.
     """
     payload = _payload(body)
     if call != "batch":
         return Body([_without_write_key({**payload, "type": call})], is_batch=False)
     events = payload.get("batch")
     if not isinstance(events, list):
-        raise MalformedBody("unknown_shape", '"batch" is not an array')
+        raise MalformedBody(RefusalCause.UNKNOWN_SHAPE, '"batch" is not an array')
     common = {name: payload[name] for name in _COMMON if isinstance(payload.get(name), dict)}
-    return Body([_with(common, event) for event in events], is_batch=True)
+    return Body([_merge(common, event) for event in events], is_batch=True)
 
 
 def write_key_of(body: bytes) -> str:
-    """The write key in the body, empty where there is none. Raises MalformedBody."""
+    """Return the write key in the body, empty where there is none. Raises MalformedBody."""
     write_key = _payload(body).get(WRITE_KEY)
     return write_key if isinstance(write_key, str) else ""
 
 
-def disarmed(event: Any) -> dict[str, Any] | None:
-    """What is left of a `delete`, which the Tracking API does not have: no type, so that nothing carries it out.
+def delete_without_type(event: Any) -> dict[str, Any] | None:
+    """Return a `delete` without its type, so that no later redrive deletes the customer; None for any other event.
 
-    None for any other event.
+    The Tracking API has no `delete`, and its write key may be public.
     """
     try:
         fields = normalise(event).fields
@@ -54,11 +55,11 @@ def disarmed(event: Any) -> dict[str, Any] | None:
 def _payload(body: bytes) -> dict[str, Any]:
     payload = read_json(body)
     if not isinstance(payload, dict):
-        raise MalformedBody("unknown_shape", "the body is not a JSON object")
+        raise MalformedBody(RefusalCause.UNKNOWN_SHAPE, "the body is not a JSON object")
     return payload
 
 
-def _with(common: dict[str, dict[str, Any]], event: Any) -> Any:
+def _merge(common: dict[str, dict[str, Any]], event: Any) -> Any:
     if not isinstance(event, dict):
         return event
     merged = dict(event)

@@ -1,10 +1,10 @@
-"""How fast Voucherify may be called, learned from what it says: https://docs.voucherify.io/docs/limits
+"""The rate limit of a Voucherify project, learned from its answers: https://docs.voucherify.io/docs/limits
 
 `X-Rate-Limit-Limit` calls are allowed in a window, `X-Rate-Limit-Remaining` of them are left, and the next window opens
-at `X-Rate-Limit-Retry`, in seconds of the epoch. A 429 says in `Retry-After` how many seconds that is away.
+at `X-Rate-Limit-Retry`, in epoch seconds. A 429 says in `Retry-After` how many seconds that is away.
 
-Other sandboxes use up the same windows. So a sandbox that has not heard of a window lately makes one call first, whose
-answer says what is left, and towards the end of a window it leaves room for the calls of others.
+Other execution environments use the same windows. So one that has had no answer lately makes a single call first, whose
+answer says how many are left, and leaves room for the calls of others towards the end of a window.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from handler.model.deadline import Deadline
-from handler.voucherify.answers import OUT_OF_TIME, PLAN_USED_UP, WINDOW_USED_UP, Failure, failure_while_halted
+from handler.model.failure import OUT_OF_TIME, WINDOW_USED_UP, Failure
+from handler.model.reason_codes import ReasonCode
 from handler.voucherify.client import Answer
 
-# The smallest plan, until the headers have said more.
+# The smallest plan, until an answer has said more.
 DEFAULT_LIMIT = 100.0
 DEFAULT_WINDOW_SECONDS = 60.0
 
 # A window is a minute or an hour long: no header may close it for longer.
 MAX_WINDOW_SECONDS = 60 * 60.0
 
-# A 429 closes for this long at least, lest "0" means to call at once and again.
+# A 429 closes the window for this long at least: a `Retry-After` of 0 must not make every call fail at once.
 MIN_CLOSED_SECONDS = 1.0
 
 # A plan that is used up opens again when it is upgraded, or with the next billing cycle.
 PLAN_USED_UP_SECONDS = 2 * 60 * 60.0
 
-# For how long an answer speaks for what is left. A sandbox can have been frozen since, while others called.
+# An answer is news for so long. Lambda may have frozen the execution environment since, while others called.
 FRESH_SECONDS = 0.25
 
-# How long the one call that finds out what is left has the way to itself: it may never be answered.
+# The single call that finds out how many calls are left holds up the others for so long: it may never be answered.
 PROBE_SECONDS = 0.25
 
-# For each call in flight, so many must be left of the window: others have calls in flight too, and as an answer comes
-# its news is already old. So the last calls of a window are made fewer and fewer at a time.
+# So many calls must be left in the window for each call in progress: other execution environments have calls in
+# progress too, and an answer is already old when it comes. So the last calls of a window are made ever fewer at a time.
 CALLS_LEFT_PER_CALL = 4
 
 
 @dataclass(slots=True)
 class _Window:
-    """A window of calls, as its newest answer knew it."""
+    """A window of calls, by its newest answer."""
 
     limit: float
     left: float
@@ -52,9 +53,9 @@ class _Window:
 
 
 class RateLimiter:
-    """One Voucherify project's limits. Holds for the life of the sandbox. Thread-safe.
+    """The rate limit of one Voucherify project. Thread-safe.
 
-    `clock` gives the seconds of the epoch, as the headers do.
+    `clock` returns epoch seconds, as the headers hold them.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -67,20 +68,20 @@ class RateLimiter:
         self._window_seconds = 0.0  # not longer than it is, and 0 while nothing is known
         self._closed_until = 0.0
         self._closed_by = WINDOW_USED_UP
-        self._next_turn = 0.0
+        self._next_free = 0.0
 
     def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
-        """Take the right to one call, which `release` gives back; or the failure that stands against it.
+        """Take the right to one call, which `release` gives back; or return the failure that forbids it.
 
-        Waits for the calls in flight where only their answers can say whether one more is allowed. With
-        `wait_for_quota` it waits for the next window too, where that opens before the deadline.
+        Waits for calls in progress where only their answers can say whether one more is allowed. With `wait_for_quota`
+        it waits for the next window too, where that opens before the deadline.
         """
         with self._changed:
             while True:
                 closed_for = self._closed_until - self._clock()
                 if closed_for > 0:
                     if not wait_for_quota or closed_for > deadline.seconds_left:
-                        return failure_while_halted(self._closed_by)
+                        return self._closed_by.for_events_not_tried()
                     self._changed.wait(closed_for)
                 elif self._has_room():
                     self._in_flight += 1
@@ -92,24 +93,24 @@ class RateLimiter:
                     self._changed.wait(min(deadline.seconds_left, PROBE_SECONDS))
 
     def release(self, answer: Answer | None, failure: Failure | None) -> None:
-        """A call has ended: learn from its answer, and close where that says so."""
+        """End a call: learn from its answer, and close the window where the answer says so."""
         with self._changed:
             self._in_flight -= 1
             if answer:
                 self._heard_at = self._clock()
                 self._learn(answer.headers)
-                if failure and failure.waits:
+                if failure and failure.waits_for_quota:
                     self._close(self._heard_at + self._closing_seconds(answer.headers, failure), failure)
             self._changed.notify_all()
 
-    def seconds_until_next_turn(self) -> float:
-        """How long until the turn of one more event that waits: behind all that wait already, at the plan's rate."""
+    def reserve_wait_seconds(self) -> float:
+        """Return the wait of one more event: behind all events that wait already, at the plan's rate."""
         with self._changed:
             now = self._clock()
             limit = self._window.limit if self._window else DEFAULT_LIMIT
-            turn = max(now, self._closed_until, self._next_turn)
-            self._next_turn = turn + (self._window_seconds or DEFAULT_WINDOW_SECONDS) / limit
-            return turn - now
+            free = max(now, self._closed_until, self._next_free)
+            self._next_free = free + (self._window_seconds or DEFAULT_WINDOW_SECONDS) / limit
+            return free - now
 
     def _has_room(self) -> bool:
         now, window = self._clock(), self._window
@@ -124,7 +125,7 @@ class RateLimiter:
         if limit is None or limit < 1 or left is None:
             return
         seconds = self._seconds_to_end(headers)
-        # Without an end that makes sense, what is left holds for as long as the answer is fresh.
+        # Without a sensible end, the number of calls left holds for as long as the answer is fresh.
         end = self._clock() + FRESH_SECONDS if seconds is None else _number(headers, "x-rate-limit-retry") or 0.0
         window = self._window
         if not window or window.limit != limit:
@@ -144,7 +145,7 @@ class RateLimiter:
             self._closed_until, self._closed_by = until, failure
 
     def _closing_seconds(self, headers: Mapping[str, str], failure: Failure) -> float:
-        if failure.code == PLAN_USED_UP:
+        if failure.code == ReasonCode.PLAN_USED_UP:
             return PLAN_USED_UP_SECONDS
         to_end, rounded_up = self._seconds_to_end(headers), _number(headers, "retry-after")
         if rounded_up is None:
@@ -154,7 +155,7 @@ class RateLimiter:
         return min(max(rounded_up, MIN_CLOSED_SECONDS), MAX_WINDOW_SECONDS)
 
     def _seconds_to_end(self, headers: Mapping[str, str]) -> float | None:
-        """How far away the end of the window is; None where the header is missing, or is none by this clock."""
+        """Return the seconds to the end of the window, None where the header is missing or not plausible."""
         end = _number(headers, "x-rate-limit-retry")
         if end is None:
             return None
@@ -163,7 +164,7 @@ class RateLimiter:
 
 
 def _number(headers: Mapping[str, str], name: str) -> float | None:
-    """A header's number that is not below 0, or None: it comes from outside."""
+    """Return a header's number, None where it has none or one below 0."""
     try:
         number = float(headers.get(name, ""))
     except ValueError:

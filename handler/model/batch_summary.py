@@ -1,36 +1,36 @@
-"""What became of many events, counted once for the answer, the log and the metrics."""
+"""The outcomes of many events, counted once for the answer, the log and the metrics."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
-from handler.delivery.dispatcher import DeliveryStatus, Outcome
+from handler.model.job import DeliveryStatus, Outcome
 
 
 class BatchSummary:
-    """How many events had which status, and what else they have in common.
+    """How many events had which delivery status, and what else they have in common.
 
     `latencies` are the milliseconds that each call of Voucherify took; `left_out` counts fields that could not be made
-    valid, `unguarded` the events that were delivered without the ledger.
+    valid, `without_deduplication` the events that were delivered so.
     """
 
-    def __init__(self, results: Sequence[Outcome]) -> None:
-        self.events = len(results)
-        self.by_status = dict.fromkeys(_FATES, 0)
-        self.unguarded = 0
-        self.skip_reasons: dict[str, int] = defaultdict(int)
-        self.left_out: dict[str, int] = defaultdict(int)
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.events = len(outcomes)
+        self.by_status = dict.fromkeys(_STATUSES, 0)
+        self.without_deduplication = 0
+        self.skip_reasons: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.latencies: list[float] = []
-        for result in results:
-            self.by_status[result.status] += 1
-            self.unguarded += result.unguarded
-            if result.seconds is not None:
-                self.latencies.append(round(result.seconds * 1000, 1))
-            if result.status is DeliveryStatus.SKIPPED:
-                self.skip_reasons[result.skip_reason] += 1
-            for left_out in result.left_out:
+        for outcome in outcomes:
+            self.by_status[outcome.status] += 1
+            self.without_deduplication += outcome.without_deduplication
+            if outcome.seconds is not None:
+                self.latencies.append(round(outcome.seconds * 1000, 1))
+            if outcome.status is DeliveryStatus.SKIPPED:
+                self.skip_reasons[outcome.skip_reason] += 1
+            for left_out in outcome.left_out:
                 self.left_out[str(left_out)] += 1
 
 
-_FATES = tuple(status.value for status in DeliveryStatus)
+_STATUSES = tuple(status.value for status in DeliveryStatus)

@@ -1,17 +1,19 @@
-"""What can go wrong at the edge, by who must act on it.
+"""The errors of this package, by the person who must act.
 
-RequestRefused            the sender: the request as a whole is answered with `status`
-├── NotFound              404
-├── MethodNotAllowed      405
-├── MalformedBody         400
-├── Unauthorised          401
-└── BodyTooLarge          413
-Unavailable               nobody, or the operator: try again later, 503
+RequestRefused            the sender: the request as a whole, answered with `status`
+├── NotFound              404, the path is not one of ours
+├── MethodNotAllowed      405, the path takes another method
+├── MalformedBody         400, the body is not JSON or none of the known shapes
+├── Unauthorised          401, missing or wrong credentials
+└── BodyTooLarge          413, no message can hold it
+Unavailable               nobody yet, or the operator: try again later, 503
 ├── SettingsUnavailable   SSM cannot be read
 ├── FaultySettings        the operator: the settings of a source have faults
-└── NotStored             SQS takes the events in neither queue
-UnknownSource             the sender, or the operator: no settings lie under that name
-FaultyEnvironment         the operator: the function's environment has faults
+└── NotStored             neither queue takes the events
+UnknownSource             the sender, or the operator: there are no settings under that name
+FaultyEnvironment         the operator: the function's environment variables have faults
+UnreadableRecord          the operator: a message that this function did not write
+DeletionsUnknown          nobody yet: DynamoDB cannot be read or written
 """
 
 from __future__ import annotations
@@ -19,15 +21,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from handler.model.reason_codes import RefusalCause
 from mapping import Fault
 
 
 class RequestRefused(Exception):
-    """A request that is refused as a whole; `message` is the answer's, `cause` counts in the log."""
+    """A request that is refused as a whole. `message` goes into the answer, `cause` into the log and the metrics."""
 
     status: ClassVar[int]
 
-    def __init__(self, cause: str, message: str) -> None:
+    def __init__(self, cause: RefusalCause, message: str) -> None:
         super().__init__(cause, message)
         self.cause = cause
         self.message = message
@@ -57,19 +60,19 @@ class BodyTooLarge(RequestRefused):
 
 
 class Unavailable(Exception):
-    """The request may succeed later: 503 with Retry-After. `cause` counts in the log."""
+    """The request may succeed later: 503 with Retry-After. `cause` goes into the log and the metrics."""
 
-    cause: ClassVar[str]
+    cause: ClassVar[RefusalCause]
 
 
 class SettingsUnavailable(Unavailable):
-    cause = "settings_unavailable"
+    cause = RefusalCause.SETTINGS_UNAVAILABLE
 
 
 class FaultySettings(Unavailable):
-    """The settings of a source with every fault they have. No fault holds a value."""
+    """The settings of a source have faults, all of them listed. No fault holds a value."""
 
-    cause = "faulty_settings"
+    cause = RefusalCause.FAULTY_SETTINGS
 
     def __init__(self, source: str, faults: Sequence[Fault]) -> None:
         super().__init__(source, faults)
@@ -81,17 +84,17 @@ class FaultySettings(Unavailable):
 
 
 class NotStored(Unavailable):
-    cause = "not_stored"
+    cause = RefusalCause.NOT_STORED
 
 
 class UnknownSource(Exception):
-    """There are no settings for a source of this name. `cause` counts in the log."""
+    """There are no settings for a source of this name."""
 
-    cause: ClassVar[str] = "unknown_source"
+    cause: ClassVar[RefusalCause] = RefusalCause.UNKNOWN_SOURCE
 
 
 class FaultyEnvironment(Exception):
-    """Environment variables with every fault they have."""
+    """Environment variables have faults, all of them listed."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__(faults)
@@ -102,4 +105,8 @@ class FaultyEnvironment(Exception):
 
 
 class UnreadableRecord(Exception):
-    """A message that is no failure record: somebody else has put it into the queue."""
+    """The body of a message is not a failure record."""
+
+
+class DeletionsUnknown(Exception):
+    """DynamoDB cannot be asked, or cannot be told, which customers were deleted."""

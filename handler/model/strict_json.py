@@ -1,6 +1,6 @@
-"""JSON as its standard has it, and its faults in words that quote nothing.
+"""JSON as RFC 8259 defines it, and descriptions of decode errors that quote nothing.
 
-RFC 8259 knows no NaN and no Infinity, which Python's decoder takes and makes.
+Python's own decoder takes NaN and Infinity, which are not JSON. https://www.rfc-editor.org/rfc/rfc8259#section-6
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 
 def _finite(literal: str) -> float | str:
-    """A number beyond a float's range stays as it was written, as text: infinity is not JSON."""
+    """Return a number beyond the range of a float as the text that was written: infinity is not JSON."""
     number = float(literal)
     return number if math.isfinite(number) else literal
 
 
 def _bounded(literal: str) -> int | str:
-    """An integer of more digits than Python converts stays as it was written, as text."""
+    """Return an integer with more digits than Python converts as the text that was written."""
     try:
         return int(literal)
     except ValueError:
@@ -25,14 +25,14 @@ def _bounded(literal: str) -> int | str:
 
 
 def _refuse_constant(literal: str) -> Any:
-    raise ValueError(f"{literal} is no JSON value")
+    raise ValueError(f"{literal} is not a JSON value")
 
 
 DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_bounded, parse_constant=_refuse_constant)
 
 
 def describe_decode_error(error: Exception) -> str:
-    """What is wrong with a text that could not be decoded, and where."""
+    """Return what is wrong with a text that could not be decoded, and where."""
     match error:
         case json.JSONDecodeError():
             problem = error.msg.removesuffix(" at")

@@ -1,4 +1,4 @@
-"""The function's environment variables as one checked value. Nothing else reads them."""
+"""The function's environment variables, read once and checked. Nothing else reads them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Environment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Environment:
-        """Raises FaultyEnvironment with every fault at once."""
+        """Return the environment. Raises FaultyEnvironment with every fault at once."""
         faults: list[str] = []
 
         def required(name: str) -> str:
@@ -75,8 +75,8 @@ class Environment:
             settings_ttl_seconds=number("SETTINGS_TTL_SECONDS", default=60.0, least=0.0),
             voucherify_concurrency=number("VOUCHERIFY_CONCURRENCY", default=16, least=1),
             retry_hours=number("RETRY_HOURS", default=24.0, least=0.0),
-            # AWS answers within milliseconds, and a new connection takes less than 0.1 s: after a second another try is
-            # the better bet, and two of them fit into the 5 seconds that Segment waits.
+            # AWS answers within milliseconds, and a new connection takes less than 0.1 s. After a second another try is
+            # more likely to succeed, and two tries fit into the 5 seconds that Segment waits.
             connect_timeout_seconds=number("CONNECT_TIMEOUT_SECONDS", default=1.0, least=0.01),
             ssm_timeout_seconds=number("SSM_TIMEOUT_SECONDS", default=1.0, least=0.01),
             sqs_timeout_seconds=number("SQS_TIMEOUT_SECONDS", default=1.0, least=0.01),

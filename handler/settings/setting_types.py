@@ -1,4 +1,4 @@
-"""What a setting may be: how it reads from its SSM parameter, and its JSON Schema."""
+"""The types of settings: each reads its SSM parameter, and has a JSON Schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Parameter(NamedTuple):
 
 
 class InvalidSettingValue(Exception):
-    """A parameter's value is not what its setting must be; `faults` say what would be right, never the value."""
+    """A parameter's value does not suit its setting. `faults` say what the value must be, and never hold it."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__(faults)
@@ -30,21 +30,21 @@ class InvalidSettingValue(Exception):
 
 
 class SettingType(Protocol):
-    """How one kind of setting is read and described. `ssm_type` is the type of its parameter."""
+    """One type of setting. `ssm_type` is the type of its SSM parameter."""
 
     @property
     def ssm_type(self) -> str: ...
 
     def read(self, name: str, parameter: Parameter) -> Any:
-        """The value of a parameter that is set. Raises InvalidSettingValue."""
+        """Return the value of a parameter that is set. Raises InvalidSettingValue."""
 
     def schema(self) -> dict[str, Any]:
-        """Its JSON Schema, for a file of settings."""
+        """Return the JSON Schema of the setting, for a settings file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Text that nobody may see; with `in_header` one that an HTTP header can hold."""
+    """Text that must not be shown; with `in_header`, text that an HTTP header can hold."""
 
     in_header: bool = False
     ssm_type: str = "SecureString"
@@ -52,7 +52,7 @@ class Secret:
     def read(self, name: str, parameter: Parameter) -> str:
         value = parameter.value
         if value != value.strip():
-            raise InvalidSettingValue(Fault(name, "", "begins or ends with white space; store it without"))
+            raise InvalidSettingValue(Fault(name, "", "begins or ends with white space; remove it"))
         if self.in_header and not (value.isascii() and value.isprintable()):
             raise InvalidSettingValue(Fault(name, "", "has characters that an HTTP header cannot hold"))
         return value
@@ -124,7 +124,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names as a JSON array or a StringList; what they must be is the mapping's to say."""
+    """Names as a JSON array or a StringList. The mapping checks them."""
 
     ssm_type: str = "String or StringList"
 
@@ -139,7 +139,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A JSON object of source to destination; what they must be is the mapping's to say."""
+    """A JSON object of source to destination. The mapping checks them."""
 
     ssm_type: str = "String"
 
@@ -159,7 +159,7 @@ def _json(name: str, parameter: Parameter) -> object:
     try:
         return json.loads(parameter.value, object_pairs_hook=without_duplicates)
     except DuplicateKeys as duplicate:
-        problem = "stands there twice; one of the two would be ignored"
+        problem = "is there twice; remove one of them"
         raise InvalidSettingValue(*(Fault(name, key, problem) for key in duplicate.keys)) from duplicate
     except (ValueError, RecursionError) as error:
         raise InvalidSettingValue(Fault(name, "", f"is not JSON: {describe_decode_error(error)}")) from error

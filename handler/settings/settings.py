@@ -1,30 +1,28 @@
-"""The shop's settings: one table of them, and parameters checked against it, every fault at once.
+"""The settings of a source: one table of all settings, and the check of parameters against it.
 
-Names, defaults and meaning are those of Segment's own Voucherify destination where it has them.
+Names, defaults and meanings are those of Segment's own Voucherify destination where it has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from handler.api.authentication import Secrets
-from handler.delivery.dispatcher import Policy
 from handler.model.errors import FaultySettings
-from handler.settings import setting_types as kinds
+from handler.model.policy import AmbiguousTrack, DeliveryPolicy, UnguardedTrack
+from handler.settings import setting_types as types
 from handler.settings.setting_types import InvalidSettingValue, Parameter, SettingType
-from handler.voucherify.answers import AmbiguousTrack, UnguardedTrack
 from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, Fault, InvalidMapping
 
 DEFAULT_API_URL = "https://api.voucherify.io"
 
 
 class Setting(NamedTuple):
-    """One setting: its name, what it may be, what holds where it is not set, and what it means."""
+    """One setting: its name, its type, its default and its meaning."""
 
     name: str
-    kind: SettingType
+    type: SettingType
     default: Any
     meaning: str
     is_required: bool = False
@@ -34,8 +32,8 @@ _OF_CALLS = [
     setting
     for call in CALLS.values()
     for setting in (
-        Setting(call.disabled_setting, kinds.Flag(), call.is_disabled, f"drop {call.name} events"),
-        Setting(call.mapping_setting, kinds.Mapping(), call.default_mapping, f"source to destination of {call.name}"),
+        Setting(call.disabled_setting, types.Flag(), call.is_disabled, f"drop {call.name} events"),
+        Setting(call.mapping_setting, types.Mapping(), call.default_mapping, f"source to destination of {call.name}"),
     )
     if setting.default is not None
 ]
@@ -43,38 +41,45 @@ _OF_CALLS = [
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting("apiKey", kinds.Secret(in_header=True), "", "Voucherify's Application ID", is_required=True),
-        Setting("apiToken", kinds.Secret(in_header=True), "", "Voucherify's Secret Key", is_required=True),
-        Setting("apiUrl", kinds.Url(DEFAULT_API_URL), DEFAULT_API_URL, "the address of the project's cluster"),
-        Setting("sharedSecret", kinds.Secret(), "", "checks the signature, X-Signature"),
-        Setting("sharedSecretPrevious", kinds.Secret(), "", "accepted beside sharedSecret while that is rotated"),
-        Setting("accessToken", kinds.Secret(), "", "checks Authorization; the write key of Segment's libraries"),
-        Setting("accessTokenPrevious", kinds.Secret(), "", "accepted beside accessToken while that is rotated"),
-        Setting("trackingApiDisabled", kinds.Flag(), False, "close the paths /v1/… to Segment's libraries"),
+        Setting("apiKey", types.Secret(in_header=True), "", "Voucherify's Application ID", is_required=True),
+        Setting("apiToken", types.Secret(in_header=True), "", "Voucherify's Secret Key", is_required=True),
+        Setting("apiUrl", types.Url(DEFAULT_API_URL), DEFAULT_API_URL, "the address of the project's cluster"),
+        Setting("sharedSecret", types.Secret(), "", "checks the signature, X-Signature"),
+        Setting("sharedSecretPrevious", types.Secret(), "", "accepted beside sharedSecret while that is rotated"),
+        Setting("accessToken", types.Secret(), "", "checks Authorization; the write key of Segment's libraries"),
+        Setting("accessTokenPrevious", types.Secret(), "", "accepted beside accessToken while that is rotated"),
+        Setting("trackingApiDisabled", types.Flag(), False, "close the paths /v1/… to Segment's libraries"),
         *_OF_CALLS,
-        Setting(TRACK_EVENTS_FILTER, kinds.Names(), [], "names of the track events that pass, * for any characters"),
+        Setting(TRACK_EVENTS_FILTER, types.Names(), [], "names of the track events that pass, * for any characters"),
         Setting(
             "ambiguousTrack",
-            kinds.Choice(list(AmbiguousTrack)),
+            types.Choice(list(AmbiguousTrack)),
             AmbiguousTrack.RETRY,
-            "what becomes of a track that may have been applied",
+            "the action for a track that Voucherify may have applied without an answer",
         ),
         Setting(
             "unguardedTrack",
-            kinds.Choice(list(UnguardedTrack)),
+            types.Choice(list(UnguardedTrack)),
             UnguardedTrack.QUEUE,
-            "what becomes of a track where DynamoDB cannot say whether it was delivered before",
+            "the action for a track while DynamoDB cannot say whether it was delivered before",
         ),
     )
 }
 
-# Secrets that are accepted beside the one before, `…Previous`, while they are rotated.
+# The secrets with a `…Previous` beside them, which is accepted too while the secret is rotated.
 ROTATING = ("sharedSecret", "accessToken")
+
+
+class Secrets(NamedTuple):
+    """The accepted secrets, the current one first and then the previous one; empty where none is set."""
+
+    shared_secrets: Sequence[str]
+    access_tokens: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Checked settings of one source. `unknown` names the parameters that are none of ours: a typing error, perhaps."""
+    """Checked settings of one source. `unknown` lists the parameters that are not settings: perhaps a typing error."""
 
     source: str
     api_url: str
@@ -82,12 +87,12 @@ class Settings:
     api_token: str = field(repr=False)
     secrets: Secrets = field(repr=False)
     is_tracking_api_open: bool
-    policy: Policy
+    policy: DeliveryPolicy
     unknown: tuple[str, ...]
 
 
 def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings:
-    """Settings from parameters by name. Raises FaultySettings with every fault at once, never with a value."""
+    """Return the settings from parameters by name. Raises FaultySettings with all faults."""
     values, faults = _read(parameters)
     faults += _faults_together(parameters)
     mapping = None
@@ -104,17 +109,19 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
         api_token=values["apiToken"],
         secrets=Secrets(*(_current_and_previous(values, name) for name in ROTATING)),
         is_tracking_api_open=not values["trackingApiDisabled"],
-        policy=Policy(mapping, AmbiguousTrack(values["ambiguousTrack"]), UnguardedTrack(values["unguardedTrack"])),
+        policy=DeliveryPolicy(
+            mapping, AmbiguousTrack(values["ambiguousTrack"]), UnguardedTrack(values["unguardedTrack"])
+        ),
         unknown=tuple(sorted(parameters.keys() - SETTINGS.keys())),
     )
 
 
 def settings_schema() -> dict[str, Any]:
-    """A JSON Schema of a file of settings, for editors. https://json-schema.org/draft/2020-12"""
+    """Return the JSON Schema of a settings file, for editors. https://json-schema.org/draft/2020-12"""
     properties = {
         setting.name: {
             "description": setting.meaning,
-            **setting.kind.schema(),
+            **setting.type.schema(),
             **({} if setting.default in ("", None) else {"default": setting.default}),
         }
         for setting in SETTINGS.values()
@@ -125,12 +132,12 @@ def settings_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {"$schema": {"type": "string"}, **properties},
         "additionalProperties": False,
-        "$defs": kinds.DEFINITIONS,
+        "$defs": types.DEFINITIONS,
     }
 
 
 def _read(parameters: Mapping[str, Parameter]) -> tuple[dict[str, Any], list[Fault]]:
-    """The value of each setting, and its faults; a faulty setting reads as its default, and nothing is used of it."""
+    """Return the value of each setting, and all faults. A faulty setting gets its default, which is never used."""
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for setting in SETTINGS.values():
@@ -141,14 +148,14 @@ def _read(parameters: Mapping[str, Parameter]) -> tuple[dict[str, Any], list[Fau
                 faults.append(Fault(setting.name, "", "is required and not set"))
             continue
         try:
-            values[setting.name] = setting.kind.read(setting.name, parameter)
+            values[setting.name] = setting.type.read(setting.name, parameter)
         except InvalidSettingValue as invalid:
             faults += invalid.faults
     return values, faults
 
 
 def _faults_together(parameters: Mapping[str, Parameter]) -> list[Fault]:
-    """The faults of settings that go together."""
+    """Return the faults of settings that depend on each other."""
     given = {name for name, parameter in parameters.items() if parameter.value.strip()}
     faults = [
         Fault(f"{name}Previous", "", f"is accepted beside {name}, which is not set")
@@ -156,7 +163,7 @@ def _faults_together(parameters: Mapping[str, Parameter]) -> list[Fault]:
         if f"{name}Previous" in given and name not in given
     ]
     if not faults and not given & set(ROTATING):
-        problem = "set it or accessToken, or both: without one nobody can be let in"
+        problem = "is not set, nor is accessToken: set one of them, or both, so that requests can be checked"
         faults.append(Fault("sharedSecret", "", problem))
     return faults
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SOURCE = "default"
 
-# How often SSM is asked for a source that is not there: one that was just made is found soon, and a stranger who tries
-# names costs little.
+# SSM is read at most this often for a source that is not there: a new one is found soon, and a stranger who tries names
+# causes few reads.
 UNKNOWN_SOURCE_SECONDS = 5.0
 
 _KEYS = ("apiKey", "apiToken")
@@ -37,7 +37,7 @@ Parameters = Mapping[str, Parameter]
 
 
 def read_parameters(ssm: SSMClient, path: str) -> dict[str, dict[str, Parameter]]:
-    """The parameters under `path`, decrypted, by source and by name. Raises SettingsUnavailable."""
+    """Return the decrypted parameters under `path`, by source and by name. Raises SettingsUnavailable."""
     pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True, WithDecryption=True)
     by_source: dict[str, dict[str, Parameter]] = {DEFAULT_SOURCE: {}}
     try:
@@ -57,10 +57,10 @@ def read_parameters(ssm: SSMClient, path: str) -> dict[str, dict[str, Parameter]
 
 
 class Sources:
-    """The settings of each source for the life of the sandbox, read again when they are older than `ttl_seconds`.
+    """The settings of each source, read again when they are older than `ttl_seconds`. Thread-safe.
 
-    When they cannot be read or have faults, the last good ones stay in force and the next request past `ttl_seconds`
-    tries again; with none yet the error goes up, and the very next request tries again. Thread-safe.
+    While they cannot be read or have faults, the last good settings keep their effect, and the next request after
+    `ttl_seconds` tries again. Without good settings yet the error is raised, and the next request tries again.
     """
 
     def __init__(
@@ -78,29 +78,32 @@ class Sources:
         self._read_at = -math.inf
         self._common: Parameters = {}
         self._own: Mapping[str, Parameters] = {}
-        self._in_force: dict[str, Settings] = {}
-        # The faults under the parameters of the last read; None where there are none.
+        self._effective: dict[str, Settings] = {}
+        # By source, the faults in the parameters of the last read; None where there are none.
         self._checked: dict[str, FaultySettings | None] = {}
 
     def settings(self, source: str, deadline: Deadline) -> Settings:
-        """Raises UnknownSource, or SettingsUnavailable or FaultySettings where there are no good settings yet."""
+        """Return the settings of a source.
+
+        Raises UnknownSource, or SettingsUnavailable or FaultySettings where there are no good settings yet.
+        """
         with self._lock:
-            is_faulty = source not in self._in_force and self._checked.get(source) is not None
+            is_faulty = source not in self._effective and self._checked.get(source) is not None
             is_unknown = source not in self._own
             longest = UNKNOWN_SOURCE_SECONDS if is_unknown else self._ttl_seconds
             self._refresh_after(0 if is_faulty else min(longest, self._ttl_seconds), deadline)
             return self._settings(source)
 
     def reload(self, source: str, deadline: Deadline) -> Settings:
-        """Read them again now. Raises as `settings` does."""
+        """Read the settings again now, and return those of a source. Raises as `settings` does."""
         with self._lock:
             self._refresh_after(0, deadline)
             return self._settings(source)
 
     def of_access_token(self, token: bytes, deadline: Deadline) -> Settings | None:
-        """The settings of the source whose access token this is, or None.
+        """Return the settings of the source with this access token, or None.
 
-        Raises SettingsUnavailable, or FaultySettings of a source whose it may be.
+        Raises SettingsUnavailable, or FaultySettings of a source that may have this token.
         """
         with self._lock:
             self._refresh_after(self._ttl_seconds, deadline)
@@ -110,17 +113,17 @@ class Sources:
                 found = self._with_access_token(token)
             if found is None:
                 for error in self._checked.values():
-                    if error and error.source not in self._in_force:
+                    if error and error.source not in self._effective:
                         raise error
             return found
 
     def _with_access_token(self, token: bytes) -> Settings | None:
-        """Where several sources have it, the default one goes first, then their names in order."""
+        """Return the first source with the token: `default`, then the others in the order of their names."""
         found = None
         for source in sorted(self._own, key=lambda source: (source != DEFAULT_SOURCE, source)):
             with suppress(FaultySettings):
                 settings = self._settings(source)
-                # Every one is compared, so that the time says nothing.
+                # All tokens are compared, so that the time tells a stranger nothing.
                 matches = [hmac.compare_digest(own.encode(), token) for own in settings.secrets.access_tokens]
                 found = found or (settings if any(matches) else None)
         return found
@@ -143,14 +146,14 @@ class Sources:
 
     def _settings(self, source: str) -> Settings:
         if source not in self._own:
-            self._in_force.pop(source, None)
+            self._effective.pop(source, None)
             raise UnknownSource(source)
         if source not in self._checked:
             self._checked[source] = self._check(source)
         error = self._checked[source]
-        if error and source not in self._in_force:
+        if error and source not in self._effective:
             raise error
-        return self._in_force[source]
+        return self._effective[source]
 
     def _check(self, source: str) -> FaultySettings | None:
         try:
@@ -160,25 +163,25 @@ class Sources:
             return error
         if settings.unknown:
             self._telemetry.unknown_settings(settings.unknown, source)
-        self._in_force[source] = settings
+        self._effective[source] = settings
         return None
 
 
 def is_source(source: str, parameters: Mapping[str, Parameters]) -> bool:
-    """Whether it is one: where others have keys, what is common to them all without any is none by itself."""
+    """Return whether there is such a source. Common settings without keys are no source where others have keys."""
     return source != DEFAULT_SOURCE or len(parameters) == 1 or bool(parameters[source].keys() & set(_KEYS))
 
 
 def inherited(own: Parameters, common: Parameters) -> dict[str, Parameter]:
-    """What a source takes over of the common parameters: no secret that was before one of its own."""
+    """Return the common parameters that a source inherits: not the previous value of a secret of its own."""
     replaced = {f"{name}Previous" for name in ROTATING if name in own}
     return {name: parameter for name, parameter in common.items() if name not in replaced}
 
 
 def merged_settings(source: str, own: Parameters, common: Parameters) -> Settings:
-    """The settings of a source, its own over those of the whole deployment. Raises FaultySettings."""
+    """Return the settings of a source: its own over the common ones. Raises FaultySettings."""
     if source != DEFAULT_SOURCE and len(own.keys() & set(_KEYS)) == 1:
-        # Half of one project's keys and half of another's.
+        # It would mix one project's keys with another's.
         (missing,) = set(_KEYS) - own.keys()
         raise FaultySettings(
             source, [Fault(missing, "", f"is not set for the source {source}, which has its own keys")]

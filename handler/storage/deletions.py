@@ -1,6 +1,6 @@
-"""Who was deleted, and when: so that nothing that was queued before brings a person back.
+"""Deletion records: which customer was deleted, and when, so that no event stored before creates the customer again.
 
-Kept in the table of idempotency records: a hash of the customer, never the id itself.
+They are items in the table of idempotency records, under a hash of the customer's id.
 """
 
 from __future__ import annotations
@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler.model.errors import DeletionsUnknown
 from handler.storage.idempotency import is_refused_by_condition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# An event may rest for 14 days in each queue, and again after each redrive.
+# SQS keeps an event for 14 days in each queue, and again after each redrive.
 KEPT_SECONDS = 90 * 24 * 60 * 60
 
 
-class DeletionsUnknown(Exception):
-    """DynamoDB cannot be asked, or cannot be told."""
-
-
 class Deletions:
-    """The deleted customers of one source. Thread-safe."""
+    """The deletion records of one source. Thread-safe."""
 
     def __init__(self, client: Callable[[], DynamoDBClient], table: str, source: str) -> None:
         self._client = client
@@ -36,14 +33,13 @@ class Deletions:
         self._source = source
 
     def note(self, customer: str, at: datetime) -> None:
-        """A customer is deleted: what was there before `at` is not to be delivered. Raise DeletionsUnknown."""
-
+        """Record that a customer is deleted: no event stored before `at` is delivered. Raises DeletionsUnknown."""
         try:
             self._client().update_item(
                 TableName=self._table,
                 Key=self._key(customer),
                 UpdateExpression="SET deleted_at = :at, expiration = :expiration",
-                # A deletion that was queued comes later than one that was made since.
+                # A deletion that was queued may be recorded after a newer one.
                 ConditionExpression="attribute_not_exists(deleted_at) OR deleted_at < :at",
                 ExpressionAttributeValues={
                     ":at": {"S": _sortable(at)},
@@ -55,7 +51,7 @@ class Deletions:
                 raise DeletionsUnknown from error
 
     def is_deleted_since(self, customer: str, at: datetime) -> bool:
-        """Return whether a customer was deleted at that time or later. Raise DeletionsUnknown."""
+        """Return whether a customer was deleted at that time or later. Raises DeletionsUnknown."""
         try:
             found = self._client().get_item(TableName=self._table, Key=self._key(customer), ConsistentRead=True)
         except (BotoCoreError, ClientError) as error:
@@ -69,5 +65,5 @@ class Deletions:
 
 
 def _sortable(moment: datetime) -> str:
-    """Return a text that sorts as the moments do."""
+    """Return a text whose order is that of the moments."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,9 +1,9 @@
-"""Each track event once: idempotency records in DynamoDB, one for each messageId.
+"""Idempotency records in DynamoDB: each track event is delivered once, by its messageId.
 
-A custom event can grant points, and Voucherify has no idempotency key. A delivery acquires the record before its call,
-and marks it completed or releases it afterwards. Records look like those of Powertools Idempotency and have a token
-besides: it tells the delivery that wrote the record from every other one, so that a write that was tried twice, or took
-effect late, harms none but its own. https://docs.powertools.aws.dev/lambda/python/latest/utilities/idempotency/
+A custom event can grant points, and Voucherify has no idempotency key. A delivery claims the record before its call,
+and marks it completed or releases it afterwards. The records are those of Powertools Idempotency with a token added:
+the token tells the delivery that wrote a record from every other one, so that a write that is repeated, or takes effect
+late, changes only its own record. https://docs.aws.amazon.com/powertools/python/latest/utilities/idempotency/
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain, repeat
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.delivery.backoff import RANDOM
 from handler.model.deadline import Deadline
+from handler.threads import GivenUp
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -29,22 +31,25 @@ if TYPE_CHECKING:
 
     Item = dict[str, AttributeValueTypeDef]
 
-# Longer than a message can rest in the dead-letter queue, 14 days.
+# Longer than SQS keeps a message, 14 days.
 KEPT_SECONDS = 15 * 24 * 60 * 60
 
-# How much longer than its delivery has time a record stays acquired, to be marked completed or released: a delivery
-# that died leaves it to the next one then. No call is sent later than that: its own deadline is earlier.
+# A claim ends this long after the deadline of its delivery, which has this time to mark the record completed or to
+# release it. The claim of a delivery that died ends then too. No call is sent after its deadline.
 MARGIN_SECONDS = 5.0
 
 # The longest waits between tries, in seconds; further tries wait as long as the last one.
 _PAUSES = (0.05, 0.1, 0.2, 0.4)
 
-# What became of an event is written whoever waits for it, but not tried without end.
+# The result of a call is written even when nobody waits for it any more, so it needs a limit of its own.
 _SETTLING_TRIES = 3
+
+# https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
+_RANDOM = SystemRandom()
 
 _COMPLETED, _IN_PROGRESS = "COMPLETED", "INPROGRESS"
 
-# Of DynamoDB's refusals with a status under 500, those that may pass within seconds.
+# DynamoDB's errors with a status under 500 that may pass within seconds.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 _TRANSIENT = frozenset(
     {
@@ -68,12 +73,12 @@ _STATUS, _TOKEN = {"#status": "status"}, {"#token": "token"}
 
 
 class ClaimState(Enum):
-    """What DynamoDB says to a delivery that is about to begin."""
+    """DynamoDB's answer to a claim."""
 
-    HELD = "deliver the event, then mark it completed or release the claim"
+    HELD = "deliver the event"
     COMPLETED = "the event has been delivered"
-    HELD_BY_ANOTHER = "another delivery of the event is under way"
-    UNKNOWN = "DynamoDB cannot be asked"
+    HELD_BY_ANOTHER = "another delivery of the event is in progress"
+    UNKNOWN = "DynamoDB did not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,9 @@ class Claim:
 
 
 class IdempotencyStore:
-    """The records of one source. Thread-safe.
+    """The idempotency records of one source. Thread-safe.
 
-    `try_seconds` is how long one try may take, the time-out of the client's.
+    `try_seconds` is the longest time that one try may take: the time-out of the client.
     """
 
     def __init__(
@@ -108,8 +113,21 @@ class IdempotencyStore:
         self._clock = clock
         self._sleep = sleep
 
+    @contextmanager
+    def claim(self, message_id: str, deadline: Deadline, reserve_seconds: float) -> Iterator[Claim]:
+        """Claim the record of an event until the deadline; release it where the call is given up.
+
+        Tries again while one more try, and `reserve_seconds` after it, fit in before the deadline.
+        """
+        claim = self.acquire(message_id, deadline, reserve_seconds)
+        try:
+            yield claim
+        except GivenUp:
+            self.release(claim)
+            raise
+
     def acquire(self, message_id: str, deadline: Deadline, reserve_seconds: float) -> Claim:
-        """Claim an event until the deadline. Try again while a try, and `reserve_seconds` after it, fit before that."""
+        """Claim the record of an event, as `claim` does, for as long as nobody releases it."""
         claim = Claim(record_key(self._source, message_id), uuid.uuid4().hex)
         now = self._clock()
         until = now + max(0.0, deadline.seconds_left) + MARGIN_SECONDS
@@ -125,24 +143,24 @@ class IdempotencyStore:
             try:
                 return replace(claim, state=self._put(item))
             except (BotoCoreError, ClientError) as error:
-                wait = RANDOM.uniform(0, pause)
+                wait = _RANDOM.uniform(0, pause)
                 if not _may_pass(error) or latest.seconds_left < wait:
                     break
                 self._sleep(wait)
         return claim
 
     def mark_completed(self, claim: Claim) -> bool:
-        """Note that the event is delivered, for good. Return whether every later delivery will know.
+        """Record for good that the event is delivered. Return whether every later delivery will know.
 
-        Where the claim has run out meanwhile it is noted all the same; only a delivery that has claimed the event
-        since does not know.
+        A claim that has ended is marked completed all the same; only a delivery that has claimed the event since then
+        does not know.
         """
         return self._settle(lambda: self._complete(claim, _IS_OURS) or not self._complete(claim, condition=None))
 
     def release(self, claim: Claim) -> bool:
-        """Note that the event was not delivered and may be tried again. Return whether that could be written.
+        """Record that the event was not delivered and may be tried again. Return whether that could be written.
 
-        Nothing but this very claim is removed, however late that takes effect.
+        It deletes nothing but this claim, however late it takes effect.
         """
         return self._settle(lambda: self._delete(claim))
 
@@ -153,7 +171,7 @@ class IdempotencyStore:
             except (BotoCoreError, ClientError) as error:
                 if not _may_pass(error):
                     break
-                self._sleep(RANDOM.uniform(0, pause))
+                self._sleep(_RANDOM.uniform(0, pause))
         return False
 
     def _put(self, item: Item) -> ClaimState:

@@ -1,141 +1,124 @@
-"""The one place where an answer, or none, becomes delivered, retry or rejected.
+"""The one place that turns an answer of Voucherify, or a missing one, into a failure and its action.
 
-Sources: https://docs.voucherify.io/reference/errors and https://docs.voucherify.io/docs/limits
+https://docs.voucherify.io/reference/errors and https://docs.voucherify.io/docs/limits
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
+from typing import NamedTuple
 
+from handler.model.failure import Action, Failure, Severity, Stage
+from handler.model.policy import AmbiguousTrack
+from handler.model.reason_codes import ReasonCode
 from handler.voucherify.client import Answer, NoAnswer, VoucherifyError
 from mapping import InvalidEvent, Operation, Request
-
-CREDENTIALS_REFUSED = "credentials_refused"
-PLAN_USED_UP = "plan_used_up"
 
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-class AmbiguousTrack(StrEnum):
-    """The setting `ambiguousTrack`: what becomes of a track that may have been applied."""
+class _Meaning(NamedTuple):
+    """The meaning of an answer. Without a code of its own it has `voucherify_<status>`."""
 
-    RETRY = "retry"
-    DEAD_LETTER = "deadLetter"
-
-
-class UnguardedTrack(StrEnum):
-    """The setting `unguardedTrack`: what becomes of a track where nobody can say whether it was delivered before."""
-
-    QUEUE = "queue"
-    DELIVER = "deliver"
+    action: Action
+    code: str = ""
+    severity: Severity = Severity.WARNING
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an event was not delivered.
+_RETRY = _Meaning(Action.RETRY)
+_REJECT = _Meaning(Action.DEAD_LETTER)
+_CREDENTIALS = _Meaning(Action.STOP_BATCH, ReasonCode.CREDENTIALS_REFUSED, Severity.ERROR)
+_WRONG_API_URL = _Meaning(Action.STOP_BATCH, ReasonCode.WRONG_API_URL, Severity.ERROR)
+_RATE_LIMITED = _Meaning(Action.WAIT_FOR_QUOTA, ReasonCode.RATE_LIMITED)
+_PLAN_USED_UP = _Meaning(Action.WAIT_FOR_QUOTA, ReasonCode.PLAN_USED_UP, Severity.ERROR)
 
-    `stage`, `code` and `message` are those of the failure record. `reason` may be answered and logged: it holds
-    nothing of the event; `detail` is what Voucherify said and may quote it. `permanent`: no retry can help. `loud`:
-    only the operator can mend it. `halts`: every other call of the request would fail the same way. `waits`: until the
-    plan allows it again, which costs no attempt. `called`: an attempt was made.
-    """
+# The second part of a row's key: the `key` of Voucherify's error object, any such object, or an answer without one,
+# which does not come from Voucherify's API.
+_ANY_KEY = "*"
+_NO_ERROR = ""
 
-    stage: str
-    code: str
-    reason: str
-    detail: str = ""
-    permanent: bool = False
-    loud: bool = False
-    halts: bool = False
-    waits: bool = False
-    called: bool = False
+_MEANINGS: Mapping[tuple[int, str], _Meaning] = {
+    (401, _ANY_KEY): _CREDENTIALS,
+    (401, _NO_ERROR): _CREDENTIALS,
+    (402, _ANY_KEY): _PLAN_USED_UP,
+    (402, _NO_ERROR): _PLAN_USED_UP,
+    (403, _ANY_KEY): _CREDENTIALS,
+    (403, _NO_ERROR): _CREDENTIALS,
+    (404, _NO_ERROR): _WRONG_API_URL,
+    (405, _NO_ERROR): _WRONG_API_URL,
+    (408, _ANY_KEY): _RETRY,
+    (408, _NO_ERROR): _RETRY,
+    (423, _ANY_KEY): _RETRY,
+    (423, _NO_ERROR): _RETRY,
+    (425, _ANY_KEY): _RETRY,
+    (425, _NO_ERROR): _RETRY,
+    (429, _ANY_KEY): _RATE_LIMITED,
+    (429, _NO_ERROR): _RATE_LIMITED,
+}
+# All others, by the first digit of the status. Redirects are never followed.
+_MEANINGS_BY_CLASS = {3: _WRONG_API_URL, 4: _REJECT}
 
-    @property
-    def message(self) -> str:
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+# The kind of limit that a 429 names for the calls of a billing cycle.
+_CYCLE = "api_calls_cycle"
+
+
+def failure_of(answer: Answer | NoAnswer, request: Request, ambiguous_track: AmbiguousTrack) -> Failure | None:
+    """Return the failure that the end of a call means for its event; None where the event is delivered."""
+    if isinstance(answer, NoAnswer):
+        return failure_of_no_answer(answer, request, ambiguous_track)
+    return failure_of_answer(answer, request)
 
 
 def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
-    """What an answer means for the event; None is delivered, whatever the body says."""
-    status, error = answer.status, answer.error
-    is_gone = request.operation is Operation.DELETE_CUSTOMER and status == 404 and error is not None
-    if 200 <= status < 300 or is_gone:
+    """Return the failure that an answer means for its event; None where the event is delivered."""
+    meaning = _meaning_of(answer, request)
+    if meaning is None:
         return None
-    reason = f"Voucherify answered {_name(status, error)}"
+    return Failure(
+        Stage.DELIVER,
+        meaning.code or ReasonCode.of_status(answer.status),
+        f"Voucherify answered {_name(answer.status, answer.error)}",
+        _detail(answer.error),
+        meaning.action,
+        meaning.severity,
+        attempted=meaning.action is not Action.WAIT_FOR_QUOTA,
+    )
 
-    def failure(code: str, **consequence: bool) -> Failure:
-        return Failure("deliver", code, reason, _detail(error), called="waits" not in consequence, **consequence)
 
-    if 300 <= status < 400 or (status in {404, 405} and error is None):
-        return failure("wrong_api_url", loud=True, halts=True)
-    if status in {401, 403}:
-        return failure(CREDENTIALS_REFUSED, loud=True, halts=True)
-    if status == 402 or (status == 429 and answer.headers.get("x-rate-limit-type") == "api_calls_cycle"):
-        return failure(PLAN_USED_UP, loud=True, waits=True)
-    if status == 429:
-        return failure("rate_limited", waits=True)
-    # A customer is an upsert: a conflict is another upsert at the same time.
-    may_succeed = status in {408, 423, 425} or (status == 409 and request.is_idempotent)
-    return failure(f"voucherify_{status}", permanent=400 <= status < 500 and not may_succeed)
+def _meaning_of(answer: Answer, request: Request) -> _Meaning | None:
+    status, error = answer.status, answer.error
+    if 200 <= status < 300:
+        return None
+    if status == 404 and error and request.operation is Operation.DELETE_CUSTOMER:
+        return None  # the customer is gone already
+    if status == 409 and request.is_idempotent:
+        return _RETRY  # another upsert of this customer at the same time
+    if status == 429 and answer.headers.get("x-rate-limit-type") == _CYCLE:
+        return _PLAN_USED_UP
+    return (
+        (error and _MEANINGS.get((status, error.key)))
+        or _MEANINGS.get((status, _ANY_KEY if error else _NO_ERROR))
+        or _MEANINGS_BY_CLASS.get(status // 100, _RETRY)
+    )
 
 
 def failure_of_no_answer(error: NoAnswer, request: Request, ambiguous_track: AmbiguousTrack) -> Failure:
-    """What a missing answer means: a retry; or what the shop wants where a track may have been applied."""
+    """Return the failure of an event without an answer; `ambiguous_track` decides on a track that may be applied."""
     reason = f"no answer from Voucherify: {error.problem}"
-    if not error.sent or request.is_idempotent:
-        return Failure("deliver", error.code, reason, called=True)
-    reason += "; the event may have been applied"
-    return Failure("deliver", error.code, reason, called=True, permanent=ambiguous_track is AmbiguousTrack.DEAD_LETTER)
+    action = Action.RETRY
+    if error.sent and not request.is_idempotent:
+        reason += "; the event may have been applied"
+        action = Action.DEAD_LETTER if ambiguous_track is AmbiguousTrack.DEAD_LETTER else Action.RETRY
+    return Failure(Stage.DELIVER, error.code, reason, action=action, attempted=True)
 
 
 def failure_of_invalid_event(error: InvalidEvent) -> Failure:
-    return Failure(error.stage, error.code, str(error), permanent=True)
-
-
-def failure_of_bug(error: Exception) -> Failure:
-    """A fault of ours must cost its own event a delay, not its neighbours their delivery.
-
-    Says what and where, and not the error's own text, which may quote the event.
-    """
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace else ""
-    return Failure("deliver", "internal_error", f"unexpected {type(error).__name__}{place}", loud=True)
-
-
-EVENT_TOO_LARGE = Failure(
-    "decode", "event_too_large", "the event is larger than an SQS message, or nested too deeply", permanent=True
-)
-
-DELETE_NOT_TAKEN = Failure(
-    "decode", "delete_not_taken", "Segment's Tracking API has no delete: send it to /events", permanent=True
-)
-
-OUT_OF_TIME = Failure("deliver", "out_of_time", "the time to answer in was used up before the event's turn")
-
-
-WINDOW_USED_UP = Failure("deliver", "rate_limited", "the calls of this window are used up", waits=True)
-
-IN_PROGRESS = Failure("deduplicate", "in_progress", "another delivery of the same messageId is under way")
-
-
-DELIVERIES_UNKNOWN = Failure(
-    "deduplicate", "deliveries_unknown", "DynamoDB could not say whether it was delivered before"
-)
-
-DELETIONS_UNKNOWN = Failure("deduplicate", "deletions_unknown", "it cannot be asked or noted who was deleted")
-
-
-def failure_while_halted(cause: Failure) -> Failure:
-    """The event was not tried, because `cause` said that every call would fail now."""
-    return Failure("deliver", cause.code, f"not tried, since {cause.reason}", loud=cause.loud, waits=cause.waits)
+    return Failure(error.stage, error.code, str(error), action=Action.DEAD_LETTER)
 
 
 def _name(status: int, error: VoucherifyError | None) -> str:
-    """The status, with Voucherify's key where it is one: it comes from outside and goes into answers and logs."""
+    """Return the status, with Voucherify's key where that is a plain word: it goes into answers and logs."""
     return f"{status} {error.key}" if error and _KEY.fullmatch(error.key) else str(status)
 
 

@@ -1,6 +1,6 @@
-"""The one module that talks to Voucherify: a request in, its answer or a typed failure out.
+"""The one module that calls Voucherify: it sends a request, and returns the answer or raises NoAnswer.
 
-Sources: https://docs.voucherify.io/reference/authentication and https://docs.voucherify.io/reference/errors
+https://docs.voucherify.io/reference/authentication and https://docs.voucherify.io/reference/errors
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from http.client import HTTPException
 from socket import SHUT_RDWR, socket
@@ -22,6 +22,8 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from handler import __version__
 from handler.model.deadline import Deadline
+from handler.model.reason_codes import ReasonCode
+from handler.threads import GivenUp
 from mapping import Request
 
 USER_AGENT = f"segment-voucherify-destination/{__version__}"
@@ -30,8 +32,10 @@ CONNECT_SECONDS = 1.0
 
 MAX_ANSWER_BYTES = 64 * 1024
 
-# Load balancers close a connection that is idle for a minute (AWS's default) or longer. One that a frozen sandbox
-# has kept for longer than this is replaced before anything is sent, so that nobody must guess what became of it.
+# Load balancers close a connection that is idle for a minute (AWS's default) or longer. A connection that was idle for
+# this long, perhaps while Lambda had frozen the execution environment, is replaced before anything is sent: otherwise
+# nobody could say whether the request was applied.
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#connection-idle-timeout
 MAX_IDLE_SECONDS = 45.0
 
 
@@ -45,7 +49,7 @@ class VoucherifyError(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came back: the status, headers (any casing), and Voucherify's error object where there is one."""
+    """An answer: its status, its headers (any casing), and Voucherify's error object where there is one."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,7 +57,7 @@ class Answer(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An answer's status, headers (any casing), and its body, which may be cut off or incomplete."""
+    """An answer with its body, which may be cut off or incomplete."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,9 +65,9 @@ class Response(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """No answer came. `code` is a reason code; `sent` says that the request may have been applied all the same."""
+    """No answer came. `sent`: the request may have been applied all the same."""
 
-    def __init__(self, code: str, problem: str, *, sent: bool) -> None:
+    def __init__(self, code: ReasonCode, problem: str, *, sent: bool) -> None:
         super().__init__(code, problem)
         self.code = code
         self.problem = problem
@@ -73,14 +77,10 @@ class NoAnswer(Exception):
         return self.problem
 
 
-class GivenUp(Exception):
-    """The caller waits no longer for the call: nothing of it is sent from here on."""
-
-
 class Call:
-    """One call under way, shared by the thread that makes it and the caller that waits for it. Thread-safe."""
+    """One call in progress, shared by the thread that makes it and the caller that waits for it. Thread-safe."""
 
-    # One for all calls, since a connection passes from one call to the next.
+    # One lock for all calls, since a connection passes from one call to the next.
     _lock = threading.Lock()
 
     def __init__(self) -> None:
@@ -91,31 +91,31 @@ class Call:
         self._answer: Answer | None = None
 
     def begin(self, host: str) -> None:
-        """Note that the call is made, or made once more. Raise GivenUp."""
+        """Record that the call is made, or made once more. Raises GivenUp."""
         with self._lock:
             self._check()
             self._host, self._connection, self._is_sent, self._answer = host, None, False, None
 
     def connect_by(self, connection: _KeptHTTPConnection) -> None:
-        """Note which connection is made for the call. Raise GivenUp."""
+        """Record the connection that is made for the call. Raises GivenUp."""
         with self._lock:
             self._check()
             self._connection, connection.call = connection, self
 
     def send_over(self, connection: _KeptHTTPConnection) -> None:
-        """Note that bytes of the request leave from here on. Raise GivenUp."""
+        """Record that bytes of the request leave from here on. Raises GivenUp."""
         with self._lock:
             self._check()
             self._connection, connection.call = connection, self
             self._is_sent = True
 
     def answered(self, answer: Answer) -> None:
-        """Note what has come back so far."""
+        """Record the answer, as far as it has come."""
         with self._lock:
             self._answer = answer
 
     def give_up(self) -> Answer | NoAnswer | None:
-        """Wait no longer. Return the answer that has come, or why none has; None where the call was never begun."""
+        """End the call. Return the answer that has come, or why none has; None where the call was never begun."""
         with self._lock:
             self._is_given_up = True
             connection = self._connection
@@ -123,7 +123,7 @@ class Call:
                 connection.shut_down()
             if self._answer or not self._host:
                 return self._answer
-            return _unanswered() if self._is_sent else _unreachable(self._host, "none came about in time")
+            return _unanswered() if self._is_sent else _unreachable(self._host, "not connected in time")
 
     def _check(self) -> None:
         if self._is_given_up:
@@ -135,7 +135,7 @@ _CALL: ContextVar[Call] = ContextVar("call")
 
 
 class VoucherifyClient:
-    """Calls one Voucherify project over connections that are kept for the life of the sandbox. Thread-safe."""
+    """Calls one Voucherify project over kept connections. Thread-safe."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class VoucherifyClient:
     ) -> None:
         options: dict[str, Any] = {"maxsize": connections, "max_idle_seconds": max_idle_seconds}
         if api_url.startswith("https:"):
-            # One for all connections: reading the machine's certificates takes longer than the rest of a handshake.
+            # One for all connections: loading the certificates takes longer than the rest of a handshake.
             options["ssl_context"] = ssl.create_default_context()
         self._pool = urllib3.connection_from_url(api_url, **options)
         self._pool.ConnectionCls = _KeptHTTPSConnection if self._pool.scheme == "https" else _KeptHTTPConnection
@@ -159,15 +159,17 @@ class VoucherifyClient:
             "X-App-Id": api_key,
             "X-App-Token": api_token,
         }
+        self._json_headers = {**self._headers, "Content-Type": "application/json"}
 
     def send(self, request: Request, deadline: Deadline, call: Call | None = None) -> Answer:
-        """Send one request and return its answer. Raise NoAnswer, or GivenUp where whoever shares `call` gave it up.
+        """Send one request and return its answer.
 
-        The time-outs of its sockets are set by the deadline; a peer can outlast them, and only `call` ends it then.
+        The deadline sets the time-outs of the socket. A peer can outlast them: then only `call.give_up` ends the call.
+        Raises NoAnswer, or GivenUp where the call was given up.
         """
         body = request.to_json()
         response = self.exchange(
-            request.method, request.path, body, deadline, is_idempotent=request.is_idempotent, call=call or Call()
+            request.method, request.path, body, deadline, is_idempotent=request.is_idempotent, call=call
         )
         return self.answer_in(response)
 
@@ -182,47 +184,46 @@ class VoucherifyClient:
         most_bytes: int = MAX_ANSWER_BYTES,
         call: Call | None = None,
     ) -> Response:
-        """Send bytes, and return the answer with at most so many bytes of its body.
+        """Send a body, and return the answer with at most `most_bytes` of its body.
 
-        A kept connection that turns out dead is replaced at once: unnoticed where that is seen before anything is
-        sent; otherwise the request is sent again, once, if sending it twice does no harm. Raise as `send` does.
+        A kept connection that turns out to be dead is replaced: always where nothing was sent over it; otherwise once,
+        where sending the request twice does no harm. Raises as `send` does.
         """
         call = call or Call()
         _CALL.set(call)
-        try:
-            return self._exchange(method, path, body, deadline, most_bytes, call)
-        except _KeptConnectionDied:
-            if not is_idempotent:
-                raise
-        return self._exchange(method, path, body, deadline, most_bytes, call)
-
-    def answer_in(self, response: Response) -> Answer:
-        """Return what a response says."""
-        is_success = 200 <= response.status < 300
-        return Answer(response.status, response.headers, None if is_success else self._error_in(response.body))
-
-    def _exchange(
-        self, method: str, path: str, body: bytes | None, deadline: Deadline, most_bytes: int, call: Call
-    ) -> Response:
-        call.begin(self._pool.host)
-        response = self._open(method, path, body, deadline)
+        may_repeat = is_idempotent
+        response = None
+        while response is None:
+            call.begin(self._pool.host)
+            try:
+                with self._errors_as_no_answer():
+                    response = self._pool.urlopen(
+                        method,
+                        path,
+                        body,
+                        self._json_headers if body else self._headers,
+                        retries=False,
+                        redirect=False,
+                        timeout=_timeout(deadline),
+                        preload_content=False,
+                    )
+            except _KeptConnectionDied:
+                if not may_repeat:
+                    raise
+                may_repeat = False
         call.answered(Answer(response.status, response.headers, None))
         return Response(response.status, response.headers, _read(response, deadline, most_bytes))
 
-    def _open(self, method: str, path: str, body: bytes | None, deadline: Deadline) -> urllib3.BaseHTTPResponse:
-        """Return the response as soon as its headers are there."""
-        seconds = max(deadline.seconds_left, 0.001)
+    def answer_in(self, response: Response) -> Answer:
+        """Return a response as an answer."""
+        is_success = 200 <= response.status < 300
+        return Answer(response.status, response.headers, None if is_success else self._error_in(response.body))
+
+    @contextmanager
+    def _errors_as_no_answer(self) -> Iterator[None]:
+        """Raise urllib3's errors as NoAnswer."""
         try:
-            return self._pool.urlopen(
-                method,
-                path,
-                body=body,
-                headers={**self._headers, "Content-Type": "application/json"} if body else self._headers,
-                retries=False,
-                redirect=False,
-                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds),
-                preload_content=False,
-            )
+            yield
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise _unreachable(self._pool.host, type(error.__cause__ or error).__name__) from error
         except ReadTimeoutError as error:
@@ -238,7 +239,7 @@ class VoucherifyClient:
             raise _ConnectionLost from error
 
     def _error_in(self, body: bytes) -> VoucherifyError | None:
-        """Return Voucherify's error object, without our own keys should it quote them."""
+        """Return Voucherify's error object. Our own credentials are masked, should it quote them."""
         text = body.decode("utf-8", "replace")
         for secret in self._secrets:
             text = text.replace(secret, "***")
@@ -252,25 +253,30 @@ class VoucherifyClient:
         return None
 
 
+def _timeout(deadline: Deadline) -> urllib3.Timeout:
+    seconds = max(deadline.seconds_left, 0.001)
+    return urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds)
+
+
 def _unanswered() -> NoAnswer:
-    return NoAnswer("voucherify_timeout", "no answer in time", sent=True)
+    return NoAnswer(ReasonCode.VOUCHERIFY_TIMEOUT, "no answer in time", sent=True)
 
 
 def _unreachable(host: str, why: str) -> NoAnswer:
-    return NoAnswer("voucherify_unreachable", f"no connection to {host}: {why}", sent=False)
+    return NoAnswer(ReasonCode.VOUCHERIFY_UNREACHABLE, f"no connection to {host}: {why}", sent=False)
 
 
 class _ConnectionLost(NoAnswer):
     def __init__(self) -> None:
-        super().__init__("voucherify_connection_lost", "the connection ended without an answer", sent=True)
+        super().__init__(ReasonCode.VOUCHERIFY_CONNECTION_LOST, "the connection ended without an answer", sent=True)
 
 
 class _KeptConnectionDied(_ConnectionLost, ConnectionError):
-    """A connection that had answered before ended without an answer: it had probably died while it was idle."""
+    """A connection that had answered before ended without an answer: it probably died while it was idle."""
 
 
 class _KeptHTTPConnection(HTTPConnection):
-    """Is not kept for too long, and tells a kept connection that died from a new one that failed."""
+    """A connection with a maximum idle time. It tells a kept connection that died from a new one that failed."""
 
     def __init__(self, *args: Any, max_idle_seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -280,8 +286,8 @@ class _KeptHTTPConnection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Return whether it is fit for another request: urllib3 asks that of a kept connection before it uses it."""
-        # The wall clock: a monotonic one may stand still while the sandbox is frozen.
+        """Whether another request can be sent: urllib3 asks a kept connection before it uses it."""
+        # The wall clock: a monotonic one may stand still while Lambda has frozen the execution environment.
         idle = time.time() - (self._answered_at or 0.0)
         return super().is_connected and 0 <= idle < self._max_idle_seconds
 
@@ -300,7 +306,7 @@ class _KeptHTTPConnection(HTTPConnection):
         super().request(*args, **kwargs)
 
     def shut_down(self) -> None:
-        """End the connection under whichever thread uses it, and wake that thread, which closing it would not."""
+        """End the connection while another thread uses it, and wake that thread; `close` would not wake it."""
         with suppress(OSError):
             if self.sock:
                 socket.shutdown(self.sock, SHUT_RDWR)  # not the TLS connection's own, which changes it meanwhile
@@ -325,9 +331,9 @@ class _KeptHTTPSConnection(_KeptHTTPConnection, HTTPSConnection):
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline, most_bytes: int) -> bytes:
-    """Return what comes of the body until the deadline; where that is all of it, the connection is kept.
+    """Return the part of the body that comes before the deadline; the connection is kept where that is all of it.
 
-    The status has come by then and says what became of the request: an incomplete body changes nothing.
+    An incomplete body changes nothing: the status has come.
     """
     body = b""
     with suppress(HTTPError, OSError, ValueError):  # a connection that another thread closes raises ValueError too

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from handler.app import lambda_handler
+from handler.model.failure import OUT_OF_TIME
+from handler.model.failure_record import FailureRecord, RecordedFailure
 from handler.redelivery import lambda_handler as redeliver
 from handler.settings.sources import DEFAULT_SOURCE
-from handler.storage.queues import FailureRecord
-from handler.voucherify.answers import OUT_OF_TIME
 from local.bench.events import Json, identify, proxied, settings_path
 from local.bench.numbers import Series
 from local.bench.template import deployed
@@ -99,7 +99,9 @@ def worker(messages: int, latency: int, repetitions: int) -> Load:
 
 def _message(number: int) -> Message:
     now = time.time()
-    record = FailureRecord(identify(number), DEFAULT_SOURCE, 0, datetime.fromtimestamp(now, UTC), OUT_OF_TIME)
+    record = FailureRecord(
+        identify(number), DEFAULT_SOURCE, 0, datetime.fromtimestamp(now, UTC), RecordedFailure.of(OUT_OF_TIME)
+    )
     body, attributes = record.to_message()
     return Message(body, attributes, now, now)
 

@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from handler.app import lambda_handler as take_in
-from handler.redelivery import RetryWorker
 from handler.redelivery import lambda_handler as redeliver
+from handler.retry_worker import RetryWorker
 from handler.runtime import Runtime
 from handler.settings.environment import Environment
 from local.soak.audit import SLOW_SECONDS, Accepted, Books
@@ -243,7 +243,7 @@ def _workers(count: int, seconds: float) -> list[Worker]:
             ]
         }
 
-    return [worker(RetryWorker(Runtime(Environment.read(os.environ)))) for _ in range(count)]
+    return [worker(Runtime(Environment.read(os.environ)).retry_worker()) for _ in range(count)]
 
 
 def _send(request: list[Json], accepted: Accepted, seconds: float) -> None:

@@ -62,7 +62,7 @@ def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
     assert [line for line in lines if line.startswith("✗")] == [
         "✗ settings of default: trackDisabled: must be true or false",
         "✗ settings of app: trackDisabled: must be true or false",
-        "✗ settings of app: trackMapping['a']: 'metdata' is no field of Voucherify; did you mean 'metadata'?",
+        "✗ settings of app: trackMapping['a']: 'metdata' is not a Voucherify field; did you mean 'metadata'?",
         "✗ settings of default: apiTokn is no setting; did you mean 'apiToken'?",
     ]
     assert "  voucherify-destination settings set trackMapping --source app" in lines

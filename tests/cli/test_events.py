@@ -79,7 +79,7 @@ def test_a_letter_as_it_is_exported_is_the_event_in_it(tmp_path: Path) -> None:
     [
         ("a.json", b'{\n"type": }', "a.json:2 is not JSON: Expecting value at line 2 column 9"),
         ("a.json", b"\xff\xfe", "a.json is not JSON: byte 0 is not UTF-8"),
-        ("a.json", b'{"type": NaN}', "a.json is not JSON: NaN is no JSON value"),
+        ("a.json", b'{"type": NaN}', "a.json is not JSON: NaN is not a JSON value"),
         ("a.json", b"5", "a.json is neither an event nor an array of events"),
         ("a.jsonl", b'{}\n"text"', "a.jsonl:2 is neither an event nor an array of events"),
         ("a.jsonl.gz", CUT_OFF, "a.jsonl.gz cannot be unpacked: it is cut off or damaged"),

@@ -74,7 +74,7 @@ def test_a_skipped_event_is_fine_and_a_rejected_one_is_not(run: Run, tmp_path: P
     nobody = {name: value for name, value in TRACK.items() if name != "userId"}
     ended = run("preview", str(written(tmp_path / "event.json", nobody)), "--mapping", str(REFERRAL))
     assert ended.code == 1
-    assert "✗ rejected: customer_id_missing: userId and anonymousId are missing" in ended.out
+    assert "✗ rejected: customer_id_missing: no userId or anonymousId" in ended.out
 
 
 def test_without_a_mapping_the_one_in_force_counts_by_source(run: Run, system: LocalSystem, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_faults_of_settings_in_force_are_all_named(run: Run, system: LocalSystem
     ended = run("preview", str(written(tmp_path / "event.json", TRACK)))
     assert ended.code == 1
     assert "trackDisabled: must be true or false" in ended.err
-    assert "'metadat.total' is no field of Voucherify" in ended.err
+    assert "'metadat.total' is not a Voucherify field" in ended.err
 
 
 @pytest.mark.usefixtures("without_aws")
@@ -103,7 +103,7 @@ def test_faults_of_settings_in_force_are_all_named(run: Run, system: LocalSystem
     [
         ("s.json", {"trackMaping": {}}, "trackMaping: is no setting; did you mean 'trackMapping'?"),
         ("s.json", {"email": "customer.email"}, "a mapping stands under the name of its setting"),
-        ("s.json", {"trackMapping": {"email": "customer.mail"}}, "'customer.mail' is no field of Voucherify"),
+        ("s.json", {"trackMapping": {"email": "customer.mail"}}, "'customer.mail' is not a Voucherify field"),
         ("s.toml", "trackMapping = ", "is not TOML"),
         ("s.json", "[]", "is no object of settings"),
     ],

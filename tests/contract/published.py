@@ -1,6 +1,6 @@
-"""The published API, as Voucherify's own SDK has it: what a request's body may be.
+"""Check a request against the published API, by the models of Voucherify's own SDK.
 
-The SDK drops what it does not know without a word, so a body must come back from it with the same keys.
+The SDK silently drops unknown fields, so a body must come back from it with the same keys.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def published_model(name: str) -> Any:
 
 @cache
 def _endpoints() -> tuple[tuple[str, Any], ...]:
-    """A pattern of paths, and the model of the body: None where the endpoint takes no body."""
+    """Return patterns of paths, each with the model of the body, or None where the endpoint takes no body."""
     return (
         ("/v1/customers", published_model("CustomersCreateRequestBody")),
         (r"/v1/customers\?limit=(?:[1-9][0-9]?|100)", None),  # GET: the list of them
@@ -46,7 +46,7 @@ def _endpoints() -> tuple[tuple[str, Any], ...]:
 
 
 def assert_published(path: str, body: Any) -> None:
-    """Raises AssertionError, or the SDK's own error, for a path or body that the published API does not know."""
+    """Raise AssertionError, or the SDK's own error, for a path or body that the published API does not have."""
     models = [model for pattern, model in _endpoints() if re.fullmatch(pattern, path)]
     assert models, f"{path} is not published"
     if models == [None]:
@@ -66,5 +66,5 @@ def assert_published(path: str, body: Any) -> None:
 
 
 def _keys(value: Any) -> Any:
-    """The keys at every depth; the SDK writes out what is not set as null."""
+    """Return the keys at every depth, without the fields that the SDK adds as null."""
     return {key: _keys(item) for key, item in value.items() if item is not None} if isinstance(value, dict) else None

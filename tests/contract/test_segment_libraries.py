@@ -36,7 +36,7 @@ WRITE_KEY = "write-key-1"
 
 USER = "u-1"
 
-# What each library sends, in this order, and what Voucherify gets of it; of the alias nothing.
+# The calls of each library in their order, and the requests that Voucherify receives; none for the alias.
 TYPES = ["identify", "track", "page", "screen", "group", "alias"]
 RECEIVED = [
     ("POST", "/v1/customers", b'{"source_id":"u-1","email":"ada@example.com","metadata":{"visits":3},"name":"Ada"}'),
@@ -64,7 +64,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination behind its HTTP front, and each request that a library made."""
+    """The destination behind its HTTP front, and the requests of a library."""
 
     system: LocalSystem
     url: str
@@ -72,12 +72,12 @@ class Destination:
 
     @property
     def received(self) -> list[tuple[str, str, bytes]]:
-        """What reached Voucherify."""
+        """The requests that reached Voucherify."""
         return [(call.method, call.path, call.body) for call in self.system.voucherify.calls]
 
     @property
     def stored(self) -> list[list[str]]:
-        """The types of the events in the retry queue, and in the dead-letter queue."""
+        """The types of the events in the retry queue and in the dead-letter queue."""
         return [[record["event"]["type"] for record in stored(queue)] for queue in QUEUES]
 
     @property
@@ -87,7 +87,7 @@ class Destination:
         return [(answer["statusCode"], json.loads(answer["body"])["success"]) for answer in answers]
 
     def assert_write_keys(self, write_key: str) -> None:
-        """Each request named it as the user of its Basic credentials."""
+        """Assert that each request had the write key as the user name of its Basic credentials."""
         basic = base64.b64encode(f"{write_key}:".encode()).decode()
         assert {exchange.event["headers"]["authorization"] for exchange in self.exchanges} == {f"Basic {basic}"}
         assert {exchange.event["rawPath"] for exchange in self.exchanges} == {"/v1/batch"}
@@ -105,8 +105,8 @@ def destination(system: LocalSystem) -> Iterator[Destination]:
         yield Destination(system, front.url, exchanges)
 
 
-def deliver_what_is_stored(destination: Destination) -> None:
-    """The worker, until nothing is left to it."""
+def deliver_stored_events(destination: Destination) -> None:
+    """Run the retry worker until the retry queue is empty."""
     worker = Worker(destination.system.aws)
     assert worker.run().kept == []
     assert worker.run().records == []
@@ -117,7 +117,7 @@ def deliver_what_is_stored(destination: Destination) -> None:
 
 @dataclass
 class PythonLibrary:
-    """A client of the library, and what it reported to `on_error`."""
+    """A client of the library, and the errors that it reported to `on_error`."""
 
     client: Any
     errors: list[tuple[Exception, list[dict[str, Any]]]] = field(default_factory=list)
@@ -136,7 +136,7 @@ NewLibrary = Callable[..., PythonLibrary]
 
 @pytest.fixture
 def library(destination: Destination) -> Iterator[NewLibrary]:
-    """Makes clients of the destination, which end with the test."""
+    """Create clients of the destination, and close them after the test."""
     clients = []
 
     def new(write_key: str = WRITE_KEY, **options: Any) -> PythonLibrary:
@@ -174,7 +174,7 @@ def test_the_python_library_delivers_every_call_in_batches(
     assert destination.stored == [[], []]
 
 
-def test_the_python_library_delivers_what_it_still_holds_when_it_shuts_down(
+def test_the_python_library_delivers_its_queue_when_it_shuts_down(
     destination: Destination, library: NewLibrary
 ) -> None:
     python = library()
@@ -210,7 +210,7 @@ def test_the_python_library_reports_a_wrong_write_key_and_nothing_is_sent(
     assert (destination.received, destination.stored) == ([], [[], []])
 
 
-def test_the_python_library_raises_for_a_wrong_write_key_where_it_does_not_batch(
+def test_the_python_library_raises_for_a_wrong_write_key_in_sync_mode(
     destination: Destination, library: NewLibrary
 ) -> None:
     with pytest.raises(APIError) as raised:
@@ -231,12 +231,12 @@ def test_while_voucherify_is_down_the_python_library_succeeds_and_the_worker_del
     assert destination.stored == [TYPES[:-1], []]
 
     destination.system.voucherify.reset()
-    deliver_what_is_stored(destination)
+    deliver_stored_events(destination)
     assert destination.received == RECEIVED
     assert destination.stored == [[], []]
 
 
-def test_what_voucherify_refuses_does_not_stop_what_the_python_library_sends_beside_it(
+def test_an_event_that_voucherify_refuses_does_not_stop_the_others_of_the_python_library(
     destination: Destination, library: NewLibrary
 ) -> None:
     destination.system.voucherify.next(None, Fault(400))
@@ -254,7 +254,7 @@ def test_what_voucherify_refuses_does_not_stop_what_the_python_library_sends_bes
 NODE_LIBRARY, NODE_LIBRARY_VERSION = "@segment/analytics-node", "3.1.0"
 NODE_VERSION = 20
 
-# What npm says where it cannot have a package from a registry, which is no fault of ours.
+# npm's error codes for a registry that cannot be reached or does not have the package: a reason to skip the test.
 NO_REGISTRY = re.compile(
     r"npm (?:error|ERR!) code "
     r"(EAI_AGAIN|ECONN\w+|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ENOTCACHED|E40[137]|E429|E5\d\d|\w*(?:TIMEDOUT|TIMEOUT|CERT)\w*)"
@@ -263,7 +263,7 @@ NO_REGISTRY = re.compile(
 
 @pytest.fixture(scope="session")
 def node_library() -> Path:
-    """The directory in which the library is installed."""
+    """Return the directory in which the library is installed."""
     npm = shutil.which("npm")
     if not (shutil.which("node") and npm):
         pytest.skip("Node and npm are not installed")
@@ -277,7 +277,7 @@ def node_library() -> Path:
 
 
 def _install(npm: str, directory: Path) -> None:
-    """Install into a directory that is there as a whole or not at all."""
+    """Install into a directory that exists only once the installation is complete."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory.parent) as unfinished:
         package = f"{NODE_LIBRARY}@{NODE_LIBRARY_VERSION}"
@@ -294,7 +294,7 @@ def _install(npm: str, directory: Path) -> None:
 
 
 def run_node_library(destination: Destination, directory: Path, write_key: str = WRITE_KEY) -> dict[str, str | None]:
-    """The error that each of its calls ended in, by type."""
+    """Return the error of each call, by type."""
     ran = subprocess.run(
         ["node", str(ROOT / "tests" / "segment_library.mjs"), str(directory), destination.url, write_key],
         capture_output=True,
@@ -331,6 +331,6 @@ def test_while_voucherify_is_down_the_node_library_succeeds_and_the_worker_deliv
     assert destination.stored == [TYPES[:-1], []]
 
     destination.system.voucherify.reset()
-    deliver_what_is_stored(destination)
+    deliver_stored_events(destination)
     assert destination.received == RECEIVED
     assert destination.stored == [[], []]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handler.storage.queues import MAX_EVENT_BYTES
+from handler.model.failure_record import MAX_EVENT_BYTES
 from local.stack.samples import SHARED_SECRET, sign
 from local.stack.system import API_KEY, API_TOKEN
 from local.voucherify_stub.stub import Fault
@@ -121,7 +121,7 @@ def test_what_voucherify_refuses_is_in_the_dead_letter_queue_with_its_words(func
 def test_an_event_of_nobody_is_rejected_and_never_sent(function: Function) -> None:
     answer = function.post(NOBODYS)
     assert answer.status == 400
-    reason = "userId and anonymousId are missing: whose event is it?"
+    reason = "no userId or anonymousId: send one of them, or map a field to customer.source_id"
     assert answer.body["errors"] == [{"messageId": "m-3", "reason": reason}]
     (record,) = function.dead_letters
     assert record["event"] == NOBODYS
@@ -137,7 +137,7 @@ def test_a_single_event_of_a_type_that_nobody_knows_is_501(function: Function) -
     assert record["failure"] == {
         "stage": "normalise",
         "code": "unknown_type",
-        "message": "type is none of Segment's calls",
+        "message": "type is not one of Segment's calls",
     }
 
 
@@ -148,8 +148,8 @@ def test_inside_a_batch_such_an_event_is_rejected_and_its_neighbours_are_deliver
         **counts(delivered=2, rejected=2),
         "message": "2 of 4 events rejected for good",
         "errors": [
-            {"messageId": "m-4", "reason": "type is none of Segment's calls"},
-            {"messageId": None, "reason": "an event is an object, not a number"},
+            {"messageId": "m-4", "reason": "type is not one of Segment's calls"},
+            {"messageId": None, "reason": "an event must be a JSON object, not a number"},
         ],
     }
     assert [record["event"] for record in function.dead_letters] == [UNKNOWN, 17]
@@ -306,7 +306,7 @@ def test_a_mapping_that_breaks_while_the_function_runs_leaves_the_last_good_one_
     assert function.sent == [IDENTIFY_REQUEST] * 2
     loud = next(line for line in function.logs if line["level"] == "ERROR")
     assert loud["faults"] == [
-        "identifyMapping['traits.email']: 'customer.emial' is no field of Voucherify; did you mean 'customer.email'?"
+        "identifyMapping['traits.email']: 'customer.emial' is not a Voucherify field; did you mean 'customer.email'?"
     ]
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from handler.delivery.dispatcher import DeliveryStatus, Outcome
 from handler.model.batch_summary import BatchSummary
 from handler.model.errors import SettingsUnavailable
+from handler.model.failure import Failure
+from handler.model.failure_record import FailureRecord, RecordedFailure
+from handler.model.job import DeliveryStatus, Outcome
 from handler.observability import Telemetry
-from handler.storage.queues import FailureRecord
-from handler.voucherify.answers import Failure
 from local.stack.poller import poll_once
 from local.voucherify_stub.stub import Fault
 from tests.function import Function, Log
@@ -128,7 +128,7 @@ def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(fu
             "outcome": "rejected",
             "stage": "map",
             "code": "customer_id_missing",
-            "reason": "userId and anonymousId are missing: whose event is it?",
+            "reason": "no userId or anonymousId: send one of them, or map a field to customer.source_id",
             "message_id": "i-3",
             "index": 2,
         },
@@ -191,7 +191,7 @@ def test_whatever_their_number_no_value_is_lost_or_doubled_and_all_have_their_so
 def test_what_a_dead_letter_of_no_source_is_counted_by(telemetry: Telemetry, logs: Log) -> None:
     """A dimension must have a value."""
     failure = Failure("deliver", "voucherify_503", "Voucherify answered 503")
-    telemetry.dead_lettered([FailureRecord({}, "", 1, datetime(2026, 12, 2, tzinfo=UTC), failure)])
+    telemetry.dead_lettered([FailureRecord({}, "", 1, datetime(2026, 12, 2, tzinfo=UTC), RecordedFailure.of(failure))])
     assert logs.read().metrics == [{"source": "unknown", "code": "voucherify_503", "Dead": 1}]
 
 

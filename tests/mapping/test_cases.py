@@ -1,7 +1,7 @@
 """The mapping's behaviour as data: each case of cases/*.json, compared exactly in both directions.
 
-A case has a name, an event, perhaps settings, and what becomes of the event: a request, a skip or an error. What is
-left out is listed; a case that lists nothing leaves nothing out. `source` is where its event was published.
+A case has a name, an event, perhaps settings, and the outcome: a request, a skip or an error. `leftOut` lists all that
+is left out. `source` is where the event was published. Each expected request must be one that Voucherify's API takes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from mapping import CALLS, EventMapping, InvalidEvent, Request, Skip, map_event
+from mapping import CALLS, EventMapping, InvalidEvent, RejectReason, Request, Skip, SkipReason, map_event
+from mapping.event.segment import TYPES
+from tests.contract.published import assert_published
 
 CASES = Path(__file__).parent / "cases"
 
 
 def outcome_of(event: object, mapping: EventMapping) -> dict[str, Any]:
-    """What becomes of an event, in the words of a case."""
+    """Return the outcome of an event as a case has it."""
     try:
         result = map_event(event, mapping)
     except InvalidEvent as error:
@@ -34,7 +36,7 @@ def outcome_of(event: object, mapping: EventMapping) -> dict[str, Any]:
 
 
 def assert_same_json(actual: object, expected: object) -> None:
-    """As JSON, since Python holds `1`, `1.0` and `True` for equal."""
+    """Compare as JSON: for Python `1`, `1.0` and `True` are equal."""
     assert json.dumps(actual, sort_keys=True, indent=1) == json.dumps(expected, sort_keys=True, indent=1)
 
 
@@ -52,7 +54,10 @@ def test_case(case: dict[str, Any]) -> None:
     expected = {key: case[key] for key in case.keys() - {"name", "source", "event", "settings"}}
 
     assert_same_json(outcome_of(event, mapping), expected)
-    assert_same_json(event, case["event"])  # the input stays as it was
+    assert_same_json(event, case["event"])  # unchanged
+    if request := case.get("request"):
+        assert request["method"] == "POST"
+        assert_published(request["path"], request.get("body"))
 
 
 def test_every_row_of_the_default_mappings_has_a_case() -> None:
@@ -61,6 +66,17 @@ def test_every_row_of_the_default_mappings_has_a_case() -> None:
     for call in mapped:
         named = {case["name"] for case in json.loads((CASES / f"default_{call.name}_mapping.json").read_text("utf-8"))}
         assert set(call.default_mapping or {}) <= named
+
+
+def test_every_reason_has_a_case() -> None:
+    outcomes = [param.values[0] for param in cases()]
+    assert {case["skip"] for case in outcomes if "skip" in case} == set(SkipReason)
+    assert {case["error"]["code"] for case in outcomes if "error" in case} == set(RejectReason)
+
+
+def test_every_call_and_every_other_type_has_a_reason_to_skip_it() -> None:
+    assert {f"{call}_disabled" for call in CALLS} <= set(SkipReason)
+    assert {f"{type_}_not_supported" for type_ in TYPES - CALLS.keys()} <= set(SkipReason)
 
 
 def test_no_two_cases_have_one_name() -> None:

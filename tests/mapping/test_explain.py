@@ -1,4 +1,4 @@
-"""What `explain` says of an event: each field's origin, and what was not sent, as exact JSON."""
+"""The explanation of an event as exact JSON: the origin of each field, and the values that were not sent."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ RICH: dict[str, object] = {
 def row(
     destination: str, source: str, found_at: str, given: object, value: object, *marks: str, **more: object
 ) -> dict[str, object]:
-    """A filled field; `marks` are `converted` and `fallback`."""
+    """Return a filled field; `marks` are `converted` and `fallback`."""
     return {
         "destination": destination,
         "source": source,
@@ -76,7 +76,7 @@ def explained(event: object, settings: dict[str, object]) -> dict[str, Any]:
 
 
 def assert_same_json(actual: object, expected: object) -> None:
-    """With the order of keys; `1`, `1.0` and `true` are three."""
+    """Compare with the order of keys; `1`, `1.0` and `true` are three values."""
     assert json.dumps(actual, indent=1) == json.dumps(expected, indent=1)
 
 
@@ -146,7 +146,7 @@ def test_a_rich_event_is_explained_in_full() -> None:
                     "properties.first-name",
                     "Ada",
                     "Ada",
-                    reason="Voucherify has only a name",
+                    reason="Voucherify has only customer.name",
                 ),
                 row(
                     "referral.referrer_id",
@@ -154,7 +154,7 @@ def test_a_rich_event_is_explained_in_full() -> None:
                     "properties.referrer",
                     "u-2",
                     "u-2",
-                    reason="has no code",
+                    reason="its code is missing",
                 ),
             ],
             "empty": [
@@ -173,7 +173,7 @@ def test_a_rich_event_is_explained_in_full() -> None:
                     "destination": "metadata.n",
                     "reason": "length() takes string or array or object, not number",
                 },
-                {"source": "", "destination": "referral", "reason": "has no code"},
+                {"source": "", "destination": "referral", "reason": "its code is missing"},
             ],
         },
     )
@@ -206,7 +206,7 @@ def test_the_fallbacks_of_an_unnamed_event_are_explained() -> None:
                 "properties.LAST_NAME",
                 "King",
                 "King",
-                reason="Voucherify has only a name",
+                reason="Voucherify has only customer.name",
             )
         ],
     )
@@ -255,7 +255,7 @@ def test_a_pages_name_is_explained_and_is_not_the_customers() -> None:
                     "properties.name",
                     "Home",
                     "Home",
-                    reason="it is the name of what was viewed",
+                    reason="it is the name of the page or screen",
                 )
             ],
             "empty": [],
@@ -264,7 +264,7 @@ def test_a_pages_name_is_explained_and_is_not_the_customers() -> None:
     )
 
 
-def test_wholes_and_entries_that_merge_are_all_filled_and_what_they_replace_is_not_sent() -> None:
+def test_values_that_merge_are_all_filled_and_replaced_values_are_unused() -> None:
     explanation = explained(
         {"type": "identify", "userId": "u-1", "traits": {"all": {"plan": "old"}, "plan": "new", "x": {"k": 1}, "y": 2}},
         {
@@ -295,7 +295,7 @@ def test_two_objects_that_merge_at_one_place_are_both_filled() -> None:
     assert explanation["unused"] == []
 
 
-def test_a_value_is_shown_as_it_was_placed_before_another_merged_into_it() -> None:
+def test_a_value_is_shown_without_the_later_values_that_merged_into_it() -> None:
     explanation = explained(
         {"type": "identify", "userId": "u-1", "traits": {"all": {"a": 1}, "b": 2}},
         {"identifyMapping": {"all": "customer.metadata", "b": "customer.metadata.b"}},
@@ -363,13 +363,18 @@ def test_a_skip_is_explained_by_its_reason(event: object, settings: dict[str, ob
                 "stage": "normalise",
                 "code": "invalid_event",
                 "path": "",
-                "problem": "an event is an object, not an array",
+                "problem": "an event must be a JSON object, not an array",
             },
         ),
-        ({}, {"stage": "normalise", "code": "invalid_event", "path": "type", "problem": "is missing"}),
+        ({}, {"stage": "normalise", "code": "invalid_event", "path": "type", "problem": "type is missing"}),
         (
             {"type": "purchase"},
-            {"stage": "normalise", "code": "unknown_type", "path": "type", "problem": "is none of Segment's calls"},
+            {
+                "stage": "normalise",
+                "code": "unknown_type",
+                "path": "type",
+                "problem": "type is not one of Segment's calls",
+            },
         ),
         (
             {"type": "track", "userId": [1]},
@@ -377,7 +382,7 @@ def test_a_skip_is_explained_by_its_reason(event: object, settings: dict[str, ob
                 "stage": "normalise",
                 "code": "invalid_event",
                 "path": "userId",
-                "problem": "cannot be read: an array is not text",
+                "problem": "userId cannot be used as an id: an array is not text",
             },
         ),
     ],
@@ -386,7 +391,7 @@ def test_an_invalid_event_is_explained_by_its_error(event: object, error: dict[s
     assert_same_json(explained(event, {}), {"error": error, **NOTHING})
 
 
-def test_an_event_that_fails_late_is_explained_as_far_as_it_came() -> None:
+def test_an_event_that_fails_late_is_explained_up_to_the_failure() -> None:
     event = {"type": "track", "event": "Bought", "properties": {"mail": "ada@example.com", "age": [36]}}
     mapping = {"mail": "customer.email", "age": "customer.phone", "plan": "metadata.plan"}
     assert_same_json(
@@ -396,7 +401,7 @@ def test_an_event_that_fails_late_is_explained_as_far_as_it_came() -> None:
                 "stage": "map",
                 "code": "customer_id_missing",
                 "path": "userId",
-                "problem": "and anonymousId are missing: whose event is it?",
+                "problem": "no userId or anonymousId: send one of them, or map a field to customer.source_id",
             },
             "filled": [row("customer.email", "mail", "properties.mail", "ada@example.com", "ada@example.com")],
             "unused": [],

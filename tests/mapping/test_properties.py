@@ -1,4 +1,4 @@
-"""Whatever JSON arrives as an event, and whatever a mapping says, the mapping keeps its promises."""
+"""The promises of the mapping, for any JSON as an event and for any mapping."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mapping import (
     map_event,
     message_id_of,
 )
-from mapping.paths import place
+from mapping.rules.destinations import put
 from tests.contract.published import assert_published
 
-# What a JSON body can hold, and a little more: numbers beyond a float, text with lone surrogates, keys of any kind.
+# Any JSON body, and a little more: numbers beyond a float, text with lone surrogates, keys of any kind.
 TEXT = st.text(st.characters(codec=None), max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 JSON = st.recursive(SCALARS, lambda items: st.lists(items, max_size=3) | st.dictionaries(TEXT, items, max_size=3))
@@ -57,7 +57,7 @@ EVENTS = st.fixed_dictionaries(
         "integrations": st.sampled_from([{"All": False}, {"Voucherify": True}]) | JSON,
     },
 )
-# Those that come through to a request.
+# Events that become a request.
 GOOD_EVENTS = st.fixed_dictionaries(
     {
         "type": st.sampled_from(["identify", "track", "page", "screen", "group"]),
@@ -96,7 +96,7 @@ DESTINATIONS = st.sampled_from(
         *["referral", "referral.code", "referral.referrer_id"],
     ]
 )
-# Each destination once.
+# Rows with each destination once.
 ONCE: st.SearchStrategy[dict[str, str]] = st.builds(
     dict,
     st.lists(st.tuples(SOURCES, DESTINATIONS), unique_by=(lambda row: row[0], lambda row: row[1]), max_size=8),
@@ -179,7 +179,7 @@ def outcome_of(event: Any, mapping: EventMapping) -> Request | Skip | InvalidEve
 
 
 def assert_same(outcome: Request | Skip | InvalidEvent, other: Request | Skip | InvalidEvent) -> None:
-    """By what they hold, where `1`, `1.0` and `True` are three."""
+    """Compare by content; `1`, `1.0` and `True` are three values."""
     assert type(outcome) is type(other)
     assert repr(outcome) == repr(other)
 
@@ -207,8 +207,10 @@ def test_any_event_becomes_a_request_a_skip_or_a_typed_error(event: Any, mapping
 
 
 @given(event=EVENTS | GOOD_EVENTS, settings=SETTINGS)
-def test_any_mapping_makes_of_any_event_what_voucherify_publishes(event: Any, settings: dict[str, Any]) -> None:
+def test_any_mapping_makes_published_requests_of_any_event(event: Any, settings: dict[str, Any]) -> None:
+    """Also after its settings have been stored as JSON."""
     outcome = outcome_of(event, EventMapping.compile(settings))
+    assert_same(outcome_of(event, EventMapping.compile(json.loads(json.dumps(settings)))), outcome)
     if isinstance(outcome, Request):
         assert_sendable(outcome)
 
@@ -221,7 +223,7 @@ def test_anything_has_a_message_id_or_none(event: Any) -> None:
 
 @given(payload=PAYLOAD)
 def test_changing_the_request_does_not_change_the_event(payload: dict[str, Any]) -> None:
-    """Metadata is copied: a batch may hold one object twice, and a retry stores the event as it came."""
+    """Metadata is copied: a batch may have one object twice, and a retry stores the event unchanged."""
     event = {"type": "track", "userId": "u", "event": "e", "properties": payload}
     before = repr(event)
     mapping = EventMapping.compile(
@@ -270,26 +272,20 @@ def test_explain_and_map_agree(event: Any, settings: dict[str, Any]) -> None:
 
 
 @given(event=GOOD_EVENTS, settings=settings_of(ONCE))
-def test_what_explain_says_was_filled_is_the_request(event: Any, settings: dict[str, Any]) -> None:
-    """In the order given. Of one destination filled twice the first value may be gone, with what it had replaced."""
+def test_the_filled_fields_of_an_explanation_make_up_the_request(event: Any, settings: dict[str, Any]) -> None:
+    """In their order. No two rows have one destination, since a replaced value may have replaced others before."""
     explanation = explain(event, EventMapping.compile(settings))
     assume(isinstance(explanation.outcome, Request))
     assert isinstance(explanation.outcome, Request)
     replayed: dict[str, Any] = {}
     for filled in explanation.filled:
-        place(replayed, tuple(filled.destination.split(".")), copy.deepcopy(filled.value))
+        put(replayed, tuple(filled.destination.split(".")), copy.deepcopy(filled.value))
 
     body = explanation.outcome.body
     is_customer = explanation.outcome.operation is Operation.UPSERT_CUSTOMER
     assert json.dumps(replayed, sort_keys=True) == json.dumps(
         {"customer": body} if is_customer else body, sort_keys=True
     )
-
-
-@given(event=EVENTS | GOOD_EVENTS, settings=SETTINGS)
-def test_a_mapping_survives_its_way_through_json(event: Any, settings: dict[str, Any]) -> None:
-    again = EventMapping.compile(json.loads(json.dumps(settings)))
-    assert_same(outcome_of(event, again), outcome_of(event, EventMapping.compile(settings)))
 
 
 # ---- keys in any casing
@@ -307,7 +303,7 @@ STYLES = (
 
 @st.composite
 def objects_of_one_name(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """A name, and an object of keys that are that name in some casing, and of others."""
+    """Draw a name, and an object with keys that are this name in some casing, and with other keys."""
     words = draw(WORDS)
     names = [style(words) for style in STYLES]
     keys = draw(st.permutations([*names, "other", "Other Name"]))
@@ -317,14 +313,14 @@ def objects_of_one_name(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 def meant_by(name: str, object_: Mapping[str, Any]) -> Any:
-    """The rule, said in another way."""
+    """Find the value by another implementation of the rule."""
     others = [key for key in object_ if key not in ("other", "Other Name", name)]
     held = [object_[key] for key in (name, *others) if object_.get(key) not in (None, "")]
     return held[0] if held else None
 
 
 @given(named=objects_of_one_name())
-def test_the_exact_key_wins_and_else_the_first_in_any_casing(named: tuple[str, dict[str, Any]]) -> None:
+def test_the_exact_key_wins_and_otherwise_the_first_in_any_casing(named: tuple[str, dict[str, Any]]) -> None:
     name, object_ = named
     quoted = json.dumps(name)
     mapping = EventMapping.compile(
@@ -418,7 +414,7 @@ JMESPATHS = st.recursive(NAMES | LITERALS, larger, max_leaves=6)
 @example(source="a || [" + "9" * 5000 + "]")
 @example(source="||".join("a" * 5000))
 @example(source="`" + "[" * 100_000 + "`")
-def test_any_text_is_a_source_or_has_faults_with_places_in_it(source: str) -> None:
+def test_any_text_is_a_source_or_has_faults_with_positions_in_it(source: str) -> None:
     for fault in faults_of({source: "metadata.a"}):
         assert (fault.setting, fault.key) == ("trackMapping", source)
         assert fault.problem
@@ -440,7 +436,7 @@ def test_any_text_is_a_destination_or_has_one_fault(destination: str) -> None:
 @example(source="x", event={"userId": "u", "properties": {"x": 10**400}}, destination="customer.birthdate")
 @example(source="x", event={"userId": "u", "properties": {"x": 10**4299}}, destination="customer.phone")
 @example(source="sum(x)", event={"userId": "u", "properties": {"x": [9 * 10**4299] * 2}}, destination="metadata.x")
-def test_whatever_a_source_meets_the_mapping_answers(source: str, event: Any, destination: str) -> None:
+def test_any_source_gets_an_outcome_from_any_event(source: str, event: Any, destination: str) -> None:
     assume(not faults_of({source: destination}))
     mapping = EventMapping.compile({"trackMapping": {source: destination}})
     event = {**event, "type": "track"}
@@ -453,6 +449,6 @@ def test_whatever_a_source_meets_the_mapping_answers(source: str, event: Any, de
 
 
 @given(source=JMESPATHS)
-def test_what_jmespath_takes_is_a_source(source: str) -> None:
-    """JMESPATHS are valid, else the test before this one would say little."""
+def test_any_valid_jmespath_is_a_source(source: str) -> None:
+    """JMESPATHS are valid; otherwise the test before this one would prove little."""
     assert faults_of({source: "metadata.a"}) == ()

@@ -1,4 +1,4 @@
-"""The arrow goes one way: `handler` knows `mapping`, by its one door; `mapping` knows nothing around it."""
+"""`mapping` is pure and imports no other package; `handler` imports it only as `mapping`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# What the mapping may stand on: pure parts of the standard library, and JMESPath.
+# The imports that `mapping` may have: pure parts of the standard library, and JMESPath.
 ALLOWED = {
     *{"__future__", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum", "functools", "json"},
     *{"itertools", "math", "re", "typing", "urllib"},
@@ -37,12 +37,12 @@ def sources(package: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("path", sources("mapping"), ids=lambda path: path.name)
-def test_mapping_imports_only_what_is_pure(path: Path) -> None:
+def test_mapping_imports_only_pure_modules(path: Path) -> None:
     assert {name.partition(".")[0] for name in imports_of(path)} <= ALLOWED
 
 
 @pytest.mark.parametrize("path", sources("mapping"), ids=lambda path: path.name)
-def test_mapping_asks_no_clock_and_prints_nothing(path: Path) -> None:
+def test_mapping_reads_no_clock_and_prints_nothing(path: Path) -> None:
     names = {
         node.attr if isinstance(node, ast.Attribute) else node.id
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
@@ -52,7 +52,7 @@ def test_mapping_asks_no_clock_and_prints_nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sources("handler"), ids=lambda path: path.name)
-def test_handler_knows_mapping_by_its_one_door_and_nothing_that_is_not_deployed(path: Path) -> None:
+def test_handler_imports_only_mapping_itself_and_no_package_that_is_not_deployed(path: Path) -> None:
     imported = set(imports_of(path))
     assert not any(name.startswith("mapping.") for name in imported)
     assert not {name.partition(".")[0] for name in imported} & {"local", "cli", "tests", "scripts"}

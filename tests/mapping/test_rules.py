@@ -1,4 +1,4 @@
-"""Faults of a mapping setting: every one at once, each with its key, its place and what would be right."""
+"""Faults of a mapping setting: all at once, each with its key, its position and what to write instead."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 
 from mapping import CALLS, EventMapping, Fault, InvalidMapping, Request, destination_schema, map_event
 
-ALLOWED = "it may be event, customer.*, metadata.*, loyalty.* and referral.*"
+ALLOWED = "use event, customer.*, metadata.*, loyalty.* or referral.*"
 EMPTY_PART = "the source has an empty part between its dots"
 QUOTE_IT = (
-    'no JMESPath: a name with other characters than letters, digits and _ stands in double quotes, as "first-name"'
+    "invalid JMESPath: put a name with other characters than letters, digits and _ in double quotes, "
+    'such as "first-name"'
 )
-TOO_EARLY = "no JMESPath: it ends too early"
-LITERAL = "a literal in backticks is JSON; text stands in single quotes"
+UNEXPECTED_END = "invalid JMESPath: unexpected end"
+LITERAL = "text in backticks must be JSON; put plain text in single quotes"
 
 
 def faults_of_settings(settings: dict[str, object]) -> list[Fault]:
@@ -52,15 +53,15 @@ class TestDestinations:
             ("referral.referrerId", "referral.referrer_id"),
         ],
     )
-    def test_a_misspelt_one_is_named_with_the_nearest_right_spelling(self, destination: str, right: str) -> None:
+    def test_a_misspelt_destination_gets_the_nearest_right_spelling(self, destination: str, right: str) -> None:
         (fault,) = faults_of({"properties.a": destination})
-        problem = f"{destination!r} is no field of Voucherify; did you mean {right!r}?"
+        problem = f"{destination!r} is not a Voucherify field; did you mean {right!r}?"
         assert fault == Fault("trackMapping", "properties.a", problem, None)
 
     @pytest.mark.parametrize(
         ("destination", "problem"),
         [
-            ("zzz", f"'zzz' is no field of Voucherify; {ALLOWED}"),
+            ("zzz", f"'zzz' is not a Voucherify field; {ALLOWED}"),
             ("", f"the destination is empty; {ALLOWED}"),
             ("  ", f"the destination is empty; {ALLOWED}"),
             ("customer..name", f"the destination has an empty part between its dots; {ALLOWED}"),
@@ -76,18 +77,18 @@ class TestDestinations:
             ([None], "the destination must be text or a list of texts, not null"),
         ],
     )
-    def test_one_that_cannot_be_is_named_with_what_it_may_be(self, destination: object, problem: str) -> None:
+    def test_an_impossible_destination_gets_the_possible_ones(self, destination: object, problem: str) -> None:
         assert faults_of({"properties.a": destination}) == [Fault("trackMapping", "properties.a", problem, None)]
 
-    def test_each_of_a_list_is_looked_at(self) -> None:
+    def test_each_destination_of_a_list_is_checked(self) -> None:
         faults = faults_of({"a": ["customer.email", "customer.emial", 5, "metadata.a", ""]})
         assert [(fault.key, fault.problem) for fault in faults] == [
-            ("a", "'customer.emial' is no field of Voucherify; did you mean 'customer.email'?"),
+            ("a", "'customer.emial' is not a Voucherify field; did you mean 'customer.email'?"),
             ("a", "the destination must be text or a list of texts, not a number"),
             ("a", f"the destination is empty; {ALLOWED}"),
         ]
 
-    def test_the_schema_takes_what_the_mapping_takes(self) -> None:
+    def test_the_schema_accepts_the_same_destinations(self) -> None:
         names, below = destination_schema()["anyOf"]
         assert {"event", "customer", "customer.address.line_1", "metadata", "referral.referrer_id"} <= set(
             names["enum"]
@@ -116,11 +117,11 @@ class TestSources:
             ("$.", 1, EMPTY_PART),
             ("$..a", 1, EMPTY_PART),
             ("$.a.", 3, EMPTY_PART),
-            ('properties."\\x"', 11, "the text in double quotes is not JSON"),
-            ('"\\x"', 0, "the text in double quotes is not JSON"),
+            ('properties."\\x"', 11, "the text in double quotes is not valid JSON"),
+            ('"\\x"', 0, "the text in double quotes is not valid JSON"),
         ],
     )
-    def test_a_path_that_is_none_is_named_with_its_place(self, source: str, position: int | None, problem: str) -> None:
+    def test_an_invalid_path_has_a_position(self, source: str, position: int | None, problem: str) -> None:
         assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
 
     @pytest.mark.parametrize(
@@ -130,16 +131,16 @@ class TestSources:
             ("email || first-name", 14, QUOTE_IT),
             ("email || größe", 11, QUOTE_IT),
             ("a || b#c", 6, QUOTE_IT),
-            ("a = 'b'", 2, "no JMESPath: two values are compared by =="),
-            ("a[?b = 'c']", 5, "no JMESPath: two values are compared by =="),
-            ("a =", 2, "no JMESPath: two values are compared by =="),
-            ("$.a || $.b", 7, "no JMESPath: $ stands at the beginning only"),
-            ("sum($.products[*].price)", 4, "no JMESPath: $ stands at the beginning only"),
-            ("'open", 0, "no JMESPath: Unclosed ' delimiter"),
-            ("a || 'open", 5, "no JMESPath: Unclosed ' delimiter"),
-            ('a || "open', 5, 'no JMESPath: Unclosed " delimiter'),
-            ("a || `1", 5, "no JMESPath: Unclosed ` delimiter"),
-            ("$.a || 'open", 7, "no JMESPath: Unclosed ' delimiter"),
+            ("a = 'b'", 2, "invalid JMESPath: use == to compare two values"),
+            ("a[?b = 'c']", 5, "invalid JMESPath: use == to compare two values"),
+            ("a =", 2, "invalid JMESPath: use == to compare two values"),
+            ("$.a || $.b", 7, "invalid JMESPath: $ is allowed only at the beginning"),
+            ("sum($.products[*].price)", 4, "invalid JMESPath: $ is allowed only at the beginning"),
+            ("'open", 0, "invalid JMESPath: Unclosed ' delimiter"),
+            ("a || 'open", 5, "invalid JMESPath: Unclosed ' delimiter"),
+            ('a || "open', 5, 'invalid JMESPath: Unclosed " delimiter'),
+            ("a || `1", 5, "invalid JMESPath: Unclosed ` delimiter"),
+            ("$.a || 'open", 7, "invalid JMESPath: Unclosed ' delimiter"),
             ("a || `gold`", 5, LITERAL),
             ("`gold`", 0, LITERAL),
             ("``", 0, LITERAL),
@@ -147,28 +148,28 @@ class TestSources:
             ("`True`", 0, LITERAL),
             ("'`it`' || `'it'`", 10, LITERAL),
             ("$.a || `gold`", 7, LITERAL),
-            ("sum(products[*].price", 21, TOO_EARLY),
-            ("products[", 9, TOO_EARLY),
-            ("products[?price", 15, TOO_EARLY),
-            ("a ||", 4, TOO_EARLY),
-            ("a &&", 4, TOO_EARLY),
-            ("$[", 2, TOO_EARLY),
-            ("{a: b", 5, TOO_EARLY),
-            ("products[0", 10, TOO_EARLY),
-            ("products.0.sku || sku", 9, "no JMESPath: unexpected 0"),
-            ("sum(products))", 13, "no JMESPath: unexpected ')'"),
-            ("|| a", 0, "no JMESPath: unexpected '||'"),
-            ("{a b}", 3, "no JMESPath: unexpected 'b'"),
-            ("a[b]", 2, "no JMESPath: unexpected 'b'"),
-            ("length(a)(b)", 8, "no JMESPath: unexpected ')'"),
-            ("]", 0, "no JMESPath: unexpected ']'"),
-            ("$[0", 3, TOO_EARLY),
-            ("((((" * 1000, 0, "no JMESPath: it is nested too deeply"),
-            ("||".join("a" * 5000), 0, "no JMESPath: it is nested too deeply"),
-            (f"a[*] | [{'9' * 5000}]", 0, "no JMESPath: a number in it is too long"),
+            ("sum(products[*].price", 21, UNEXPECTED_END),
+            ("products[", 9, UNEXPECTED_END),
+            ("products[?price", 15, UNEXPECTED_END),
+            ("a ||", 4, UNEXPECTED_END),
+            ("a &&", 4, UNEXPECTED_END),
+            ("$[", 2, UNEXPECTED_END),
+            ("{a: b", 5, UNEXPECTED_END),
+            ("products[0", 10, UNEXPECTED_END),
+            ("products.0.sku || sku", 9, "invalid JMESPath: unexpected 0"),
+            ("sum(products))", 13, "invalid JMESPath: unexpected ')'"),
+            ("|| a", 0, "invalid JMESPath: unexpected '||'"),
+            ("{a b}", 3, "invalid JMESPath: unexpected 'b'"),
+            ("a[b]", 2, "invalid JMESPath: unexpected 'b'"),
+            ("length(a)(b)", 8, "invalid JMESPath: unexpected ')'"),
+            ("]", 0, "invalid JMESPath: unexpected ']'"),
+            ("$[0", 3, UNEXPECTED_END),
+            ("((((" * 1000, 0, "invalid JMESPath: nested too deeply"),
+            ("||".join("a" * 5000), 0, "invalid JMESPath: nested too deeply"),
+            (f"a[*] | [{'9' * 5000}]", 0, "invalid JMESPath: a number is too long"),
         ],
     )
-    def test_what_is_no_expression_is_named_with_its_place(self, source: str, position: int, problem: str) -> None:
+    def test_an_invalid_expression_has_a_position(self, source: str, position: int, problem: str) -> None:
         assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
 
     @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ class TestSources:
             ("not_null()", 0, "not_null() takes 1 or more arguments, not 0"),
         ],
     )
-    def test_a_function_that_is_none_is_named_with_its_place(self, source: str, position: int, problem: str) -> None:
+    def test_an_invalid_function_call_has_a_position(self, source: str, position: int, problem: str) -> None:
         assert faults_of({source: "metadata.a"}) == [Fault("trackMapping", source, problem, position)]
 
     @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ class TestSources:
             ("a[1:2].leng(b).*.cont(c)", [("leng", 7), ("cont", 17)]),
         ],
     )
-    def test_several_faults_of_one_expression_stand_in_its_order(
+    def test_several_faults_of_one_expression_are_in_its_order(
         self, source: str, places: list[tuple[str, int]]
     ) -> None:
         faults = faults_of({source: "metadata.a"})
@@ -209,24 +210,26 @@ class TestSources:
         for fault, (name, _) in zip(faults, places, strict=True):
             assert fault.problem.startswith(f"JMESPath has no function {name}()")
 
-    def test_several_literals_that_are_no_json_are_named_at_once(self) -> None:
+    def test_several_literals_that_are_not_json_are_reported_at_once(self) -> None:
         faults = faults_of({"`gold` || '`silver`' || `bronze`": "metadata.a"})
         assert [(fault.problem, fault.position) for fault in faults] == [(LITERAL, 0), (LITERAL, 24)]
 
-    def test_a_source_and_its_destinations_are_faulty_at_once(self) -> None:
+    def test_faults_of_a_source_and_its_destinations_are_reported_at_once(self) -> None:
         assert faults_of({"leng(a)": ["metadata.a", "metdata.b"]}) == [
             Fault("trackMapping", "leng(a)", "JMESPath has no function leng(); did you mean 'length'?", 0),
-            Fault("trackMapping", "leng(a)", "'metdata.b' is no field of Voucherify; did you mean 'metadata'?", None),
+            Fault("trackMapping", "leng(a)", "'metdata.b' is not a Voucherify field; did you mean 'metadata'?", None),
         ]
 
-    def test_the_place_counts_from_one_in_the_text(self) -> None:
+    def test_the_message_counts_characters_from_one(self) -> None:
         (fault,) = faults_of({"a || $.b": "metadata.a"})
         assert fault.position == 5
-        assert str(fault) == "trackMapping['a || $.b'], character 6: no JMESPath: $ stands at the beginning only"
+        assert (
+            str(fault) == "trackMapping['a || $.b'], character 6: invalid JMESPath: $ is allowed only at the beginning"
+        )
 
 
 class TestMappings:
-    def test_every_fault_is_named_at_once_and_good_rows_are_not(self) -> None:
+    def test_all_faulty_rows_are_reported_at_once_and_no_others(self) -> None:
         faults = faults_of({"a": "nowhere", "b": "customer.email", "c": "customer.emial"})
         assert [fault.key for fault in faults] == ["a", "c"]
 
@@ -238,12 +241,12 @@ class TestMappings:
         (fault,) = faults_of_settings({f"{call}Mapping": mapping})
         assert str(fault) == f"{call}Mapping: must be a JSON object of source to destination, not {kind}"
 
-    def test_the_error_says_it_all_in_its_text(self) -> None:
+    def test_the_text_of_the_error_has_all_faults(self) -> None:
         with pytest.raises(InvalidMapping) as raised:
             EventMapping.compile({"identifyMapping": {"a": 1, "b ||": "customer.email"}})
         assert str(raised.value) == (
             "identifyMapping['a']: the destination must be text or a list of texts, not a number; "
-            "identifyMapping['b ||'], character 5: no JMESPath: it ends too early"
+            "identifyMapping['b ||'], character 5: invalid JMESPath: unexpected end"
         )
 
     def test_a_deletion_has_no_mapping(self) -> None:
@@ -279,7 +282,7 @@ class TestSwitchesAndFilter:
         assert fault.problem.startswith("must be an array of event names")
 
 
-def test_the_faults_of_all_settings_are_named_at_once() -> None:
+def test_the_faults_of_all_settings_are_reported_at_once() -> None:
     faults = faults_of_settings(
         {
             "identifyDisabled": "no",
@@ -305,7 +308,7 @@ def test_the_faults_of_all_settings_are_named_at_once() -> None:
     ]
 
 
-def test_settings_of_others_are_none_of_the_mappings() -> None:
+def test_other_settings_are_ignored() -> None:
     mapping = EventMapping.compile({"apiUrl": 5, "trackMappings": []})
     request = map_event({"type": "track", "userId": "u-1", "event": "Bought"}, mapping)
     body: Any = {"event": "Bought", "customer": {"source_id": "u-1"}}

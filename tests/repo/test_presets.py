@@ -59,7 +59,7 @@ def test_a_presets_event_becomes_its_request_and_nothing_is_left_out(preset: dic
 def test_every_row_of_a_preset_fills_something(preset: dict[str, Any]) -> None:
     explanation = explain(preset["event"], EventMapping.compile(preset["settings"]))
     assert explanation.empty == ()
-    assert {reason for _, reason in explanation.unused} <= {"Voucherify has only a name"}
+    assert {reason for _, reason in explanation.unused} <= {"Voucherify has only customer.name"}
 
 
 @preset_of_each_file

@@ -1,4 +1,4 @@
-"""What the README says is so: its mapping pairs, its tables, its commands."""
+"""The README and the guides state what the code does: mapping examples, tables, commands and links."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import Typer
 
+from cli.main import app
 from handler.settings.settings import SETTINGS
 from mapping import CALLS, EventMapping, Request, map_event
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 MAPPING = (ROOT / "docs/mapping.md").read_text("utf-8")
+SETTINGS_GUIDE = (ROOT / "docs/settings.md").read_text("utf-8")
 
 
 def json_blocks(text: str) -> list[dict[str, Any]]:
@@ -22,7 +25,7 @@ def json_blocks(text: str) -> list[dict[str, Any]]:
 
 
 def pairs() -> list[Any]:
-    """Each `becomes` with the blocks before it: the event, and before that a mapping where one is named."""
+    """Return each `becomes` with the blocks before it: the event, and before that its mapping, if it names one."""
     found = []
     pattern = r"^(An? (?:identify|track), with [^\n]*):\n(.*?)becomes `(POST [^`]*)`:\n\n(```json\n.*?\n```)"
     for title, before, call, after in re.findall(pattern, README + MAPPING, re.DOTALL | re.MULTILINE):
@@ -47,14 +50,14 @@ def test_a_pair_is_what_the_mapping_does(
     assert request.body == body
 
 
-def rows(header: str, text: str = README) -> list[list[str]]:
-    """The cells of the table under `header`, without the code marks."""
+def rows(header: str, text: str) -> list[list[str]]:
+    """Return the cells of the table under `header`, without the code marks."""
     table = text.split(header)[1].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in table]
 
 
 def test_the_mapping_table_is_the_default_mapping() -> None:
-    table = dict(rows("| source | destination |"))
+    table = dict(rows("| source | destination |", MAPPING))
     for call in ("identify", "track", "page", "screen"):
         payload = CALLS[call].payload
         assert {f"{payload}.{source}": destination for source, destination in table.items()} == CALLS[
@@ -63,10 +66,11 @@ def test_the_mapping_table_is_the_default_mapping() -> None:
 
 
 def test_the_settings_table_names_every_setting_with_its_type_and_default() -> None:
-    table = {name: (ssm_type, default) for name, ssm_type, default, _ in rows("| setting | type | default | meaning |")}
+    header = "| setting | type | default | meaning |"
+    table = {name: (ssm_type, default) for name, ssm_type, default, _ in rows(header, SETTINGS_GUIDE)}
     assert table.keys() == SETTINGS.keys()
     for name, (ssm_type, default) in table.items():
-        assert ssm_type == SETTINGS[name].kind.ssm_type
+        assert ssm_type == SETTINGS[name].type.ssm_type
         if isinstance(SETTINGS[name].default, bool):
             assert default == str(SETTINGS[name].default).lower()
         elif SETTINGS[name].is_required:
@@ -75,54 +79,92 @@ def test_the_settings_table_names_every_setting_with_its_type_and_default() -> N
 
 def test_every_preset_is_listed_and_the_first_one_shown() -> None:
     presets = {path.name: json.loads(path.read_text("utf-8")) for path in (ROOT / "events/presets").glob("*.json")}
-    listed = [re.fullmatch(r"\[(.*)\]\(events/presets/(.*)\)", row[0]) for row in rows("| preset | what it sends |")]
+    cells = [row[0] for row in rows("| preset | purpose |", MAPPING)]
+    listed = [re.fullmatch(r"\[(.*)\]\(\.\./events/presets/(.*)\)", cell) for cell in cells]
     assert {match[2]: match[1] for match in listed if match} == {
         name: preset["title"] for name, preset in presets.items()
     }
     assert listed[0]
-    assert presets[listed[0][2]]["settings"]["trackMapping"] in json_blocks(README)
+    assert presets[listed[0][2]]["settings"]["trackMapping"] in json_blocks(MAPPING)
 
 
 def test_the_guide_to_the_mapping_has_every_call_with_its_setting_and_default() -> None:
-    table = {row[0]: row for row in rows("| call | becomes | named | switched off by | default |", MAPPING)}
+    table = {row[0]: row for row in rows("| call | becomes | event name | disabled by | default |", MAPPING)}
     assert table.keys() == {*CALLS, "alias"}
     for name, call in CALLS.items():
         assert call.disabled_setting in table[name][3]
         assert table[name][4] == ("off" if call.is_disabled else "on")
 
 
-def test_the_two_commands_are_on_the_first_screen_and_exist() -> None:
-    first_screen = "\n".join(README.splitlines()[:25])
+def test_the_first_screen_has_a_picture_the_two_commands_and_a_recording() -> None:
+    first_screen = "\n".join(README.splitlines()[:40])
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for command in ("run", "test", "serve"):
-        assert f"make {command}" in first_screen
+    assert "```mermaid" in first_screen
+    assert "$ make run\n✓ " in first_screen
+    for command in ("run", "test"):
+        assert f"\nmake {command} " in first_screen
         assert re.search(rf"^{command}:", makefile, re.MULTILINE)
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+def test_the_readme_stays_short() -> None:
+    assert len(README.encode()) < 9_000
 
 
-@pytest.mark.parametrize(
-    ("document", "link"),
-    [
-        pytest.param(document, link, id=f"{document.name}: {link}")
-        for document in DOCUMENTS
-        for link in re.findall(r"\]\(([^)]+)\)", document.read_text("utf-8"))
-    ],
-)
-def test_a_link_within_the_project_leads_somewhere(document: Path, link: str) -> None:
-    if link.startswith("https://"):
-        return
-    path, _, anchor = link.partition("#")
-    target = document.parent / path if path else document
-    assert target.exists()
-    if anchor:
-        headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.M)
-        assert anchor in {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob(".github/**/*.md")])
 
 
-def test_the_stack_has_the_outputs_and_parameters_that_the_readme_names() -> None:
+def commands_of(typer_app: Typer) -> dict[str, set[str]]:
+    """Return the commands with their subcommands."""
+    single = {
+        str(command.name or getattr(command.callback, "__name__", "")) for command in typer_app.registered_commands
+    }
+    groups = {
+        str(group.name): set(commands_of(group.typer_instance))
+        for group in typer_app.registered_groups
+        if group.typer_instance
+    }
+    return groups | {name: set() for name in single}
+
+
+COMMANDS = commands_of(app)
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_a_link_within_the_project_leads_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", document.read_text("utf-8")):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_index_lists_every_document() -> None:
+    index = (ROOT / "docs/README.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| \[(.*?)\]\(\1\)", index, re.MULTILINE))
+    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_a_command_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^|\n|&& )make ([a-z]+)", text)) <= targets
+
+    for name, further in re.findall(r"(?:`|\n|\$ )voucherify-destination ([a-z-]+)(?: ([a-z]+))?", text):
+        assert name in COMMANDS, name
+        assert not (further and COMMANDS[name]) or further in COMMANDS[name], (name, further)
+
+
+def test_the_stack_has_the_outputs_and_parameters_that_the_guides_name() -> None:
     template = (ROOT / "template.yaml").read_text("utf-8")
-    for name in ("EventsUrl", "TrackingApiUrl", "SettingsPath", "ResponseBudgetSeconds"):
-        assert f"`{name}`" in README
+    for name in ("EventsUrl", "TrackingApiUrl", "SettingsPath", "SettingsTtlSeconds", "ResponseBudgetSeconds"):
+        assert any(f"`{name}`" in document.read_text("utf-8") for document in DOCUMENTS)
         assert f"\n  {name}:\n" in template

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from handler.delivery.backoff import STEPS
-from handler.delivery.dispatcher import DeliveryStatus
 from handler.delivery.rate_limiter import PLAN_USED_UP_SECONDS
+from handler.model.job import DeliveryStatus
 from local.stack.cold import start_cold
 from local.stack.poller import poll_once
 from local.voucherify_stub.stub import Fault
@@ -84,6 +84,13 @@ def test_about_everything_was_said(told: Told) -> None:
     assert {"event not delivered", "event given up", "request", "redelivered"} <= {
         line["message"] for line in told.lines
     }
+
+
+def test_every_metric_is_in_the_guide(told: Told) -> None:
+    guide = (ROOT / "docs/operations.md").read_text("utf-8")
+    rows = guide.split("| metric | meaning |")[1].split("\n\n")[0].splitlines()[2:]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert set(told.metrics) <= documented
 
 
 # ---- alarms
@@ -215,7 +222,7 @@ def test_silence_is_an_alarm_only_for_who_wants_it() -> None:
     alarm = ALARMS["NothingReceivedAlarm"]
 
     assert "NothingReceivedAlarm" not in DEFAULT.resources
-    assert alarm["AlarmDescription"].startswith("Not one request has come in for 6 hours.")
+    assert alarm["AlarmDescription"].startswith("There was no request for 6 hours.")
     assert alarm["EvaluationPeriods"] == "6"
     assert alarm["Metrics"][0]["MetricStat"]["Period"] == 60 * 60
     assert alarm["Metrics"][1]["Expression"] == "FILL(invocations, 0)"

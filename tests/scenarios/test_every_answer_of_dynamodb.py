@@ -27,11 +27,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from handler.delivery.dispatcher import Delivery, DeliveryStatus, Job, Policy
+from handler.delivery.delivery import Delivery
+from handler.delivery.project import Project
 from handler.model.deadline import Deadline
+from handler.model.job import DeliveryStatus, Job
+from handler.model.policy import AmbiguousTrack, DeliveryPolicy, UnguardedTrack
+from handler.model.reason_codes import ReasonCode
 from handler.storage.idempotency import IdempotencyStore
 from handler.threads import Started
-from handler.voucherify.answers import AmbiguousTrack, UnguardedTrack
 from handler.voucherify.client import Answer, Call, NoAnswer
 from mapping import EventMapping, Request
 
@@ -318,21 +321,24 @@ class Run:
             return Answer(503, {}, None)
         if trouble:
             self.world.now = deadline.at
-            raise NoAnswer("scripted", "scripted", sent=trouble is not Voucherifys.UNREACHABLE)
+            raise NoAnswer(ReasonCode.VOUCHERIFY_TIMEOUT, "scripted", sent=trouble is not Voucherifys.UNREACHABLE)
         return Answer(200, {}, None)
 
-    def deliver(self, policy: Policy, seconds: float, *, wait_for_quota: bool) -> tuple[DeliveryStatus, bool]:
+    def deliver(self, policy: DeliveryPolicy, seconds: float, *, wait_for_quota: bool) -> tuple[DeliveryStatus, bool]:
         """Return what became of the track, and whether that was said to be unguarded. Raise Killed."""
         client: Any = self
         store = IdempotencyStore(
             lambda: client, "table", "default", try_seconds=TRY_SECONDS, clock=self.clock, sleep=self.sleep
         )
-        delivery = Delivery(policy, client, lambda: None, store, None, wait_for_quota=wait_for_quota)
+        limiter: Any = OpenRateLimiter()
+        threads: Any = OneThread()
+        project = Project(client, limiter, threads)
+        delivery = Delivery(policy, project, lambda: None, store, None, wait_for_quota=wait_for_quota)
         (result,) = delivery.deliver([Job(TRACK)], Deadline(self.clock() + seconds, self.clock))
-        return result.status, result.unguarded
+        return result.status, result.without_deduplication
 
 
-class OpenPace:
+class OpenRateLimiter:
     """A plan without limits."""
 
     def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> None:
@@ -366,11 +372,10 @@ def invocations(world: World) -> Iterator[tuple[str, float]]:
             yield "worker", gap
 
 
-def invoke(world: World, kind: str, policy: Policy, choices: Choices) -> list[str]:
+def invoke(world: World, kind: str, policy: DeliveryPolicy, choices: Choices) -> list[str]:
     """Change the world by one invocation."""
     earlier = [entry for entry in world.pending if entry[0] is Trouble.LATEST]
     run = Run(world, choices)
-    run.rate_limiter, run.threads = OpenPace(), OneThread()
     is_worker = kind == "worker"
     run.policy, run.is_worker = policy, is_worker
     was_known = world.is_known
@@ -400,7 +405,7 @@ def invoke(world: World, kind: str, policy: Policy, choices: Choices) -> list[st
     return [kind, *run.trace]
 
 
-def drain(world: World, policy: Policy) -> None:
+def drain(world: World, policy: DeliveryPolicy) -> None:
     """Without trouble all that is queued is delivered in the end."""
     for _ in range(2 * MOST_QUEUED + 2):
         if not world.queued:
@@ -419,7 +424,7 @@ class Fair(Choices):
 def test_whatever_dynamodb_answers_no_track_is_applied_twice_unknowingly_and_none_is_lost(
     unguarded_track: UnguardedTrack,
 ) -> None:
-    policy = Policy(EventMapping.compile({"trackMapping": {}}), AmbiguousTrack.RETRY, unguarded_track)
+    policy = DeliveryPolicy(EventMapping.compile({"trackMapping": {}}), AmbiguousTrack.RETRY, unguarded_track)
     start = World()
     seen = {start.fingerprint()}
     frontier: deque[tuple[World, tuple[str, ...]]] = deque([(start, ("start",))])

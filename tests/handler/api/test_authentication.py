@@ -8,8 +8,9 @@ import hmac
 
 import pytest
 
-from handler.api.authentication import Secrets, authenticate
+from handler.api.authentication import authenticate
 from handler.model.errors import Unauthorised
+from handler.settings.settings import Secrets
 
 BODY = b'{"type": "identify", "n": 1.0}'
 BATCH = b'[{"n": 1.0}, {"n": 2}]'

@@ -14,7 +14,7 @@ from handler.api.api_gateway import MAX_BODY_BYTES
 from handler.api.body import Body
 from handler.api.tracking_api import decode_call, write_key_of
 from handler.model.errors import MalformedBody
-from handler.storage.queues import MAX_EVENT_BYTES
+from handler.model.failure_record import MAX_EVENT_BYTES
 from local.stack.cold import start_cold
 from local.stack.samples import SHARED_SECRET, sign
 from local.voucherify_stub.stub import Fault
@@ -145,7 +145,7 @@ def test_an_empty_batch_has_no_events() -> None:
     ("call", "body", "cause", "message"),
     [
         ("track", b"", "not_json", "the body is not JSON: Expecting value at line 1 column 1"),
-        ("track", b'{"a": NaN}', "not_json", "the body is not JSON: NaN is no JSON value"),
+        ("track", b'{"a": NaN}', "not_json", "the body is not JSON: NaN is not a JSON value"),
         ("track", b"[]", "unknown_shape", "the body is not a JSON object"),
         ("batch", b"[]", "unknown_shape", "the body is not a JSON object"),
         ("batch", b"{}", "unknown_shape", '"batch" is not an array'),
@@ -358,7 +358,10 @@ def test_each_event_of_a_batch_has_its_own_fate(api: Function) -> None:
             **accepted(delivered=1, queued=1, rejected=1, skipped=1),
             "message": "1 of 4 events stored for a later retry; 1 of 4 events rejected for good",
             "errors": [
-                {"messageId": "m-9", "reason": "userId and anonymousId are missing: whose event is it?"},
+                {
+                    "messageId": "m-9",
+                    "reason": "no userId or anonymousId: send one of them, or map a field to customer.source_id",
+                },
             ],
         },
     )
@@ -415,7 +418,7 @@ def test_the_one_method_is_post(api: Function) -> None:
     for call in CALLS:
         for method in ("GET", "PUT", "OPTIONS"):
             answer = api.send(json.dumps(TRACK).encode(), WRITE_KEY, method=method, path=f"/v1/{call}")
-            assert (answer.status, answer.body) == (405, refused("wrong_method", "the one method is POST"))
+            assert (answer.status, answer.body) == (405, refused("wrong_method", "the method must be POST"))
             assert answer.headers["Allow"] == "POST"
     assert api.sent == []
 

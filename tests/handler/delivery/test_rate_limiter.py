@@ -19,7 +19,8 @@ from handler.delivery.rate_limiter import (
     RateLimiter,
 )
 from handler.model.deadline import Deadline
-from handler.voucherify.answers import Failure, failure_of_answer
+from handler.model.failure import Action, Failure, Severity
+from handler.voucherify.answers import failure_of_answer
 from handler.voucherify.client import Answer
 from mapping import Operation, Request
 
@@ -61,11 +62,11 @@ class Runtime:
 
     @property
     def opens_in(self) -> float:
-        return copy.copy(self.rate_limiter).seconds_until_next_turn()  # of a copy, whose turn is nobody's
+        return copy.copy(self.rate_limiter).reserve_wait_seconds()  # of a copy, whose turn is nobody's
 
     def turns(self, count: int) -> list[float]:
         """In how many seconds it is the turn of each of so many more events."""
-        return [self.rate_limiter.seconds_until_next_turn() for _ in range(count)]
+        return [self.rate_limiter.reserve_wait_seconds() for _ in range(count)]
 
     @property
     def seconds_per_event(self) -> float:
@@ -121,7 +122,7 @@ def test_a_window_that_is_used_up_is_closed_until_the_next(sandbox: Runtime) -> 
     sandbox.call(headers=limits(left=0))
     closed = sandbox.ask()
     assert closed
-    assert (closed.code, closed.waits, closed.called) == ("rate_limited", True, False)
+    assert (closed.code, closed.action, closed.attempted) == ("rate_limited", Action.WAIT_FOR_QUOTA, False)
     assert sandbox.opens_in == 60
     sandbox.clock.now += 60
     assert sandbox.calls_at_once() == 1, "the first of the new window goes alone too"
@@ -169,7 +170,7 @@ def test_a_plan_that_is_used_up_closes_for_hours(sandbox: Runtime) -> None:
     assert sandbox.opens_in == PLAN_USED_UP_SECONDS
     closed = sandbox.ask(wait_for_quota=True, seconds=85)
     assert closed
-    assert (closed.code, closed.loud) == ("plan_used_up", True)
+    assert (closed.code, closed.severity) == ("plan_used_up", Severity.ERROR)
 
 
 def test_a_shorter_wait_does_not_open_what_a_longer_one_closed(sandbox: Runtime) -> None:
@@ -296,4 +297,4 @@ def test_who_has_no_time_left_does_not_wait_for_the_answers_in_flight(sandbox: R
     assert sandbox.ask() is None
     out_of_time = sandbox.ask(seconds=0)
     assert out_of_time
-    assert (out_of_time.code, out_of_time.waits) == ("out_of_time", False)
+    assert (out_of_time.code, out_of_time.action) == ("out_of_time", Action.RETRY)

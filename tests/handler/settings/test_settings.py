@@ -6,13 +6,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from handler.api.authentication import Secrets
-from handler.delivery.dispatcher import Policy
 from handler.model.errors import FaultySettings
+from handler.model.policy import AmbiguousTrack, DeliveryPolicy, UnguardedTrack
 from handler.settings.setting_types import Parameter
-from handler.settings.settings import Settings, check_settings
+from handler.settings.settings import Secrets, Settings, check_settings
 from handler.settings.sources import DEFAULT_SOURCE
-from handler.voucherify.answers import AmbiguousTrack, UnguardedTrack
 from mapping import EventMapping, Fault
 
 GOOD = {"apiKey": "key", "apiToken": "token", "sharedSecret": "secret"}
@@ -36,7 +34,7 @@ def test_the_required_ones_are_enough_and_the_rest_has_defaults() -> None:
         api_token="token",
         secrets=Secrets(("secret",), ()),
         is_tracking_api_open=True,
-        policy=Policy(EventMapping.compile({}), AmbiguousTrack.RETRY, UnguardedTrack.QUEUE),
+        policy=DeliveryPolicy(EventMapping.compile({}), AmbiguousTrack.RETRY, UnguardedTrack.QUEUE),
         unknown=(),
     )
 
@@ -97,11 +95,15 @@ def test_the_filter_is_a_json_array_or_a_string_list(parameter: Parameter, names
     [
         ("apiKey", "", "apiKey: is required and not set"),
         ("apiToken", "", "apiToken: is required and not set"),
-        ("apiToken", "canary\n", "apiToken: begins or ends with white space; store it without"),
+        ("apiToken", "canary\n", "apiToken: begins or ends with white space; remove it"),
         ("apiKey", "can\x00ary", "apiKey: has characters that an HTTP header cannot hold"),
         ("apiKey", "canäry", "apiKey: has characters that an HTTP header cannot hold"),
-        ("sharedSecret", "", "sharedSecret: set it or accessToken, or both: without one nobody can be let in"),
-        ("sharedSecret", " canary", "sharedSecret: begins or ends with white space; store it without"),
+        (
+            "sharedSecret",
+            "",
+            "sharedSecret: is not set, nor is accessToken: set one of them, or both, so that requests can be checked",
+        ),
+        ("sharedSecret", " canary", "sharedSecret: begins or ends with white space; remove it"),
         (
             "accessTokenPrevious",
             "canary",
@@ -140,12 +142,12 @@ def test_the_filter_is_a_json_array_or_a_string_list(parameter: Parameter, names
         (
             "trackMapping",
             '{"a": "customer.email", "a": "customer.name"}',
-            "trackMapping['a']: stands there twice; one of the two would be ignored",
+            "trackMapping['a']: is there twice; remove one of them",
         ),
         (
             "trackMapping",
             '{"a": "customer.emial"}',
-            "trackMapping['a']: 'customer.emial' is no field of Voucherify; did you mean 'customer.email'?",
+            "trackMapping['a']: 'customer.emial' is not a Voucherify field; did you mean 'customer.email'?",
         ),
         ("trackMapping", "[" * 100_000, "trackMapping: is not JSON: it is nested too deeply"),
         (

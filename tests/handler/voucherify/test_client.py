@@ -16,15 +16,8 @@ import trustme
 
 from handler import __version__
 from handler.model.deadline import Deadline
-from handler.voucherify.client import (
-    MAX_ANSWER_BYTES,
-    Answer,
-    Call,
-    GivenUp,
-    NoAnswer,
-    VoucherifyClient,
-    VoucherifyError,
-)
+from handler.threads import GivenUp
+from handler.voucherify.client import MAX_ANSWER_BYTES, Answer, Call, NoAnswer, VoucherifyClient, VoucherifyError
 from local.stack.http_server import HttpRequest, HttpServer, Reply
 from local.stack.system import API_KEY, API_TOKEN
 from local.voucherify_stub.stub import Fault, VoucherifyStub

@@ -1,4 +1,4 @@
-"""A raw Segment event to a canonical one: field names in Segment's casing, ids trimmed, a known type.
+"""Normalise a raw Segment event: field names in Segment's casing, trimmed ids, a known type.
 
 Source: Segment's spec of the common fields, https://segment.com/docs/connections/spec/common/
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mapping.casing import Casing, fold
-from mapping.errors import InvalidEvent, UnknownType
-from mapping.paths import is_missing
+from mapping.errors import InvalidEvent, RejectReason, UnknownType
+from mapping.event.casing import Casing, fold
 from mapping.trace import LeftOut
-from mapping.values import ConversionError, kind_of, to_text
+from mapping.values import ConversionError, is_missing, kind_of, to_text
 
-# https://segment.com/docs/connections/spec/ and, for delete, Segment's privacy call to webhooks:
+# https://segment.com/docs/connections/spec/ and, for delete, Segment's call to webhooks in a deletion request:
 # https://segment.com/docs/connections/destinations/catalog/webhooks/#delete
 TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias", "delete"})
 
@@ -40,19 +39,18 @@ ENVELOPE = frozenset(
     }
 )
 
-
 _BY_FOLDED_NAME = {fold(name): name for name in ENVELOPE}
 
 
 def envelope_name(name: str) -> str | None:
-    """The field of Segment's envelope that is meant by a name in any casing, or None."""
+    """Return the field of Segment's envelope that a name in any casing means, or None."""
     return name if name in ENVELOPE else _BY_FOLDED_NAME.get(fold(name))
 
 
 class Event(NamedTuple):
-    """A canonical event. `fields` holds the envelope under Segment's own names, without what is missing.
+    """A canonical event. `fields` has the envelope under Segment's own names, without missing values.
 
-    `casing` finds the keys below it in any casing.
+    `casing` finds the keys below the envelope in any casing.
     """
 
     type: str
@@ -63,13 +61,13 @@ class Event(NamedTuple):
     casing: Casing
 
     @property
-    def any_id(self) -> str | None:
-        """Whose event it is, as Segment knows: by `userId`, else by `anonymousId`."""
+    def customer_id(self) -> str | None:
+        """The customer's id in Segment: `userId`, otherwise `anonymousId`."""
         return self.user_id or self.anonymous_id
 
     @property
     def opts_out(self) -> bool:
-        """Whether its `integrations` keep it from Voucherify: by name, or `All` of them where the name is not there.
+        """Whether its `integrations` exclude Voucherify: by name or, where the name is not there, by `All`.
 
         https://segment.com/docs/connections/spec/common/#integrations
         """
@@ -81,13 +79,13 @@ class Event(NamedTuple):
 
 
 def normalise(raw: object) -> Event:
-    """The canonical form of one raw event, which stays as it was.
+    """Return the canonical form of one raw event, which stays unchanged.
 
-    Raises InvalidEvent, with the path, for what is no event at all and for an id that is neither text nor a number:
-    guessing another id would reward the wrong customer. A payload that is no object is left out and named.
+    A payload that is not an object is left out. Raises InvalidEvent where there is no object, no known type, or an id
+    that is neither text nor a number: guessing another id would reward the wrong customer.
     """
     if not isinstance(raw, dict):
-        raise InvalidEvent("invalid_event", "", f"an event is an object, not {kind_of(raw)}")
+        raise InvalidEvent(RejectReason.INVALID_EVENT, "", f"an event must be a JSON object, not {kind_of(raw)}")
     fields = _canonical_names(raw)
     left_out = [
         LeftOut(payload, payload, f"{kind_of(fields.pop(payload))} is not an object")
@@ -100,7 +98,7 @@ def normalise(raw: object) -> Event:
 
 
 def message_id_of(raw: object) -> str | None:
-    """The `messageId` of whatever was posted as an event, or None."""
+    """Return the `messageId` of anything that was posted as an event, or None."""
     if not isinstance(raw, dict):
         return None
     try:
@@ -110,10 +108,10 @@ def message_id_of(raw: object) -> str | None:
 
 
 def _canonical_names(raw: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are not missing; of two casings of a name the exact one wins, else the first."""
+    """Return the fields with a value; of two casings of a name the exact one wins, otherwise the first."""
     fields: dict[str, Any] = {}
     for key, value in raw.items():
-        if not value and is_missing(value):  # what is truthy is not missing, and quickly told
+        if not value and is_missing(value):
             continue
         if key in ENVELOPE:
             fields[key] = value
@@ -128,15 +126,15 @@ def _type_of(fields: dict[str, Any]) -> str:
     if type_ in TYPES:
         return type_
     if not type_:
-        raise InvalidEvent("invalid_event", "type", "is missing")
+        raise InvalidEvent(RejectReason.INVALID_EVENT, "type", "type is missing")
     raise UnknownType
 
 
 def _id_of(fields: dict[str, Any], name: str) -> str | None:
     try:
         return _trimmed_text(fields.get(name))
-    except ConversionError as unfit:
-        raise InvalidEvent("invalid_event", name, f"cannot be read: {unfit}") from unfit
+    except ConversionError as error:
+        raise InvalidEvent(RejectReason.INVALID_EVENT, name, f"{name} cannot be used as an id: {error}") from error
 
 
 def _trimmed_text(value: object) -> str | None:

@@ -1,0 +1,193 @@
+"""The delivery of events to Voucherify: one customer's events in their order, and each track event once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Protocol
+
+from handler.delivery.dispatcher import Dispatcher
+from handler.delivery.project import MIN_CALL_SECONDS, Project, ProjectCaller
+from handler.model.deadline import Deadline
+from handler.model.errors import DeletionsUnknown
+from handler.model.failure import (
+    DELETIONS_UNKNOWN,
+    DELIVERIES_UNKNOWN,
+    IN_PROGRESS,
+    OUT_OF_TIME,
+    Failure,
+    failure_of_bug,
+)
+from handler.model.job import DeliveryStatus, Job, Outcome
+from handler.model.policy import DeliveryPolicy, UnguardedTrack
+from handler.model.reason_codes import SkipReason
+from handler.settings.settings import Settings
+from handler.storage.deletions import Deletions
+from handler.storage.idempotency import Claim, ClaimState, IdempotencyStore
+from handler.voucherify.answers import failure_of, failure_of_invalid_event
+from handler.voucherify.client import Answer, Call, NoAnswer
+from mapping import InvalidEvent, Operation, Request, Skip, map_event, message_id_of
+
+
+class Delivery:
+    """Delivers raw events to one project.
+
+    `reload` is that of ProjectCaller. `store` and `deletions` are None where there is no table. `wait_for_quota` is for
+    the retry worker, which has no sender that waits: it waits for the next window of calls, and delivers no track event
+    without deduplication, whatever the policy says.
+    """
+
+    def __init__(
+        self,
+        policy: DeliveryPolicy,
+        project: Project,
+        reload: Callable[[], Project | None],
+        store: IdempotencyStore | None,
+        deletions: Deletions | None,
+        *,
+        wait_for_quota: bool,
+    ) -> None:
+        self.policy = policy
+        self.caller = ProjectCaller(project, reload, policy.ambiguous_track, wait_for_quota=wait_for_quota)
+        self.store = store
+        # While delete events are dropped, no customer is deleted, and DynamoDB need not be asked.
+        self.deletions = None if "delete" in policy.mapping.disabled else deletions
+        self.needs_deduplication = wait_for_quota or policy.unguarded_track is UnguardedTrack.QUEUE
+        self._dispatcher = Dispatcher(project.threads)
+
+    def deliver(self, jobs: Sequence[Job], deadline: Deadline) -> list[Outcome]:
+        """Return the outcome of each job, in their order, at most SETTLE_SECONDS after the deadline.
+
+        No call begins after the deadline, and a call that is in progress then is given up: its connection is closed.
+        """
+        planned = [self._plan(job) for job in jobs]
+        outcomes = iter(self._dispatcher.dispatch([one for one in planned if isinstance(one, _EventTask)], deadline))
+        return [next(outcomes) if isinstance(one, _EventTask) else one for one in planned]
+
+    def _plan(self, job: Job) -> _EventTask | Outcome:
+        """Return the task for an event, or its outcome where it becomes no request."""
+        if job.rejection:
+            return Outcome(job.event, DeliveryStatus.REJECTED, _now(), job.rejection)
+        try:
+            mapped = map_event(job.event, self.policy.mapping)
+        except InvalidEvent as error:
+            return Outcome(job.event, DeliveryStatus.REJECTED, _now(), failure_of_invalid_event(error))
+        except Exception as error:
+            return Outcome(job.event, DeliveryStatus.QUEUED, _now(), failure_of_bug(error))
+        if isinstance(mapped, Skip):
+            return Outcome(job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=mapped.reason)
+        return _EventTask(self, job, mapped)
+
+
+class _EventTask:
+    """The task of the dispatcher that delivers one event."""
+
+    def __init__(self, delivery: Delivery, job: Job, request: Request) -> None:
+        self._delivery = delivery
+        self._job = job
+        self._request = request
+        self._call = Call()
+        self._known: Answer | NoAnswer | None = None
+
+    @property
+    def key(self) -> str:
+        return self._request.customer
+
+    def run(self, deadline: Deadline) -> Outcome:
+        """Deliver the event, unless its customer was deleted since it was stored."""
+        if stopped_by := self._delivery.caller.stopped_by:
+            return self._outcome(stopped_by.for_events_not_tried())
+        if deadline.seconds_left < MIN_CALL_SECONDS:
+            return self._outcome(OUT_OF_TIME)
+        try:
+            if self._is_of_deleted_customer():
+                reason = SkipReason.CUSTOMER_DELETED
+                return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
+        except DeletionsUnknown:
+            return self._outcome(DELETIONS_UNKNOWN)
+        with self._claim(deadline) as claim:
+            if outcome := self._outcome_without_call(claim):
+                return outcome
+            attempt = self._delivery.caller.call(self._request, self._call, deadline)
+            return self._settle(claim, self._outcome(attempt.failure, seconds=attempt.seconds))
+
+    def failed(self, error: Exception) -> Outcome:
+        return self._outcome(failure_of_bug(error))
+
+    def give_up(self) -> None:
+        self._known = self._call.give_up()
+
+    def conclude(self, outcome: Outcome | None) -> Outcome:
+        """Return the outcome by what was known of the call when it was given up.
+
+        An answer that came later changes nothing: its thread marks the record completed, so that the retry of the event
+        is a duplicate.
+        """
+        known = self._known
+        if outcome and not isinstance(known, NoAnswer):
+            return outcome
+        if known is None:
+            return self._outcome(OUT_OF_TIME)
+        failure = failure_of(known, self._request, self._delivery.policy.ambiguous_track)
+        # It is delivered, and DynamoDB has not confirmed the record yet.
+        is_unconfirmed = failure is None and bool(self._delivery.store) and not self._request.is_idempotent
+        return self._outcome(failure, without_deduplication=is_unconfirmed)
+
+    def _is_of_deleted_customer(self) -> bool:
+        """Return whether the customer was deleted after the event was stored. Record a deletion before its call."""
+        deletions, customer, stored_at = self._delivery.deletions, self._request.customer, self._job.stored_at
+        if deletions and self._request.operation is Operation.DELETE_CUSTOMER:
+            deletions.note(customer, stored_at or _now())
+            return False
+        return bool(deletions and stored_at and deletions.is_deleted_since(customer, stored_at))
+
+    def _claim(self, deadline: Deadline) -> AbstractContextManager[Claim | None]:
+        """Claim the idempotency record of a track event. Other requests need none: sending them twice is harmless."""
+        store, message_id = self._delivery.store, message_id_of(self._job.event)
+        if self._request.is_idempotent or not store or not message_id:
+            return nullcontext()
+        return store.claim(message_id, deadline, reserve_seconds=MIN_CALL_SECONDS)
+
+    def _outcome_without_call(self, claim: Claim | None) -> Outcome | None:
+        """Return the outcome of an event that must not be delivered now; None where it may be."""
+        if claim is None:
+            return None
+        if claim.state is ClaimState.COMPLETED:
+            return Outcome(self._job.event, DeliveryStatus.DUPLICATE, _now())
+        if claim.state is ClaimState.HELD_BY_ANOTHER:
+            return self._outcome(IN_PROGRESS)
+        if claim.state is ClaimState.UNKNOWN and self._delivery.needs_deduplication:
+            return self._outcome(DELIVERIES_UNKNOWN)
+        return None
+
+    def _settle(self, claim: Claim | None, outcome: Outcome) -> Outcome:
+        """Record the result of the call under the claim."""
+        store = self._delivery.store
+        if claim is None or store is None:
+            return outcome
+        if outcome.status is not DeliveryStatus.DELIVERED:
+            store.release(claim)
+            return outcome
+        is_recorded = store.mark_completed(claim)
+        return outcome._replace(without_deduplication=claim.state is ClaimState.UNKNOWN or not is_recorded)
+
+    def _outcome(
+        self, failure: Failure | None, *, without_deduplication: bool = False, seconds: float | None = None
+    ) -> Outcome:
+        status = DeliveryStatus.DELIVERED
+        if failure:
+            status = DeliveryStatus.REJECTED if failure.is_permanent else DeliveryStatus.QUEUED
+        return Outcome(
+            self._job.event, status, _now(), failure, "", self._request.left_out, without_deduplication, seconds
+        )
+
+
+class NewDelivery(Protocol):
+    """Makes the delivery of one batch under the settings of its source."""
+
+    def __call__(self, settings: Settings, deadline: Deadline) -> Delivery: ...
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

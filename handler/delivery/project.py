@@ -1,0 +1,127 @@
+"""One Voucherify project: its connections, its rate limit, and the threads that call it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from handler.delivery.rate_limiter import RateLimiter
+from handler.model.deadline import Deadline
+from handler.model.failure import OUT_OF_TIME, Action, Failure
+from handler.model.policy import AmbiguousTrack
+from handler.model.reason_codes import ReasonCode
+from handler.settings.settings import Settings
+from handler.threads import Threads
+from handler.voucherify.answers import failure_of
+from handler.voucherify.client import Answer, Call, NoAnswer, VoucherifyClient
+from mapping import Request
+
+# A call is not begun with less time left: its answer would hardly come in time, and nobody would know whether a track
+# event was applied.
+MIN_CALL_SECONDS = 0.3
+
+
+class Attempt(NamedTuple):
+    """One try to call Voucherify: the failure, None where it was delivered, and the duration of the call, if any."""
+
+    failure: Failure | None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project with its kept connections, and with the knowledge of its limits. Thread-safe."""
+
+    client: VoucherifyClient
+    rate_limiter: RateLimiter
+    threads: Threads
+
+    def attempt(
+        self, request: Request, call: Call, deadline: Deadline, ambiguous_track: AmbiguousTrack, *, wait_for_quota: bool
+    ) -> Attempt:
+        """Send a request as soon as the rate limit allows it. Raises GivenUp."""
+        if closed := self.rate_limiter.acquire(deadline, wait_for_quota=wait_for_quota):
+            return Attempt(closed)
+        answer: Answer | None = None
+        failure: Failure | None = OUT_OF_TIME
+        started = time.monotonic()
+        try:
+            if deadline.seconds_left < MIN_CALL_SECONDS:  # waiting for the rate limit took the rest
+                return Attempt(OUT_OF_TIME)
+            try:
+                answer = self.client.send(request, deadline, call)
+                failure = failure_of(answer, request, ambiguous_track)
+            except NoAnswer as error:
+                failure = failure_of(error, request, ambiguous_track)
+            return Attempt(failure, time.monotonic() - started)
+        finally:
+            self.rate_limiter.release(answer, failure)
+
+
+class Projects:
+    """The projects of this execution environment, each made with the first need and then kept. Thread-safe."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._making = threading.Lock()
+        self._kept = cache(self._new)
+
+    def of(self, settings: Settings) -> Project:
+        """Return the project of these settings. New credentials make a new project, without the limits of the old."""
+        with self._making:  # a project that is made twice would have two rate limiters
+            return self._kept(settings.api_url, settings.api_key, settings.api_token)
+
+    def _new(self, api_url: str, api_key: str, api_token: str) -> Project:
+        client = VoucherifyClient(api_url, api_key, api_token, connections=self._concurrency)
+        # Threads of its own: while one project waits for its rate limit, another goes on.
+        return Project(client, RateLimiter(time.time), Threads(self._concurrency))
+
+
+class ProjectCaller:
+    """Calls the project of one batch of events, and reads the settings again where its credentials are refused.
+
+    `reload` returns the project under the newest settings, None where that is still the same. `stopped_by` is the
+    failure after which no call of this batch can succeed.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        reload: Callable[[], Project | None],
+        ambiguous_track: AmbiguousTrack,
+        *,
+        wait_for_quota: bool,
+    ) -> None:
+        self.stopped_by: Failure | None = None
+        self._project = project
+        self._reload = reload
+        self._ambiguous_track = ambiguous_track
+        self._wait_for_quota = wait_for_quota
+        self._reloading = threading.Lock()
+        self._reloaded = False
+
+    def call(self, request: Request, call: Call, deadline: Deadline) -> Attempt:
+        """Call Voucherify, and once more under new credentials. Raises GivenUp."""
+        project: Project | None = self._project
+        attempt = Attempt(None)
+        while project:
+            attempt = project.attempt(
+                request, call, deadline, self._ambiguous_track, wait_for_quota=self._wait_for_quota
+            )
+            is_refused = attempt.failure and attempt.failure.code == ReasonCode.CREDENTIALS_REFUSED
+            project = self._other_than(project) if is_refused else None
+        if attempt.failure and attempt.failure.action is Action.STOP_BATCH:
+            self.stopped_by = attempt.failure
+        return attempt
+
+    def _other_than(self, refused: Project) -> Project | None:
+        """Return the project under settings that are read again, once, where its credentials are others now."""
+        with self._reloading:
+            if self._project is refused and not self._reloaded:
+                self._reloaded = True
+                self._project = self._reload() or refused
+            return self._project if self._project is not refused else None

@@ -1,0 +1,54 @@
+"""An event to deliver, and the outcome of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from handler.model.failure import Failure
+from mapping import LeftOut, message_id_of
+
+
+class Job(NamedTuple):
+    """A raw event to deliver.
+
+    `stored_at` is the time at which it was first stored, `rejection` the failure of an event that must
+    not be delivered.
+    """
+
+    event: Any
+    stored_at: datetime | None = None
+    rejection: Failure | None = None
+
+
+class DeliveryStatus(StrEnum):
+    """The result of one event, in the words of the answer."""
+
+    DELIVERED = "delivered"
+    QUEUED = "queued"
+    SKIPPED = "skipped"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+
+
+class Outcome(NamedTuple):
+    """The result of one raw event, decided `at` a time in UTC.
+
+    `failure` is the reason for `queued` and `rejected`, `skip_reason` that for `skipped`. `left_out` are the fields
+    that could not be made valid. `without_deduplication`: the event was delivered while its idempotency record could
+    not be read or written. `seconds` is the duration of the call.
+    """
+
+    event: Any
+    status: DeliveryStatus
+    at: datetime
+    failure: Failure | None = None
+    skip_reason: str = ""
+    left_out: tuple[LeftOut, ...] = ()
+    without_deduplication: bool = False
+    seconds: float | None = None
+
+    @property
+    def message_id(self) -> str | None:
+        return message_id_of(self.event)

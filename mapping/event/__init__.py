@@ -1,0 +1,1 @@
+"""The canonical event: Segment's names in one casing, and keys found in any."""

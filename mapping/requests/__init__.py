@@ -1,0 +1,1 @@
+"""The requests to Voucherify that an event becomes."""

@@ -1,0 +1,107 @@
+"""Destinations: the fields of a Voucherify request, what each must be, and how a value gets to its place.
+
+Sources: https://docs.voucherify.io/reference/create-customer and
+https://docs.voucherify.io/reference/track-custom-event
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mapping.spelling import nearest
+from mapping.values import kind_of, to_date, to_event_name, to_id, to_json_value, to_object, to_text
+
+Path = tuple[str, ...]
+Field = Callable[[Any], Any] | Mapping[str, Any]  # a field's conversion, or the fields of an object with known names
+
+FIELDS: Mapping[str, Field] = {
+    "event": to_event_name,
+    "customer": {
+        "id": to_id,
+        "source_id": to_id,
+        "name": to_text,
+        # Segment's parts of a name. Voucherify has no such fields: `mapping.requests.customer` joins them.
+        "firstName": to_text,
+        "lastName": to_text,
+        "email": to_text,
+        "phone": to_text,
+        "description": to_text,
+        "birthdate": to_date,
+        "address": {
+            "city": to_text,
+            "state": to_text,
+            "line_1": to_text,
+            "line_2": to_text,
+            "country": to_text,
+            "postal_code": to_text,
+        },
+        "metadata": to_object,
+    },
+    "metadata": to_object,
+    "loyalty": {"code": to_id},
+    "referral": {"code": to_id, "referrer_id": to_id},
+}
+
+_ALLOWED = "use event, customer.*, metadata.*, loyalty.* or referral.*"
+
+
+def parse_destination(name: Any) -> tuple[Path, Field]:
+    """Return a destination's path and field. Raises ValueError with what is wrong and what to write instead."""
+    if not isinstance(name, str):
+        raise ValueError(f"the destination must be text or a list of texts, not {kind_of(name)}")
+    path = tuple(name.split("."))
+    if not all(part.strip() for part in path):
+        problem = "has an empty part between its dots" if name.strip() else "is empty"
+        raise ValueError(f"the destination {problem}; {_ALLOWED}")
+    field = _field_at(path)
+    if field is None:
+        raise ValueError(f"{name!r} is not a Voucherify field{nearest(name, _names(FIELDS)) or f'; {_ALLOWED}'}")
+    return path, field
+
+
+def put(target: dict[str, Any], path: Path, value: Any) -> None:
+    """Put `value` at `path` in `target`, with new objects on the way; an object merges into one that is there.
+
+    `target` must own its objects, `value` too: a later value may be written into it. Raises ValueError where something
+    other than an object is in the way.
+    """
+    for name in path[:-1]:
+        target = target.setdefault(name, {})
+        if not isinstance(target, dict):
+            raise ValueError(f"{name} is not an object")
+    existing = target.get(path[-1])
+    if isinstance(existing, dict) and isinstance(value, dict):
+        existing.update(value)
+    else:
+        target[path[-1]] = value
+
+
+def destination_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a mapping's destination: a fixed name, or a path below a free object."""
+    names = _names(FIELDS)
+    free = [name.replace(".", "[.]") for name in names if _field_at(tuple(name.split("."))) is to_object]
+    return {"type": "string", "anyOf": [{"enum": names}, {"pattern": rf"^({'|'.join(free)})([.][^.]+)+$"}]}
+
+
+def _field_at(path: Path) -> Field | None:
+    """Return the field at `path`, or None. Below a free object, such as metadata, it is any JSON."""
+    field: Field = FIELDS
+    for part in path:
+        if field is to_object or field is to_json_value:
+            field = to_json_value
+        elif isinstance(field, Mapping) and part in field:
+            field = field[part]
+        else:
+            return None
+    return field
+
+
+def _names(fields: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return every fixed name, dotted and sorted."""
+    names = []
+    for name, field in fields.items():
+        names.append(prefix + name)
+        if isinstance(field, Mapping):
+            names += _names(field, f"{prefix}{name}.")
+    return sorted(names)

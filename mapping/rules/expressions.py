@@ -1,0 +1,70 @@
+"""Sources that are JMESPath expressions, with keys in any casing. https://jmespath.org/specification.html"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jmespath.exceptions import JMESPathTypeError
+from jmespath.functions import TYPES_MAP
+from jmespath.visitor import TreeInterpreter
+
+from mapping.event.segment import Event, envelope_name
+from mapping.values import ConversionError
+
+if TYPE_CHECKING:
+    from jmespath.visitor import _TreeNode
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionSource:
+    """A JMESPath expression. `payload` is empty where every name starts at the event."""
+
+    text: str
+    expression: _TreeNode
+    payload: str
+
+    def read(self, event: Event) -> Any:
+        """Return the expression's value, or None. Raises ConversionError."""
+        try:
+            return _Interpreter(event, self.payload).visit(self.expression, event.fields)
+        except JMESPathTypeError as error:
+            expected = " or ".join(error.expected_types)
+            raise ConversionError(f"{error.function_name}() takes {expected}, not {_actual_type(error)}") from error
+        except Exception as error:  # the library raises many kinds for odd values, and only this value is left out
+            raise ConversionError(f"the expression cannot be computed: {type(error).__name__}") from error
+
+    def locate(self, event: Event) -> str:
+        """Return the expression itself, since its value has no single place in the event."""
+        return self.text
+
+
+class _Interpreter(TreeInterpreter):
+    """Evaluates JMESPath with the names that a mapping's paths have."""
+
+    def __init__(self, event: Event, payload: str) -> None:
+        super().__init__()
+        self._event = event
+        self._payload = payload
+
+    def visit_field(self, node: _TreeNode, value: Any) -> Any:
+        name = node["value"]
+        if value is self._event.fields and self._payload:
+            known = envelope_name(name)
+            if known:
+                return value.get(known)
+            value = value.get(self._payload)
+        return self._event.casing.get(value, name) if isinstance(value, dict) else None
+
+    def visit_function_expression(self, node: _TreeNode, value: Any) -> Any:
+        try:
+            return super().visit_function_expression(node, value)
+        except JMESPathTypeError as error:
+            if _actual_type(error) == "null":  # the event does not have the argument
+                return None
+            raise
+
+
+def _actual_type(error: JMESPathTypeError) -> str:
+    """Return JMESPath's name of the type. For an element of an array the library has Python's name."""
+    return TYPES_MAP.get(error.actual_type, error.actual_type)

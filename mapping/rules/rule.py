@@ -1,0 +1,133 @@
+"""Compile a mapping setting to rules, and apply the rules to an event.
+
+A mapping is an object of source to destination, or to a list of destinations: see `mapping.rules.sources` and
+`mapping.rules.destinations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from mapping.errors import Fault, InvalidMapping, Problem
+from mapping.event.casing import fold
+from mapping.event.segment import Event
+from mapping.rules.destinations import FIELDS, Field, Path, parse_destination, put
+from mapping.rules.sources import Source, compile_source
+from mapping.rules.syntax import InvalidSource
+from mapping.trace import Filled, MappingTrace
+from mapping.values import ConversionError, is_missing, kind_of
+
+
+class Rule(NamedTuple):
+    """One row of a mapping, compiled: where to look, where to put the value, and which field that is."""
+
+    source: Source
+    destination: str
+    path: Path
+    field: Field
+
+
+Rules = tuple[Rule, ...]
+
+
+def compile_rules(setting: str, mapping: object, payload: str, parts: Container[str] = FIELDS) -> Rules:
+    """Return the rules of one mapping setting, in the order written.
+
+    `setting` names it in faults, `payload` is the field with the call's data (`traits` or `properties`), `parts` are
+    the parts of a request that the call sends. Raises InvalidMapping with all faults.
+    """
+    if not isinstance(mapping, Mapping):
+        problem = f"must be a JSON object of source to destination, not {kind_of(mapping)}"
+        raise InvalidMapping([Fault(setting, "", problem)])
+    rules: list[Rule] = []
+    faults: list[Fault] = []
+    for source, destinations in mapping.items():
+        compiled, problems = _compile_row(source, destinations, payload, parts)
+        rules += compiled
+        faults += [Fault(setting, source, problem.text, problem.position) for problem in problems]
+    if faults:
+        raise InvalidMapping(faults)
+    return tuple(rules)
+
+
+def _compile_row(text: str, destinations: Any, payload: str, parts: Container[str]) -> tuple[list[Rule], list[Problem]]:
+    """Return a rule for each destination of a row, and the row's problems."""
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    source: Source | None = None
+    try:
+        source = compile_source(text.strip(), payload)
+    except InvalidSource as error:
+        problems += error.problems
+    for name in destinations if isinstance(destinations, list) and destinations else [destinations]:
+        try:
+            path, field = parse_destination(name)
+        except ValueError as error:
+            problems.append(Problem(str(error)))
+            continue
+        if source:
+            rules.append(Rule(source, name, path, field if path[0] in parts else _not_sent))
+    return rules, problems
+
+
+def _not_sent(_: object) -> None:
+    raise ConversionError("this call sends only customer fields")
+
+
+def apply_rules(rules: Rules, event: Event, trace: MappingTrace) -> dict[str, Any]:
+    """Return the new body that the rules make of an event, without the values that could not be made valid.
+
+    Rules apply in their order: a later value replaces an earlier one at the same place, objects merge.
+    """
+    body = _Body(event, trace)
+    for rule in rules:
+        source = rule.source
+        try:
+            given = source.read(event)
+        except ConversionError as error:
+            trace.leave_out(source.text, rule.destination, str(error))
+            continue
+        if is_missing(given):
+            trace.record_empty(source.text, rule.destination)
+        else:
+            body.fill(rule.path, rule.field, given, source.text, source.locate(event) if trace.is_full else "")
+    return body.fields
+
+
+class _Body:
+    """A request's body while one event fills it."""
+
+    __slots__ = ("_event", "_trace", "fields")
+
+    def __init__(self, event: Event, trace: MappingTrace) -> None:
+        self.fields: dict[str, Any] = {}
+        self._event = event
+        self._trace = trace
+
+    def fill(self, path: Path, field: Field | None, given: Any, source: str, found_at: str) -> None:
+        """Convert a value and put it at its place; of an object with known fields, each field by itself."""
+        try:
+            if callable(field):
+                value = field(given)
+                put(self.fields, path, value)
+                if self._trace.is_full:
+                    self._trace.record_filled(Filled(".".join(path), source, found_at, given, value))
+                return
+            if field is None:
+                raise ConversionError("Voucherify has no such field")
+            if not isinstance(given, dict):
+                raise ConversionError(f"{kind_of(given)} is not an object")
+        except ValueError as error:
+            self._trace.leave_out(source, ".".join(path), str(error))
+            return
+        for key, name in self._names(given, field):
+            self.fill((*path, name), field.get(name), given[key], f"{source}.{key}", f"{found_at}.{key}")
+
+    def _names(self, given: dict[str, Any], fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield the keys of an object that have a value, each with the name of the field that it means."""
+        names = {fold(name): name for name in fields}
+        for key, value in given.items():
+            name = names.get(fold(key), key)
+            if not is_missing(value) and self._event.casing.key(given, name) == key:
+                yield key, name

@@ -1,0 +1,106 @@
+"""Sources: where the value of a mapping's row comes from, compiled once.
+
+A source is a path (`traits.email`, `products.0.sku`, `products[0].sku`, `$.properties['a.b']`, `properties."a.b"`) or a
+JMESPath expression (`properties.revenue || properties.total`). A text that can be read as a path is a path, so that a
+key keeps its meaning even if it is valid JMESPath. Where the first name is a field of Segment's envelope, the source
+starts at the event, otherwise at the call's payload (`email` is `traits.email` of an identify); after `$.` it always
+starts at the event. Only the name decides, never the content of an event. Keys are found in any casing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mapping.errors import Problem
+from mapping.event.segment import Event, envelope_name
+from mapping.rules.destinations import Path
+from mapping.rules.expressions import ExpressionSource
+from mapping.rules.syntax import InvalidSource, parse_expression
+
+_BARE = r"""[^.\[\]"'`(){}|&!<>=*@]+"""
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_FIRST = re.compile(rf"(?P<bare>{_BARE})|(?P<json>{_QUOTED})")
+_NEXT = re.compile(
+    rf"""\.(?P<bare>{_BARE})|\.(?P<json>{_QUOTED})|\[(?P<index>-?\d+)\]|\['(?P<key>[^']*)'\]|\[(?P<json_key>{_QUOTED})\]"""
+)
+_INDEX = re.compile(r"-?\d{1,9}")
+_EMPTY_PART = "the source has an empty part between its dots"
+
+
+@dataclass(frozen=True, slots=True)
+class PathSource:
+    """A path that starts at the event; `text` is the source as the mapping has it."""
+
+    text: str
+    path: Path
+
+    def read(self, event: Event) -> Any:
+        """Return the value in an event, or None."""
+        value: Any = event.fields
+        for part in self.path:
+            if isinstance(value, dict):
+                value = value.get(part) or event.casing.get(value, part)
+            elif isinstance(value, list) and _INDEX.fullmatch(part):
+                index = int(part)
+                value = value[index] if -len(value) <= index < len(value) else None
+            else:
+                return None
+        return value
+
+    def locate(self, event: Event) -> str:
+        """Return the place of the value in the event, in the event's own casing."""
+        value: Any = event.fields
+        keys = []
+        for part in self.path:
+            keys.append(event.casing.key(value, part) if isinstance(value, dict) else part)
+            value = value.get(keys[-1]) if isinstance(value, dict) else value[int(part)]
+        return ".".join(key if re.fullmatch(_BARE, key) else json.dumps(key, ensure_ascii=False) for key in keys) or "$"
+
+
+Source = PathSource | ExpressionSource
+
+
+def compile_source(text: str, payload: str) -> Source:
+    """Return the source of one row; `payload` is the field with the call's data. Raises InvalidSource."""
+    is_rooted = text.startswith(("$.", "$[")) or text == "$"
+    path = _parse_path(text, 1 if is_rooted else 0)
+    if path is None:
+        skipped = 2 if text.startswith("$.") else int(is_rooted)
+        return ExpressionSource(text, parse_expression(text, skipped), "" if is_rooted else payload)
+    if is_rooted:
+        return PathSource(text, path)
+    name = envelope_name(path[0])
+    return PathSource(text, (name, *path[1:]) if name else (payload, *path))
+
+
+def _parse_path(text: str, start: int) -> Path | None:
+    """Return the parts of a path from `start` on, or None where it is no path. Raises InvalidSource."""
+    if not text.strip():
+        raise InvalidSource([Problem("the source is empty")])
+    parts = []
+    position = start
+    while position < len(text):
+        match = (_NEXT if position else _FIRST).match(text, position)
+        if match is None:
+            if text[position] == "." and (position == 0 or text[position + 1 : position + 2] in ("", ".")):
+                raise InvalidSource([Problem(_EMPTY_PART, position)])
+            return None
+        part = _part(match)
+        if match.lastgroup == "bare" and not part.strip():
+            raise InvalidSource([Problem(_EMPTY_PART, match.start("bare"))])
+        parts.append(part)
+        position = match.end()
+    return tuple(parts)
+
+
+def _part(match: re.Match[str]) -> str:
+    group = match.lastgroup or ""
+    if not group.startswith("json"):
+        return match[group]
+    try:
+        return str(json.loads(match[group]))
+    except ValueError as error:
+        raise InvalidSource([Problem("the text in double quotes is not valid JSON", match.start(group))]) from error
