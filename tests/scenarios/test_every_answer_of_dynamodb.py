@@ -421,7 +421,7 @@ class Fair(Choices):
 
 
 @pytest.mark.parametrize("unguarded_track", UnguardedTrack)
-def test_whatever_dynamodb_answers_no_track_is_applied_twice_unknowingly_and_none_is_lost(
+def test_no_track_is_lost_or_applied_twice(
     unguarded_track: UnguardedTrack,
 ) -> None:
     policy = DeliveryPolicy(EventMapping.compile({"trackMapping": {}}), AmbiguousTrack.RETRY, unguarded_track)
