@@ -20,8 +20,7 @@ from handler.model.batch_summary import BatchSummary
 from handler.model.errors import FaultySettings, Unavailable, UnknownSource
 from handler.model.failure import Severity
 from handler.model.failure_record import FailureRecord
-from handler.model.job import DeliveryStatus, Outcome
-from mapping import message_id_of
+from handler.model.job import DeliveryStatus, Outcome, shown_message_id
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.logging.types import LogRecord
@@ -31,6 +30,9 @@ UNKNOWN_SOURCE = "unknown"
 
 # A batch repeats its faults: the most frequent ones are enough.
 _MOST_LEFT_OUT = 20
+
+# Lines of single events in one invocation. The rest is counted in the line of the request and in the metrics.
+MAX_EVENT_LINES = 100
 
 _UNITS = {"VoucherifyLatency": MetricUnit.Milliseconds, "RetryAge": MetricUnit.Seconds}  # all others are counts
 
@@ -55,10 +57,12 @@ class Telemetry:
         self._logger = Logger(service, level, stream=stream, logger_formatter=formatter)
         self._logger.setLevel(level)  # a service's Loggers share one logging.Logger, which the first one has set up
         self._not_delivered: Counter[tuple[str, str]] = Counter()
+        self._event_lines = 0
 
     def begin(self, request_id: str) -> None:
         """Add the request id to every line from here on. Powertools adds X-Ray's trace id."""
         self._logger.append_keys(request_id=request_id or None)
+        self._event_lines = 0
         if self._logger.sampling_rate:
             self._logger.refresh_sample_rate_calculation()
 
@@ -71,6 +75,8 @@ class Telemetry:
         """
         write = self._logger.error if status == 503 else self._logger.info
         line = {"status": status, "duration_ms": round(duration_seconds * 1000), **_present(facts)}
+        if self._event_lines > MAX_EVENT_LINES:
+            line["events_without_line"] = self._event_lines - MAX_EVENT_LINES
         self._write(write, "request", source, {**line, **(_facts_of(summary) if summary else {})})
         self._emit_not_delivered(source)
         if summary is None:
@@ -102,8 +108,10 @@ class Telemetry:
             **facts,
         }
         write = self._logger.error if failure.severity is Severity.ERROR else self._logger.warning
-        self._write(write, "event not delivered", source, line)
+        if self._event_lines < MAX_EVENT_LINES:
+            self._write(write, "event not delivered", source, line)
         with _writing:
+            self._event_lines += 1
             self._not_delivered[source, failure.code] += 1
 
     def expired(self, record: FailureRecord, age_seconds: float) -> None:
@@ -111,7 +119,7 @@ class Telemetry:
         line = {
             "stage": record.failure.stage,
             "code": record.failure.code,
-            "message_id": message_id_of(record.event),
+            "message_id": shown_message_id(record.event),
             "attempts": record.attempts,
             "age_seconds": round(age_seconds),
         }

@@ -188,9 +188,10 @@ class RetryWorker:
             )
 
     def _seconds_until_next_try(self, message: QueueMessage, failure: Failure, settings: Settings) -> int:
+        rate_limiter = self._projects.of(settings).rate_limiter
         if failure.waits_for_quota:
-            return math.ceil(self._projects.of(settings).rate_limiter.reserve_wait_seconds())
-        return backoff_seconds(message.age_seconds)
+            return math.ceil(rate_limiter.reserve_wait_seconds())
+        return max(backoff_seconds(message.age_seconds), math.ceil(rate_limiter.seconds_closed))
 
 
 def _order(message: QueueMessage) -> tuple[datetime, float]:

@@ -70,16 +70,16 @@ class Runtime:
                 return None
             return None if other is project else other
 
-        store, deletions = self._records_of(settings.source)
+        store, deletions = self._records_of(settings)
         return Delivery(settings.policy, project, reload, store, deletions, wait_for_quota=wait_for_quota)
 
-    def _records_of(self, source: str) -> tuple[IdempotencyStore | None, Deletions | None]:
-        """Return a source's idempotency records and deletion records; None for both where there is no table."""
+    def _records_of(self, settings: Settings) -> tuple[IdempotencyStore | None, Deletions | None]:
+        """Return a source's idempotency records and its project's deletion records; None where there is no table."""
         table, try_seconds = self._environment.deduplication_table, self._environment.dynamodb_timeout_seconds
         if not table:
             return None, None
-        store = IdempotencyStore(self._dynamodb, table, source, try_seconds=try_seconds)
-        return store, Deletions(self._dynamodb, table, source)
+        store = IdempotencyStore(self._dynamodb, table, settings.source, try_seconds=try_seconds)
+        return store, Deletions(self._dynamodb, table, settings.project_id)
 
     def _read_parameters(self, deadline: Deadline) -> Mapping[str, Parameters]:
         """Read all settings. Raises SettingsUnavailable."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
-import io
 import json
 import zlib
 from collections.abc import Mapping
@@ -17,12 +15,17 @@ from typing import Any, NamedTuple
 
 from aws_lambda_powertools.utilities.data_classes.api_gateway_proxy_event import APIGatewayProxyEventV2
 
-from handler.model.errors import BodyTooLarge, MalformedBody
+from handler.model.errors import BodyTooLarge, MalformedBody, UnsupportedEvent
 from handler.model.reason_codes import RefusalCause
 
-# Lambda takes 6 MB a request. A gzip body may unpack to this much: a small request must not fill the memory.
-MAX_BODY_BYTES = 32 * 1024 * 1024
+# Lambda takes 6 MB a request, and a gzip body may unpack to as much: a small request must not fill the memory.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_BODY_BYTES = 6 * 1024 * 1024
 
+# A gzip stream may have several members. Senders use one; thousands of empty ones only cost time.
+MAX_GZIP_MEMBERS = 16
+
+_GZIP_FORMAT = 16 + zlib.MAX_WBITS  # https://docs.python.org/3/library/zlib.html#zlib.decompressobj
 _GZIP_MAGIC = b"\x1f\x8b"  # no JSON text starts with it, and a proxy may drop the Content-Encoding
 
 
@@ -32,16 +35,18 @@ class HttpRequest(NamedTuple):
     method: str
     path: str
     headers: Mapping[str, str]
-    encoded_body: str | None
+    encoded_body: str
     is_base64: bool
 
     def body(self) -> bytes:
         """Return the bytes that were sent, with base64 and gzip undone. Raises MalformedBody or BodyTooLarge."""
-        encoded = self.encoded_body or ""
+        encoded = self.encoded_body
         try:
             body = base64.b64decode(encoded, validate=True) if self.is_base64 else encoded.encode("utf-8")
         except (binascii.Error, ValueError) as error:
             raise MalformedBody(RefusalCause.BAD_ENCODING, "the body is not valid base64 or UTF-8") from error
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge(RefusalCause.BODY_TOO_LARGE, f"the body has more than {MAX_BODY_BYTES} bytes")
         return _unpack(body) if body.startswith(_GZIP_MAGIC) else body
 
 
@@ -63,16 +68,35 @@ class Reply(NamedTuple):
 
 
 def read_request(event: Mapping[str, Any]) -> HttpRequest:
-    """Return the request in API Gateway's proxy event."""
-    proxy = APIGatewayProxyEventV2(dict(event))
-    context = proxy.request_context
-    return HttpRequest(
-        method=context.http.method.upper(),
-        path=_without_stage(proxy.raw_path, context.get("stage") or "$default"),
-        headers=proxy.headers,
-        encoded_body=proxy.body,
-        is_base64=bool(proxy.is_base64_encoded),
-    )
+    """Return the request in API Gateway's proxy event. Raises UnsupportedEvent."""
+    try:
+        proxy = APIGatewayProxyEventV2(dict(event))
+        context = proxy.request_context
+        return HttpRequest(
+            method=context.http.method.upper(),
+            path=_without_stage(proxy.raw_path, context.get("stage") or "$default"),
+            headers={str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()},
+            encoded_body=_text(event.get("body")),
+            is_base64=bool(event.get("isBase64Encoded")),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UnsupportedEvent(
+            RefusalCause.UNSUPPORTED_EVENT, "the function takes events of an HTTP API, payload format 2.0"
+        ) from error
+
+
+def request_id_of(event: Any) -> str:
+    """Return the request id in API Gateway's proxy event, empty where there is none."""
+    match event:
+        case {"requestContext": {"requestId": str(request_id)}}:
+            return request_id
+    return ""
+
+
+def _text(body: object) -> str:
+    if isinstance(body, str | None):
+        return body or ""
+    raise TypeError("the body is not text")
 
 
 def _without_stage(path: str, stage: str) -> str:
@@ -82,12 +106,23 @@ def _without_stage(path: str, stage: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def _unpack(body: bytes) -> bytes:
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
-            unpacked = packed.read(MAX_BODY_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise MalformedBody(RefusalCause.BAD_ENCODING, "the body is not valid gzip") from error
-    if len(unpacked) > MAX_BODY_BYTES:
-        raise BodyTooLarge(RefusalCause.BODY_TOO_LARGE, f"the body unpacks to more than {MAX_BODY_BYTES} bytes")
-    return unpacked
+def _unpack(packed: bytes) -> bytes:
+    """Return the content of a gzip body. Raises MalformedBody or BodyTooLarge."""
+    unpacked = b""
+    for _ in range(MAX_GZIP_MEMBERS):
+        member = zlib.decompressobj(wbits=_GZIP_FORMAT)
+        try:
+            unpacked += member.decompress(packed, MAX_BODY_BYTES + 1 - len(unpacked))
+        except zlib.error as error:
+            raise MalformedBody(RefusalCause.BAD_ENCODING, "the body is not valid gzip") from error
+        if len(unpacked) > MAX_BODY_BYTES:
+            raise BodyTooLarge(
+                RefusalCause.BODY_TOO_LARGE,
+                f"the body unpacks to more than {MAX_BODY_BYTES} bytes",
+            )
+        if not member.eof:
+            raise MalformedBody(RefusalCause.BAD_ENCODING, "the body is not valid gzip: it is cut off")
+        packed = member.unused_data
+        if not packed:
+            return unpacked
+    raise MalformedBody(RefusalCause.BAD_ENCODING, f"the body has more than {MAX_GZIP_MEMBERS} gzip members")

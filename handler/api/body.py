@@ -7,43 +7,60 @@ Webhook). One strict JSON decoder reads both, so that the signed bytes and the d
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from handler.model.errors import MalformedBody
+from handler.model.failure_record import MAX_MESSAGE_BYTES
 from handler.model.reason_codes import RefusalCause
-from handler.model.strict_json import DECODER, describe_decode_error
+from handler.model.strict_json import DECODER, describe_decode_error, may_be_too_deep
+
+# The first element of an array is read before the sender is known. A larger one could not be stored.
+MAX_SIGNED_BYTES = MAX_MESSAGE_BYTES
+
+
+class Json(NamedTuple):
+    """A decoded JSON value. `may_be_too_deep`: some value in it nests more levels than can be stored."""
+
+    value: Any
+    may_be_too_deep: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The raw events of a request; `is_batch` tells an array of one event from an event."""
+    """The raw events of a request.
+
+    `is_batch` tells an array of one event from an event; `may_be_too_deep` is that of the body's JSON.
+    """
 
     events: list[Any]
     is_batch: bool
+    may_be_too_deep: bool = False
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes) -> Json:
     """Return the JSON value in a body. Raises MalformedBody."""
     try:
-        return DECODER.decode(body.removeprefix(BOM_UTF8).decode("utf-8"))
+        text = body.removeprefix(BOM_UTF8).decode("utf-8")
+        return Json(DECODER.decode(text), may_be_too_deep(text))
     except (ValueError, RecursionError) as error:
         raise MalformedBody(RefusalCause.NOT_JSON, f"the body is not JSON: {describe_decode_error(error)}") from error
 
 
 def decode(body: bytes) -> Body:
     """Return the events in a body. Raises MalformedBody where it is not JSON or none of the known shapes."""
-    match value := read_json(body):
+    value, is_deep = read_json(body)
+    match value:
         case {"batch": list(events)}:
-            return Body(events, is_batch=True)
+            return Body(events, is_batch=True, may_be_too_deep=is_deep)
         case {"batch": _}:
             raise MalformedBody(RefusalCause.UNKNOWN_SHAPE, '"batch" is not an array')
         case dict():
-            return Body([value], is_batch=False)
+            return Body([value], is_batch=False, may_be_too_deep=is_deep)
         case list():
-            return Body([_unwrap(item) for item in value], is_batch=True)
+            return Body([_unwrap(item) for item in value], is_batch=True, may_be_too_deep=is_deep)
     raise MalformedBody(RefusalCause.UNKNOWN_SHAPE, "the body is neither an event nor an array of events")
 
 
@@ -57,7 +74,7 @@ def signed_bytes(body: bytes) -> bytes:
     if opening is None:
         return body
     try:
-        text = body[opening.end() :].decode("utf-8")
+        text = _leading_text(body[opening.end() : opening.end() + MAX_SIGNED_BYTES])
         start = _skip_space(text, 0)
         element, end = DECODER.raw_decode(text, start)
         if _unwrap(element) is not element:
@@ -66,6 +83,16 @@ def signed_bytes(body: bytes) -> bytes:
     except (ValueError, RecursionError):
         return body
     return text[start:end].encode("utf-8")
+
+
+def is_signed_as_a_whole(body: bytes) -> bool:
+    """Return whether the signature of a body covers all of its events."""
+    return _ARRAY.match(body) is None
+
+
+def _leading_text(part: bytes) -> str:
+    """Return the text of a part of a body, which may end within a character. Raises UnicodeDecodeError."""
+    return getincrementaldecoder("utf-8")().decode(part)
 
 
 def _unwrap(item: Any) -> Any:

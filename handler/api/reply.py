@@ -16,6 +16,9 @@ from handler.model.job import DeliveryStatus, Outcome
 
 RETRY_AFTER_SECONDS = 10
 
+# A batch that is wrong altogether repeats its reason.
+MAX_ERRORS = 100
+
 _NOTHING = BatchSummary([]).by_status
 
 
@@ -26,7 +29,10 @@ def reply_to(outcomes: Sequence[Outcome], summary: BatchSummary, *, is_batch: bo
     if message := _message(summary):
         body["message"] = message
     if rejected:
-        body["errors"] = [{"messageId": outcome.message_id, "reason": _reason(outcome)} for outcome in rejected]
+        shown = rejected[:MAX_ERRORS]
+        body["errors"] = [{"messageId": outcome.message_id, "reason": _reason(outcome)} for outcome in shown]
+        if len(rejected) > MAX_ERRORS:
+            body["message"] += f"; errors has the first {MAX_ERRORS} of them"
     return Reply(_status(summary, rejected, is_batch), body)
 
 

@@ -11,25 +11,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from handler.api.api_gateway import HttpRequest, Reply, read_request
+from handler.api.api_gateway import HttpRequest, Reply, read_request, request_id_of
 from handler.api.authentication import authenticate, check_token, token_in, unauthorised
-from handler.api.body import Body, decode
+from handler.api.body import Body, decode, is_signed_as_a_whole
 from handler.api.reply import reply_to, reply_to_refused, reply_to_unavailable, tracking_reply
 from handler.api.routes import Route, TrackingApi, Webhook, check_method, route_at
-from handler.api.tracking_api import decode_call, delete_without_type, write_key_of
+from handler.api.tracking_api import check_size, decode_call, write_key_of
 from handler.delivery.delivery import NewDelivery
 from handler.delivery.project import Projects
 from handler.model.batch_summary import BatchSummary
 from handler.model.deadline import Deadline
 from handler.model.errors import BodyTooLarge, FaultySettings, NotFound, RequestRefused, Unavailable, UnknownSource
-from handler.model.failure import DELETE_NOT_TAKEN, EVENT_TOO_LARGE, Failure
+from handler.model.failure import DELETE_NOT_SIGNED, DELETE_NOT_TAKEN, EVENT_TOO_LARGE, Failure
 from handler.model.failure_record import MAX_EVENT_BYTES, FailureRecord, RecordedFailure, is_storable
 from handler.model.job import Job, Outcome
 from handler.model.reason_codes import RefusalCause
+from handler.model.strict_json import is_too_deep
 from handler.observability import UNKNOWN_SOURCE, Telemetry
 from handler.settings.settings import Secrets, Settings
 from handler.settings.sources import Sources
 from handler.storage.queues import NewMessage, Queues
+from mapping import InvalidEvent, normalise
 
 # Reserved within the budget for storing events and for the reply (a quarter of a short budget), with a part for each
 # event; and reserved before Lambda's time-out, for storing events once more.
@@ -42,6 +44,9 @@ TIME_OUT_RESERVE_SECONDS = 1.0
 # most 1.5 s after the budget, and 0.2 s before the time-out.
 STORE_GRACE_SECONDS = 1.3
 ANSWER_SECONDS = 0.4
+
+# More than Segment's libraries and webhooks send at once, and as many as can be stored within the budget.
+MAX_EVENTS = 4000
 
 # JSON that is written again in ASCII grows sixfold at most: each event of a smaller body can be stored.
 _SURELY_STORABLE_BYTES = MAX_EVENT_BYTES // 6
@@ -89,11 +94,18 @@ class RoutedRequest:
         """Return the events. Raises MalformedBody."""
         return decode(self.body) if isinstance(self.route, Webhook) else decode_call(self.body, self.route.call)
 
-    def job_of(self, event: Any) -> Job:
-        """Return the job of an event. A write key may be public, so it deletes no customer."""
-        if isinstance(self.route, TrackingApi) and (deletion := delete_without_type(event)) is not None:
-            return Job(deletion, rejection=DELETE_NOT_TAKEN)
-        return Job(event)
+    def jobs_of(self, body: Body, *, has_token: bool) -> list[Job]:
+        """Return the job of each event. `has_token`: an access token, which covers all of them, has matched.
+
+        A write key may be public, and a signature covers the first event of an array only: neither deletes a customer
+        beyond that.
+        """
+        if isinstance(self.route, TrackingApi):
+            return [_job(event, DELETE_NOT_TAKEN) for event in body.events]
+        covered = len(body.events) if has_token or is_signed_as_a_whole(self.body) else 1
+        return [
+            Job(event) if place < covered else _job(event, DELETE_NOT_SIGNED) for place, event in enumerate(body.events)
+        ]
 
 
 class WebhookHandler:
@@ -119,13 +131,15 @@ class WebhookHandler:
         """Return the reply to API Gateway's proxy event, in time for the budget and for Lambda's time-out."""
         started = Deadline.after(0.0)
         deadlines = _Deadlines.of(started, self._budget_seconds, seconds_until_time_out)
-        self._telemetry.begin(event["requestContext"].get("requestId", ""))
+        self._telemetry.begin(request_id_of(event))
         source, route, summary = UNKNOWN_SOURCE, None, None
         try:
             request = read_request(event)
             route = route_at(request.path)
             check_method(request)
             routed = RoutedRequest(route, request, request.body())
+            if isinstance(route, TrackingApi):
+                check_size(routed.body, route.call)
             settings = self._settings_of(routed, deadlines.read_by)
             source = settings.source
             reply, facts, summary = self._answer(routed, settings, deadlines)
@@ -160,11 +174,11 @@ class WebhookHandler:
     ) -> tuple[Reply, dict[str, Any], BatchSummary]:
         matched = routed.authenticate(settings.secrets)
         body = routed.decode()
-        too_large = _too_large(body, len(routed.body))
-        jobs = [
-            Job(event, rejection=EVENT_TOO_LARGE) if place in too_large else routed.job_of(event)
-            for place, event in enumerate(body.events)
-        ]
+        if len(body.events) > MAX_EVENTS:
+            raise BodyTooLarge(RefusalCause.TOO_MANY_EVENTS, f"the body has more than {MAX_EVENTS} events")
+        jobs = routed.jobs_of(body, has_token="accessToken" in matched)
+        for place in _not_storable(body, len(routed.body)):
+            jobs[place] = Job(jobs[place].event, rejection=EVENT_TOO_LARGE)
         # All of them may have to be stored.
         deliver_by = deadlines.deliver_by.later(-len(jobs) * STORE_SECONDS_PER_EVENT)
         outcomes = self._new_delivery(settings, deliver_by).deliver(jobs, deliver_by)
@@ -187,17 +201,33 @@ class WebhookHandler:
             self._queues.store(retries, dead_letters, deadline)
 
     def _delay_seconds(self, failure: Failure, settings: Settings) -> int:
-        """Return the delay of a new message: the worker must not find an event that still has to wait for the quota."""
-        if not failure.waits_for_quota:
+        """Return the delay of a new message: the worker must not find an event while no call is allowed."""
+        if failure.is_permanent:
             return 0
-        return round(self._projects.of(settings).rate_limiter.reserve_wait_seconds())
+        rate_limiter = self._projects.of(settings).rate_limiter
+        return round(rate_limiter.reserve_wait_seconds() if failure.waits_for_quota else rate_limiter.seconds_closed)
 
 
-def _too_large(body: Body, size: int) -> frozenset[int]:
+def _job(event: Any, rejection_of_delete: Failure) -> Job:
+    """Return the job of an event. A delete is rejected, and loses its type, so that no redrive deletes the customer."""
+    try:
+        fields = normalise(event).fields
+    except InvalidEvent:
+        return Job(event)
+    if fields["type"].strip().lower() != "delete":
+        return Job(event)
+    return Job({name: value for name, value in fields.items() if name != "type"}, rejection=rejection_of_delete)
+
+
+def _not_storable(body: Body, size: int) -> list[int]:
     """Return the places of the events that no SQS message can hold. Raises BodyTooLarge where it is the only event."""
-    if size <= _SURELY_STORABLE_BYTES:
-        return frozenset()
-    too_large = frozenset(index for index, event in enumerate(body.events) if not is_storable(event))
-    if too_large and not body.is_batch:
+    if size <= _SURELY_STORABLE_BYTES and not body.may_be_too_deep:
+        return []
+    places = [
+        place
+        for place, event in enumerate(body.events)
+        if (body.may_be_too_deep and is_too_deep(event)) or not is_storable(event)
+    ]
+    if places and not body.is_batch:
         raise BodyTooLarge(RefusalCause.EVENT_TOO_LARGE, EVENT_TOO_LARGE.reason)
-    return too_large
+    return places

@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from handler.model.deadline import Deadline
 from handler.model.failure import OUT_OF_TIME, WINDOW_USED_UP, Failure
@@ -28,6 +30,9 @@ MAX_WINDOW_SECONDS = 60 * 60.0
 
 # A 429 closes the window for this long at least: a `Retry-After` of 0 must not make every call fail at once.
 MIN_CLOSED_SECONDS = 1.0
+
+# A 5xx with `Retry-After` closes for no longer than this.
+MAX_PAUSE_SECONDS = 15 * 60.0
 
 # A plan that is used up opens again when it is upgraded, or with the next billing cycle.
 PLAN_USED_UP_SECONDS = 2 * 60 * 60.0
@@ -101,7 +106,15 @@ class RateLimiter:
                 self._learn(answer.headers)
                 if failure and failure.waits_for_quota:
                     self._close(self._heard_at + self._closing_seconds(answer.headers, failure), failure)
+                elif answer.status >= 500 and failure and (pause := _seconds_to_wait(answer.headers, self._clock())):
+                    self._close(self._heard_at + min(pause, MAX_PAUSE_SECONDS), failure)
             self._changed.notify_all()
+
+    @property
+    def seconds_closed(self) -> float:
+        """The time for which no call is allowed; 0 while calls are."""
+        with self._changed:
+            return max(0.0, self._closed_until - self._clock())
 
     def reserve_wait_seconds(self) -> float:
         """Return the wait of one more event: behind all events that wait already, at the plan's rate."""
@@ -135,7 +148,7 @@ class RateLimiter:
             self._window = window = _Window(limit, left, end)
         elif end == window.end:
             window.left = min(window.left, left)  # answers may overtake each other
-        seconds = seconds or min(_number(headers, "retry-after") or 0.0, MAX_WINDOW_SECONDS)
+        seconds = seconds or min(_seconds_to_wait(headers, self._clock()) or 0.0, MAX_WINDOW_SECONDS)
         self._window_seconds = max(self._window_seconds, seconds)
         if window.left <= 0:
             self._close(window.end, WINDOW_USED_UP)
@@ -147,7 +160,7 @@ class RateLimiter:
     def _closing_seconds(self, headers: Mapping[str, str], failure: Failure) -> float:
         if failure.code == ReasonCode.PLAN_USED_UP:
             return PLAN_USED_UP_SECONDS
-        to_end, rounded_up = self._seconds_to_end(headers), _number(headers, "retry-after")
+        to_end, rounded_up = self._seconds_to_end(headers), _seconds_to_wait(headers, self._clock())
         if rounded_up is None:
             return to_end or DEFAULT_WINDOW_SECONDS
         if to_end and abs(rounded_up - to_end) <= 1:
@@ -161,6 +174,15 @@ class RateLimiter:
             return None
         seconds = end - self._clock()
         return seconds if 0 < seconds <= MAX_WINDOW_SECONDS else None
+
+
+def _seconds_to_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Return `Retry-After`, seconds or a date, in seconds. https://www.rfc-editor.org/rfc/rfc9110#name-retry-after"""
+    seconds = _number(headers, "retry-after")
+    if seconds is None:
+        with suppress(ValueError, TypeError, OverflowError):
+            seconds = max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now)
+    return seconds
 
 
 def _number(headers: Mapping[str, str], name: str) -> float | None:

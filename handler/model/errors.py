@@ -5,7 +5,8 @@ RequestRefused            the sender: the request as a whole, answered with `sta
 ├── MethodNotAllowed      405, the path takes another method
 ├── MalformedBody         400, the body is not JSON or none of the known shapes
 ├── Unauthorised          401, missing or wrong credentials
-└── BodyTooLarge          413, no message can hold it
+├── BodyTooLarge          413, larger than we take or can store
+└── UnsupportedEvent      500, the operator: something else than an HTTP API invokes the function
 Unavailable               nobody yet, or the operator: try again later, 503
 ├── SettingsUnavailable   SSM cannot be read
 ├── FaultySettings        the operator: the settings of a source have faults
@@ -57,6 +58,10 @@ class Unauthorised(RequestRefused):
 
 class BodyTooLarge(RequestRefused):
     status = 413
+
+
+class UnsupportedEvent(RequestRefused):
+    status = 500
 
 
 class Unavailable(Exception):

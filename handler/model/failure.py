@@ -75,6 +75,13 @@ EVENT_TOO_LARGE = Failure(
     action=Action.DEAD_LETTER,
 )
 
+DELETE_NOT_SIGNED = Failure(
+    Stage.DECODE,
+    ReasonCode.DELETE_NOT_SIGNED,
+    "Segment signs the first event of a batch only: send a delete alone, or set an accessToken",
+    action=Action.DEAD_LETTER,
+)
+
 DELETE_NOT_TAKEN = Failure(
     Stage.DECODE,
     ReasonCode.DELETE_NOT_TAKEN,

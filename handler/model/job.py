@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from handler.model.failure import Failure
 from mapping import LeftOut, message_id_of
 
+# Segment's own message ids have 36 to 50 characters.
+MAX_SHOWN_CHARACTERS = 200
+
 
 class Job(NamedTuple):
     """A raw event to deliver.
@@ -51,4 +54,11 @@ class Outcome(NamedTuple):
 
     @property
     def message_id(self) -> str | None:
-        return message_id_of(self.event)
+        """The messageId as answers and logs show it."""
+        return shown_message_id(self.event)
+
+
+def shown_message_id(event: object) -> str | None:
+    """Return the messageId of a raw event, cut to the length that answers and logs show."""
+    message_id = message_id_of(event)
+    return message_id[:MAX_SHOWN_CHARACTERS] if message_id else message_id

@@ -12,6 +12,7 @@ class ReasonCode(StrEnum):
     """The reasons why an event was not delivered. Other answers of Voucherify have `voucherify_<status>`."""
 
     # decode
+    DELETE_NOT_SIGNED = "delete_not_signed"
     DELETE_NOT_TAKEN = "delete_not_taken"
     EVENT_TOO_LARGE = "event_too_large"
     UNREADABLE_RECORD = "unreadable_record"
@@ -22,6 +23,8 @@ class ReasonCode(StrEnum):
     # deliver
     CREDENTIALS_REFUSED = "credentials_refused"
     INTERNAL_ERROR = "internal_error"
+    MISSING_FEATURE = "missing_feature"
+    MISSING_PERMISSION = "missing_permission"
     OUT_OF_TIME = "out_of_time"
     PLAN_USED_UP = "plan_used_up"
     RATE_LIMITED = "rate_limited"
@@ -57,6 +60,9 @@ class RefusalCause(StrEnum):
     # 413
     BODY_TOO_LARGE = "body_too_large"
     EVENT_TOO_LARGE = "event_too_large"
+    TOO_MANY_EVENTS = "too_many_events"
+    # 500
+    UNSUPPORTED_EVENT = "unsupported_event"
     # 503
     FAULTY_SETTINGS = "faulty_settings"
     NOT_STORED = "not_stored"

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from itertools import accumulate
 from typing import Any
+
+# Events nest a few levels. Python refuses to encode about 900 on a deep stack, so that without a limit an event
+# could be accepted that cannot be stored.
+MAX_DEPTH = 600
 
 
 def _finite(literal: str) -> float | str:
@@ -29,6 +35,34 @@ def _refuse_constant(literal: str) -> Any:
 
 
 DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_bounded, parse_constant=_refuse_constant)
+
+
+def may_be_too_deep(text: str) -> bool:
+    """Return whether a JSON text nests more than MAX_DEPTH levels."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    return max(accumulate(map(_STEPS.__getitem__, _BRACKET.findall(_STRING.sub("", text))))) > MAX_DEPTH
+
+
+def is_too_deep(value: Any) -> bool:
+    """Return whether a decoded value nests more than MAX_DEPTH levels."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return False
+    return any(isinstance(child, dict | list) for child in level)
+
+
+def _children(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def describe_decode_error(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -10,6 +11,9 @@ from urllib.parse import urlsplit
 
 from handler.model.strict_json import describe_decode_error
 from mapping import Fault, destination_schema
+
+# Letters, digits, hyphens and dots: other alphabets are written in Punycode. An IPv6 address stands in brackets.
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII)
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -72,7 +76,7 @@ class Url:
         value = parameter.value.strip().rstrip("/")
         try:
             url = urlsplit(value)
-            has_address = bool(url.hostname) and url.port != 0
+            has_address = bool(_HOST.fullmatch(url.hostname or "")) and url.port != 0 and _is_printable(parameter.value)
         except ValueError:
             url, has_address = urlsplit(""), False
         if not has_address:
@@ -87,6 +91,11 @@ class Url:
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "format": "uri"}
+
+
+def _is_printable(value: str) -> bool:
+    # `urlsplit` drops line breaks and tabs within a URL.
+    return value.strip().isascii() and value.strip().isprintable()
 
 
 @dataclass(frozen=True, slots=True)

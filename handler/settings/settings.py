@@ -90,6 +90,11 @@ class Settings:
     policy: DeliveryPolicy
     unknown: tuple[str, ...]
 
+    @property
+    def project_id(self) -> str:
+        """A name for the Voucherify project: sources with the same one share its customers."""
+        return f"{self.api_url} {self.api_key}"
+
 
 def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings:
     """Return the settings from parameters by name. Raises FaultySettings with all faults."""

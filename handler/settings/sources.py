@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 DEFAULT_SOURCE = "default"
 
-# SSM is read at most this often for a source that is not there: a new one is found soon, and a stranger who tries names
-# causes few reads.
-UNKNOWN_SOURCE_SECONDS = 5.0
+# SSM is read at most this often for a source that is not there or has faults: a change is found soon, and a stranger
+# who tries names causes few reads.
+UNUSABLE_SOURCE_SECONDS = 5.0
 
 _KEYS = ("apiKey", "apiToken")
 
@@ -60,7 +60,8 @@ class Sources:
     """The settings of each source, read again when they are older than `ttl_seconds`. Thread-safe.
 
     While they cannot be read or have faults, the last good settings keep their effect, and the next request after
-    `ttl_seconds` tries again. Without good settings yet the error is raised, and the next request tries again.
+    `ttl_seconds` tries again. Without good settings yet the error is raised; the next request tries again where SSM
+    could not be read, and one after UNUSABLE_SOURCE_SECONDS where the settings have faults.
     """
 
     def __init__(
@@ -89,9 +90,8 @@ class Sources:
         """
         with self._lock:
             is_faulty = source not in self._effective and self._checked.get(source) is not None
-            is_unknown = source not in self._own
-            longest = UNKNOWN_SOURCE_SECONDS if is_unknown else self._ttl_seconds
-            self._refresh_after(0 if is_faulty else min(longest, self._ttl_seconds), deadline)
+            longest = UNUSABLE_SOURCE_SECONDS if is_faulty or source not in self._own else self._ttl_seconds
+            self._refresh_after(min(longest, self._ttl_seconds), deadline)
             return self._settings(source)
 
     def reload(self, source: str, deadline: Deadline) -> Settings:
@@ -109,7 +109,7 @@ class Sources:
             self._refresh_after(self._ttl_seconds, deadline)
             found = self._with_access_token(token)
             if found is None:
-                self._refresh_after(UNKNOWN_SOURCE_SECONDS, deadline)
+                self._refresh_after(UNUSABLE_SOURCE_SECONDS, deadline)
                 found = self._with_access_token(token)
             if found is None:
                 for error in self._checked.values():
@@ -185,5 +185,11 @@ def merged_settings(source: str, own: Parameters, common: Parameters) -> Setting
         (missing,) = set(_KEYS) - own.keys()
         raise FaultySettings(
             source, [Fault(missing, "", f"is not set for the source {source}, which has its own keys")]
+        )
+    if source != DEFAULT_SOURCE and "apiUrl" in own and not own.keys() & set(_KEYS):
+        # Otherwise, a person who may write this one parameter could have everybody's keys sent to any address.
+        raise FaultySettings(
+            source,
+            [Fault("apiUrl", "", f"is set for the source {source}, which needs its own apiKey and apiToken then")],
         )
     return check_settings(source, {**inherited(own, common), **own})

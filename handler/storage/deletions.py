@@ -25,12 +25,12 @@ KEPT_SECONDS = 90 * 24 * 60 * 60
 
 
 class Deletions:
-    """The deletion records of one source. Thread-safe."""
+    """The deletion records of one Voucherify project. Thread-safe."""
 
-    def __init__(self, client: Callable[[], DynamoDBClient], table: str, source: str) -> None:
+    def __init__(self, client: Callable[[], DynamoDBClient], table: str, project_id: str) -> None:
         self._client = client
         self._table = table
-        self._source = source
+        self._project_id = project_id
 
     def note(self, customer: str, at: datetime) -> None:
         """Record that a customer is deleted: no event stored before `at` is delivered. Raises DeletionsUnknown."""
@@ -60,7 +60,7 @@ class Deletions:
         return deleted_at is not None and _sortable(at) <= deleted_at["S"]
 
     def _key(self, customer: str) -> Any:
-        data = json.dumps({"customer": customer, "source": self._source})
+        data = json.dumps({"customer": customer, "project": self._project_id})
         return {"id": {"S": f"deleted#{hashlib.sha256(data.encode()).hexdigest()}"}}
 
 

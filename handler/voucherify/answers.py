@@ -28,10 +28,35 @@ class _Meaning(NamedTuple):
 
 _RETRY = _Meaning(Action.RETRY)
 _REJECT = _Meaning(Action.DEAD_LETTER)
+_MISSING_PERMISSION = _Meaning(Action.DEAD_LETTER, ReasonCode.MISSING_PERMISSION, Severity.ERROR)
+_MISSING_FEATURE = _Meaning(Action.DEAD_LETTER, ReasonCode.MISSING_FEATURE, Severity.ERROR)
 _CREDENTIALS = _Meaning(Action.STOP_BATCH, ReasonCode.CREDENTIALS_REFUSED, Severity.ERROR)
 _WRONG_API_URL = _Meaning(Action.STOP_BATCH, ReasonCode.WRONG_API_URL, Severity.ERROR)
 _RATE_LIMITED = _Meaning(Action.WAIT_FOR_QUOTA, ReasonCode.RATE_LIMITED)
 _PLAN_USED_UP = _Meaning(Action.WAIT_FOR_QUOTA, ReasonCode.PLAN_USED_UP, Severity.ERROR)
+
+# The error keys of a 403 that concern the credentials and so every call. Voucherify publishes no list of its keys.
+_KEYS_OF_CREDENTIALS = (
+    "application_disabled",
+    "authentication_failed",
+    "forbidden",
+    "invalid_api_key",
+    "invalid_credentials",
+    "invalid_token",
+    "unauthenticated",
+    "unauthorized",
+)
+
+# What a person has to change in Voucherify, by the code of the failure.
+_ADVICE = {
+    ReasonCode.MISSING_PERMISSION: "the credentials lack the permission to {operation}: add it to the API key",
+    ReasonCode.MISSING_FEATURE: "the plan does not include the feature to {operation}",
+}
+_OPERATIONS = {
+    Operation.UPSERT_CUSTOMER: "create and update customers",
+    Operation.TRACK_EVENT: "create custom events",
+    Operation.DELETE_CUSTOMER: "delete customers permanently",
+}
 
 # The second part of a row's key: the `key` of Voucherify's error object, any such object, or an answer without one,
 # which does not come from Voucherify's API.
@@ -40,11 +65,16 @@ _NO_ERROR = ""
 
 _MEANINGS: Mapping[tuple[int, str], _Meaning] = {
     (401, _ANY_KEY): _CREDENTIALS,
-    (401, _NO_ERROR): _CREDENTIALS,
+    (401, _NO_ERROR): _RETRY,  # of a proxy: it harms no other event
+    (401, "missing_required_permission"): _MISSING_PERMISSION,
     (402, _ANY_KEY): _PLAN_USED_UP,
     (402, _NO_ERROR): _PLAN_USED_UP,
-    (403, _ANY_KEY): _CREDENTIALS,
-    (403, _NO_ERROR): _CREDENTIALS,
+    (402, "missing_required_feature"): _MISSING_FEATURE,
+    (403, _ANY_KEY): _RETRY,
+    (403, _NO_ERROR): _RETRY,  # of a firewall that dislikes one payload
+    (403, "missing_required_feature"): _MISSING_FEATURE,
+    (403, "missing_required_permission"): _MISSING_PERMISSION,
+    **{(403, key): _CREDENTIALS for key in _KEYS_OF_CREDENTIALS},
     (404, _NO_ERROR): _WRONG_API_URL,
     (405, _NO_ERROR): _WRONG_API_URL,
     (408, _ANY_KEY): _RETRY,
@@ -75,11 +105,14 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
     meaning = _meaning_of(answer, request)
     if meaning is None:
         return None
+    reason = f"Voucherify answered {_name(answer.status, answer.error)}"
+    if advice := _ADVICE.get(ReasonCode(meaning.code)) if meaning.code else None:
+        reason += f"; {advice.format(operation=_OPERATIONS[request.operation])}"
     return Failure(
         Stage.DELIVER,
         meaning.code or ReasonCode.of_status(answer.status),
-        f"Voucherify answered {_name(answer.status, answer.error)}",
-        _detail(answer.error),
+        reason,
+        _detail(answer.error) or answer.problem,
         meaning.action,
         meaning.severity,
         attempted=meaning.action is not Action.WAIT_FOR_QUOTA,
@@ -97,7 +130,7 @@ def _meaning_of(answer: Answer, request: Request) -> _Meaning | None:
     if status == 429 and answer.headers.get("x-rate-limit-type") == _CYCLE:
         return _PLAN_USED_UP
     return (
-        (error and _MEANINGS.get((status, error.key)))
+        (error and error.key and _MEANINGS.get((status, error.key)))
         or _MEANINGS.get((status, _ANY_KEY if error else _NO_ERROR))
         or _MEANINGS_BY_CLASS.get(status // 100, _RETRY)
     )

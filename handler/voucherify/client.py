@@ -49,11 +49,15 @@ class VoucherifyError(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer: its status, its headers (any casing), and Voucherify's error object where there is one."""
+    """An answer: its status, its headers (any casing), and Voucherify's error object where there is one.
+
+    `problem` is the text of an error that is not Voucherify's own object, but that of a server in front of it.
+    """
 
     status: int
     headers: Mapping[str, str]
     error: VoucherifyError | None
+    problem: str = ""
 
 
 class Response(NamedTuple):
@@ -216,8 +220,9 @@ class VoucherifyClient:
 
     def answer_in(self, response: Response) -> Answer:
         """Return a response as an answer."""
-        is_success = 200 <= response.status < 300
-        return Answer(response.status, response.headers, None if is_success else self._error_in(response.body))
+        if 200 <= response.status < 300:
+            return Answer(response.status, response.headers, None)
+        return Answer(response.status, response.headers, *self._error_in(response.body))
 
     @contextmanager
     def _errors_as_no_answer(self) -> Iterator[None]:
@@ -238,19 +243,27 @@ class VoucherifyClient:
         except HTTPError as error:
             raise _ConnectionLost from error
 
-    def _error_in(self, body: bytes) -> VoucherifyError | None:
-        """Return Voucherify's error object. Our own credentials are masked, should it quote them."""
-        text = body.decode("utf-8", "replace")
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
+    def _error_in(self, body: bytes) -> tuple[VoucherifyError | None, str]:
+        """Return Voucherify's error object, or the text of another server's. Our own credentials are masked in both."""
         try:
-            error = json.loads(text)
+            found = json.loads(body.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
-            return None
-        match error:
+            return None, ""
+        match found:
             case {"key": str()} | {"code": int(), "message": str()}:
-                return VoucherifyError(*(_text(error.get(part)) for part in VoucherifyError._fields))
-        return None
+                return VoucherifyError(*(self._text(found.get(part)) for part in VoucherifyError._fields)), ""
+            # As published for 413: https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
+            case {"statusCode": int(), "message": str()}:
+                return None, " ".join(filter(None, map(self._text, (found.get("error"), found["message"]))))
+        return None, ""
+
+    def _text(self, value: object) -> str:
+        """Return a text without our credentials, should it quote them; empty for anything but a text."""
+        if not isinstance(value, str):
+            return ""
+        for secret in self._secrets:
+            value = value.replace(secret, "***")
+        return value
 
 
 def _timeout(deadline: Deadline) -> urllib3.Timeout:
@@ -344,7 +357,3 @@ def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline, most_bytes: in
             body += part
     response.close()
     return body
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

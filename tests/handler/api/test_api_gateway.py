@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handler.api.api_gateway import MAX_BODY_BYTES, HttpRequest, read_request
-from handler.model.errors import BodyTooLarge, MalformedBody
+from handler.model.errors import BodyTooLarge, MalformedBody, UnsupportedEvent
 from local.stack.front import proxy_event
 
 pytestmark = pytest.mark.scenario(row=6)
@@ -65,6 +65,37 @@ def test_no_body_is_an_empty_one(changes: dict[str, Any]) -> None:
     assert request(**changes).body() == b""
 
 
+def test_the_members_of_a_gzip_body_are_joined() -> None:
+    packed = gzip.compress(BODY[:5]) + gzip.compress(b"") + gzip.compress(BODY[5:])
+    assert request(body=base64.b64encode(packed).decode(), isBase64Encoded=True).body() == BODY
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        [],
+        {},
+        {"requestContext": None},
+        {"requestContext": {}, "rawPath": "/events"},
+        {"requestContext": {"http": {}}, "rawPath": "/events"},
+        {"requestContext": {"http": {"method": "POST"}}},
+        {"requestContext": {"http": {"method": 1}}, "rawPath": "/events"},
+        {"requestContext": {"http": {"method": "POST"}}, "rawPath": 7},
+        {"requestContext": {"http": {"method": "POST"}}, "rawPath": "/events", "headers": ["x"]},
+        {"requestContext": {"http": {"method": "POST"}}, "rawPath": "/events", "body": {}},
+        {"version": "1.0", "httpMethod": "POST", "path": "/events", "requestContext": {"httpMethod": "POST"}},
+        {"requestContext": {"elb": {"targetGroupArn": "arn"}}, "httpMethod": "POST", "path": "/events"},
+        {"Records": [{"eventSource": "aws:sqs"}]},
+    ],
+)
+def test_an_event_of_another_kind_is_refused_with_a_clear_message(event: Any) -> None:
+    with pytest.raises(UnsupportedEvent) as raised:
+        read_request(event)
+    assert (raised.value.status, raised.value.cause) == (500, "unsupported_event")
+    assert raised.value.message == "the function takes events of an HTTP API, payload format 2.0"
+
+
 def test_no_headers_are_none() -> None:
     assert request(headers=None).headers == {}
 
@@ -77,9 +108,16 @@ def test_no_headers_are_none() -> None:
         ({"body": "\ud800"}, "the body is not valid base64 or UTF-8"),
         (
             {"body": base64.b64encode(gzip.compress(BODY)[:-9]).decode(), "isBase64Encoded": True},
-            "the body is not valid gzip",
+            "the body is not valid gzip: it is cut off",
         ),
-        ({"body": base64.b64encode(b"\x1f\x8b").decode(), "isBase64Encoded": True}, "the body is not valid gzip"),
+        (
+            {"body": base64.b64encode(b"\x1f\x8b").decode(), "isBase64Encoded": True},
+            "the body is not valid gzip: it is cut off",
+        ),
+        (
+            {"body": base64.b64encode(gzip.compress(b"") * 17).decode(), "isBase64Encoded": True},
+            "the body has more than 16 gzip members",
+        ),
         (
             {"body": base64.b64encode(gzip.compress(BODY) + b"tail").decode(), "isBase64Encoded": True},
             "the body is not valid gzip",
@@ -90,6 +128,11 @@ def test_what_cannot_be_undone_is_refused(changes: dict[str, Any], message: str)
     with pytest.raises(MalformedBody) as raised:
         request(**changes).body()
     assert raised.value.message == message
+
+
+def test_a_body_larger_than_lambda_takes_is_refused() -> None:
+    with pytest.raises(BodyTooLarge):
+        request(body="x" * (MAX_BODY_BYTES + 1)).body()
 
 
 def test_a_small_body_that_unpacks_to_a_huge_one_is_refused() -> None:

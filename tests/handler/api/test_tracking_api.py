@@ -401,8 +401,9 @@ BAD_BODIES = (
     ("batch", b"[]", 400, "unknown_shape", "the body is not a JSON object"),
     ("batch", b"{}", 400, "unknown_shape", '"batch" is not an array'),
     ("batch", b"\x1f\x8bno", 400, "bad_encoding", "the body is not valid gzip"),
+    ("batch", b" " * 512_001, 413, "body_too_large", "the body of batch has more than 512000 bytes"),
     ("batch", GZIP_BOMB, 413, "body_too_large", f"the body unpacks to more than {MAX_BODY_BYTES} bytes"),
-    ("track", TOO_LARGE, 413, "event_too_large", "the event is larger than an SQS message, or nested too deeply"),
+    ("track", TOO_LARGE, 413, "body_too_large", "the body of track has more than 32768 bytes"),
 )
 
 

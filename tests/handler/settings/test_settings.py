@@ -110,6 +110,18 @@ def test_the_filter_is_a_json_array_or_a_string_list(parameter: Parameter, names
             "accessTokenPrevious: is accepted beside accessToken, which is not set",
         ),
         ("apiUrl", "canary", "apiUrl: must be the address of the project's cluster, such as https://api.voucherify.io"),
+        *(
+            ("apiUrl", url, "apiUrl: must be the address of the project's cluster, such as https://api.voucherify.io")
+            for url in (
+                "https://c\u0430nary.example",
+                "https://canary\0.example",
+                "https://canary\n.example",
+                "https://canary .example",
+                "https://-canary.example",
+                "https://[::g]",
+                "https://",
+            )
+        ),
         (
             "apiUrl",
             "https://",

@@ -165,10 +165,10 @@ def test_an_unknown_source_is_not_found_and_nobodys_credentials_are_used(sources
 
 def test_a_source_is_there_once_its_first_setting_is_and_gone_with_its_last(sources: Sources) -> None:
     assert sources.post("app", TRACK).status == 404
-    sources.function.put_source("app", apiUrl=sources.default.url)
+    sources.function.put_source("app", trackDisabled="false")
     start_cold()  # one that is known to be missing is looked for only now and then
     assert sources.post("app", TRACK).status == 200
-    sources.function.aws.ssm.delete_parameters(Names=[f"{SETTINGS_PATH}/app/apiUrl"])
+    sources.function.aws.ssm.delete_parameters(Names=[f"{SETTINGS_PATH}/app/trackDisabled"])
     assert sources.post("app", TRACK).status == 404
 
 
@@ -223,7 +223,7 @@ def test_a_message_id_is_delivered_once_for_each_source(sources: Sources) -> Non
 
 
 def test_two_sources_of_one_project_are_two_sources_all_the_same(sources: Sources) -> None:
-    sources.function.put_source("app", apiUrl=sources.default.url)
+    sources.function.put_source("app", trackDisabled="false")
     assert [sources.post(source, TRACK).body["delivered"] for source in ("default", "app")] == [1, 1]
     assert sources.sent == {"default": [TRACK_REQUEST] * 2, "shop": []}
 

@@ -19,6 +19,7 @@ ERROR = VoucherifyError("some_key", "What happened", "more of it", "v-1")
 RETRY = (Action.RETRY, Severity.WARNING)
 STOP = (Action.STOP_BATCH, Severity.ERROR)
 REJECTED = (Action.DEAD_LETTER, Severity.WARNING)
+REJECTED_LOUDLY = (Action.DEAD_LETTER, Severity.ERROR)
 
 
 def failure_of(
@@ -49,8 +50,13 @@ def test_any_2xx_is_delivered_whatever_the_body(status: int, error: VoucherifyEr
         (599, None, "voucherify_599", RETRY),
         (999, None, "voucherify_999", RETRY),
         (401, ERROR, "credentials_refused", STOP),
-        (401, None, "credentials_refused", STOP),
-        (403, ERROR, "credentials_refused", STOP),
+        (401, None, "voucherify_401", RETRY),
+        (401, ERROR._replace(key=""), "credentials_refused", STOP),
+        (403, ERROR._replace(key="unauthorized"), "credentials_refused", STOP),
+        (403, ERROR, "voucherify_403", RETRY),
+        (403, None, "voucherify_403", RETRY),
+        (403, ERROR._replace(key="missing_required_permission"), "missing_permission", REJECTED_LOUDLY),
+        (402, ERROR._replace(key="missing_required_feature"), "missing_feature", REJECTED_LOUDLY),
         (402, ERROR, "plan_used_up", (Action.WAIT_FOR_QUOTA, Severity.ERROR)),
         (301, None, "wrong_api_url", STOP),
         (302, ERROR, "wrong_api_url", STOP),
@@ -78,6 +84,23 @@ def test_each_other_status_has_its_action(
 def test_409_on_a_customer_is_another_upsert_at_the_same_time() -> None:
     assert failure_of(409, IDENTIFY).is_permanent is False
     assert failure_of(409, TRACK).is_permanent is True
+
+
+@pytest.mark.parametrize(
+    ("request_", "advice"), [(IDENTIFY, "create and update customers"), (TRACK, "create custom events")]
+)
+def test_a_missing_permission_is_named(request_: Request, advice: str) -> None:
+    failure = failure_of(403, request_, ERROR._replace(key="missing_required_permission"))
+    assert failure.reason == (
+        "Voucherify answered 403 missing_required_permission; "
+        f"the credentials lack the permission to {advice}: add it to the API key"
+    )
+
+
+def test_the_text_of_a_server_in_front_of_voucherify_is_in_the_record() -> None:
+    failure = failure_of_answer(Answer(413, {}, None, "Payload Too Large request entity too large"), TRACK)
+    assert failure
+    assert failure.message == "Voucherify answered 413: Payload Too Large request entity too large"
 
 
 def test_429_of_the_billing_cycle_is_a_plan_that_is_used_up() -> None:

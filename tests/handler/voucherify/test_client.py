@@ -476,7 +476,7 @@ def test_an_answer_whose_body_never_comes_keeps_its_status() -> None:
     with closing(RawServer(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 12\r\n\r\n", keeps=True)) as server:
         client = VoucherifyClient(server.url, API_KEY, API_TOKEN)
         for _ in range(2):
-            assert client.send(TRACK, Deadline.after(0.2)) == (400, {"content-length": "12"}, None)
+            assert client.send(TRACK, Deadline.after(0.2)) == (400, {"content-length": "12"}, None, "")
         assert server.connections == 2
 
 
