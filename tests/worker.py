@@ -91,17 +91,7 @@ class Worker:
             self.aws.advance(queue, seconds)
             for message in self.aws.stored(queue):
                 self._aged[message.message_id] = self._aged.get(message.message_id, 0.0) + seconds
-        table = self.aws.environment["DEDUPLICATION_TABLE"]
-        for item in self.aws.dynamodb.scan(TableName=table)["Items"]:
-            for moment, unit in (("expiration", 1), ("in_progress_expiration", 1000)):
-                if moment in item:
-                    self.aws.dynamodb.update_item(
-                        TableName=table,
-                        Key={"id": item["id"]},
-                        UpdateExpression="SET #moment = #moment - :passed",
-                        ExpressionAttributeNames={"#moment": moment},
-                        ExpressionAttributeValues={":passed": {"N": str(round(seconds * unit))}},
-                    )
+        self.aws.moto.advance_table(self.aws.environment["DEDUPLICATION_TABLE"], seconds)
 
     def time_passes_until_one_is_visible(self) -> None:
         """The least that the retry queue hides a message for; no time where it is empty."""

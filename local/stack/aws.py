@@ -85,9 +85,7 @@ class LocalAws:
 
     def empty_table(self) -> None:
         """Delete all idempotency records."""
-        table = self.environment["DEDUPLICATION_TABLE"]
-        for item in self.dynamodb.scan(TableName=table)["Items"]:
-            self.dynamodb.delete_item(TableName=table, Key={"id": item["id"]})
+        self.moto.empty_table(self.environment["DEDUPLICATION_TABLE"])
 
     def stored(self, queue: str) -> list[StoredMessage]:
         """Return the messages of a queue, the hidden ones too, without receiving them."""

@@ -81,6 +81,14 @@ class Moto:
         """Exempt the objects that moto has loaded by now from garbage collection."""
         self._command("freeze")
 
+    def empty_table(self, table: str) -> None:
+        """Delete the items of a table."""
+        self._command("empty_table", table)
+
+    def advance_table(self, table: str, seconds: float) -> None:
+        """Make each idempotency record of a table expire that much sooner."""
+        self._command("advance_table", table, seconds)
+
     def close(self) -> None:
         self._channel.close()
         self._process.kill()

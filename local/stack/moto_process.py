@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 
 from moto import backends
+from moto.dynamodb.models import dynamodb_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sqs.models import Message, sqs_backends
 from moto.ssm.models import ssm_backends
@@ -82,6 +83,23 @@ def _freeze() -> None:
     gc.freeze()
 
 
+def _items(table: str) -> Any:
+    return dynamodb_backends["123456789012"]["eu-west-1"].tables[table].items
+
+
+def _empty_table(table: str) -> None:
+    """Delete the items of a table."""
+    _items(table).clear()
+
+
+def _advance_table(table: str, seconds: float) -> None:
+    """Make each idempotency record of a table expire that much sooner."""
+    for item in _items(table).values():
+        for moment, units in (("expiration", seconds), ("in_progress_expiration", seconds * 1000)):
+            if moment in item.attrs:
+                item.attrs[moment].value = str(int(item.attrs[moment].value) - round(units))
+
+
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "list_messages": _list_messages,
     "advance": _advance,
@@ -90,6 +108,8 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "keep_parameters": _keep_parameters,
     "restore_parameters": _restore_parameters,
     "freeze": _freeze,
+    "empty_table": _empty_table,
+    "advance_table": _advance_table,
 }
 
 

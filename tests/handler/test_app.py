@@ -53,6 +53,7 @@ def test_a_batch_is_delivered_in_its_order(function: Function) -> None:
     assert function.sent == [IDENTIFY_REQUEST, TRACK_REQUEST, IDENTIFY_REQUEST]
 
 
+@pytest.mark.scenario(row=6)
 def test_every_other_shape_of_a_body_is_delivered_too(function: Function) -> None:
     assert function.post({"batch": [IDENTIFY, UNGUARDED]}).body == counts(delivered=2)
 
@@ -70,6 +71,7 @@ def test_an_empty_batch_has_nothing_to_deliver(function: Function) -> None:
     assert function.post({"batch": []}).body == counts()
 
 
+@pytest.mark.scenario(row=16)
 @pytest.mark.parametrize("status", [408, 423, 425, 500, 503, 401, 403, 302])
 def test_what_may_succeed_later_is_in_the_retry_queue(function: Function, status: int) -> None:
     function.voucherify.next(Fault(status))
@@ -86,6 +88,7 @@ def test_what_may_succeed_later_is_in_the_retry_queue(function: Function, status
     assert function.dead_letters == []
 
 
+@pytest.mark.scenario(row=17)
 def test_an_answer_that_does_not_come_in_time_leaves_a_record_that_says_what_may_have_happened(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +102,7 @@ def test_an_answer_that_does_not_come_in_time_leaves_a_record_that_says_what_may
     assert record["failure"]["message"].endswith("the event may have been applied")
 
 
+@pytest.mark.scenario(row=15)
 def test_what_voucherify_refuses_is_in_the_dead_letter_queue_with_its_words(function: Function) -> None:
     error = {"code": 400, "key": "invalid_thing", "message": "Bad u-1", "details": "d", "request_id": "v-9"}
     function.voucherify.next(Fault(400, body=error))
@@ -156,6 +160,7 @@ def test_inside_a_batch_such_an_event_is_rejected_and_its_neighbours_are_deliver
     assert function.post_batch([UNKNOWN]).status == 400
 
 
+@pytest.mark.scenario(row=7)
 def test_one_malformed_event_among_a_thousand_is_dead_and_the_rest_delivered(function: Function) -> None:
     events: list[Any] = [{**IDENTIFY, "messageId": f"m-{number}"} for number in range(1000)]
     events[500] = {"type": "track", "userId": []}
@@ -224,6 +229,7 @@ def test_both_credentials_must_hold_where_both_are_set(function: Function) -> No
     assert function.post(IDENTIFY, {**signed, "authorization": f"Basic {basic}"}).status == 200
 
 
+@pytest.mark.scenario(row=2)
 @pytest.mark.parametrize("headers", [{}, {"X-Signature": ""}, {"X-Signature": "0" * 40}])
 def test_who_is_not_segment_gets_401_and_nothing_happens(function: Function, headers: dict[str, str]) -> None:
     answer = function.post(IDENTIFY, headers)
@@ -231,6 +237,7 @@ def test_who_is_not_segment_gets_401_and_nothing_happens(function: Function, hea
     assert (function.sent, function.retries, function.dead_letters) == ([], [], [])
 
 
+@pytest.mark.scenario(row=3)
 def test_the_previous_secret_is_accepted_while_it_is_rotated_and_the_log_says_which_matched(function: Function) -> None:
     function.put(sharedSecret="new", sharedSecretPrevious=SHARED_SECRET)
     assert function.post(IDENTIFY).status == 200
@@ -292,6 +299,7 @@ def test_without_readable_settings_it_is_503_and_the_next_request_tries_again(fu
     assert function.post(IDENTIFY).status == 200
 
 
+@pytest.mark.scenario(row=2)
 def test_without_any_secret_nobody_is_let_in(function: Function) -> None:
     function.aws.delete_settings()
     function.put(apiKey=API_KEY, apiToken=API_TOKEN, apiUrl=function.voucherify.url)
@@ -299,6 +307,7 @@ def test_without_any_secret_nobody_is_let_in(function: Function) -> None:
     assert function.sent == []
 
 
+@pytest.mark.scenario(row=5)
 def test_a_mapping_that_breaks_while_the_function_runs_leaves_the_last_good_one_in_force(function: Function) -> None:
     function.post(IDENTIFY)
     function.put(identifyMapping='{"traits.email": "customer.emial"}')
@@ -317,6 +326,7 @@ def test_a_new_key_is_used_once_it_is_set(function: Function) -> None:
     assert function.post(IDENTIFY).status == 200
 
 
+@pytest.mark.scenario(row=24)
 def test_what_can_be_stored_in_neither_queue_is_503(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRY_QUEUE_URL", function.aws.environment["RETRY_QUEUE_URL"] + "-gone")
     monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", function.aws.environment["DEAD_LETTER_QUEUE_URL"] + "-gone")
@@ -329,6 +339,7 @@ def test_what_can_be_stored_in_neither_queue_is_503(function: Function, monkeypa
     assert function.post(IDENTIFY).status == 200, "what needs no storing does not suffer"
 
 
+@pytest.mark.scenario(row=21)
 def test_what_is_not_done_in_time_is_stored(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "2")
     function.warm_up()
@@ -343,6 +354,7 @@ def test_what_is_not_done_in_time_is_stored(function: Function, monkeypatch: pyt
     ]
 
 
+@pytest.mark.scenario(row=21)
 def test_with_little_left_before_lambdas_time_out_events_are_stored_and_the_answer_goes_out(function: Function) -> None:
     function.warm_up()
     answer = function.post(IDENTIFY, seconds=1.0)
@@ -355,6 +367,7 @@ def test_with_little_left_before_lambdas_time_out_events_are_stored_and_the_answ
 CANARY = "canary-9f3c"
 
 
+@pytest.mark.scenario(row=31)
 def test_no_personal_data_and_no_secret_is_in_any_sink_but_the_record_of_its_event(function: Function) -> None:
     function.aws.delete_settings()
     secret, key, token = f"{CANARY}-secret", f"{CANARY}-key", f"{CANARY}-token"

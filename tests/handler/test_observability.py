@@ -65,6 +65,7 @@ def test_the_worker_counts_too_with_the_age_of_what_had_waited_and_what_it_gave_
     assert dead == {"code": "voucherify_400", "Dead": 1}
 
 
+@pytest.mark.scenario(row=2)
 def test_who_is_refused_is_counted_by_cause(function: Function) -> None:
     function.post(identify(1), headers={})
     function.post(identify(1), headers={"X-Signature": "0" * 40})

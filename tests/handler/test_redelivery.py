@@ -56,6 +56,7 @@ def test_what_the_settings_have_switched_off_meanwhile_leaves_the_queue(function
     assert (function.sent, retrying(), dead()) == ([], [], [])
 
 
+@pytest.mark.scenario(row=16)
 @pytest.mark.parametrize(
     ("hours", "longest"),
     [(0.0, STEPS[0]), (20 / 3600, STEPS[1]), (0.05, STEPS[2]), (0.2, STEPS[3]), (1.0, STEPS[4]), (20.0, STEPS[4])],
@@ -84,6 +85,7 @@ def test_each_message_of_a_batch_has_its_own_fate(function: Function, worker: Wo
     assert sorted(record["failure"]["code"] for record in dead()) == ["customer_id_missing", "voucherify_400"]
 
 
+@pytest.mark.scenario(row=15)
 def test_what_voucherify_refuses_is_dead_with_its_last_failure_and_its_attempts(
     function: Function, worker: Worker
 ) -> None:
@@ -139,6 +141,7 @@ def test_a_record_that_this_release_knows_more_of_is_read_all_the_same(function:
     assert len(function.sent) == 1
 
 
+@pytest.mark.scenario(row=26)
 def test_without_settings_the_whole_batch_stays_and_nothing_is_called(function: Function, worker: Worker) -> None:
     put(function, IDENTIFY, TRACK)
     function.aws.delete_settings()
@@ -153,6 +156,7 @@ def test_without_settings_the_whole_batch_stays_and_nothing_is_called(function: 
     assert len(function.sent) == 2
 
 
+@pytest.mark.scenario(row=26)
 def test_where_the_dead_letter_queue_is_down_the_message_stays(
     function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +167,7 @@ def test_where_the_dead_letter_queue_is_down_the_message_stays(
     assert len(retrying()) == 2
 
 
+@pytest.mark.scenario(row=26)
 def test_where_the_message_cannot_be_hidden_it_stays_all_the_same(
     function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +178,7 @@ def test_where_the_message_cannot_be_hidden_it_stays_all_the_same(
     assert retrying() == [TRACK]
 
 
+@pytest.mark.scenario(row=11)
 def test_after_a_429_the_rest_of_the_batch_is_hidden_until_its_turn_uncalled(
     function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +253,7 @@ def test_what_is_not_reached_before_the_time_out_stays(function: Function, worke
     assert len(retrying()) == 2
 
 
+@pytest.mark.scenario(row=17)
 def test_a_track_that_may_have_been_applied_is_left_to_the_operator_where_the_shop_wants_that(
     function: Function, worker: Worker
 ) -> None:
@@ -259,6 +266,7 @@ def test_a_track_that_may_have_been_applied_is_left_to_the_operator_where_the_sh
     assert record["attempts"] == 2
 
 
+@pytest.mark.scenario(row=29)
 def test_a_redrive_is_delivered_with_the_current_mapping(function: Function, worker: Worker) -> None:
     function.put(trackMapping='{"properties.coupon": "customer.metadata.coupon"}')
     put(function, {**TRACK, "properties": {"plan": "gold"}}, queue="DEAD_LETTER_QUEUE_URL")
@@ -269,6 +277,7 @@ def test_a_redrive_is_delivered_with_the_current_mapping(function: Function, wor
     assert (retrying(), dead()) == ([], [])
 
 
+@pytest.mark.scenario(row=29)
 def test_a_redrive_skips_what_was_delivered_meanwhile(function: Function, worker: Worker) -> None:
     function.post(TRACK)
     put(function, TRACK, {**TRACK, "messageId": "t-2"}, queue="DEAD_LETTER_QUEUE_URL")
@@ -278,6 +287,7 @@ def test_a_redrive_skips_what_was_delivered_meanwhile(function: Function, worker
     assert (retrying(), dead()) == ([], [])
 
 
+@pytest.mark.scenario(row=29)
 def test_a_redrive_gets_fresh_retry_hours(function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRY_HOURS", "24")
     put(function, TRACK)
@@ -307,6 +317,7 @@ def test_whatever_comes_to_rest_can_be_redriven_and_comes_to_rest_again(function
 CANARY = "canary-9f3c"
 
 
+@pytest.mark.scenario(row=31)
 def test_no_personal_data_and_no_secret_is_in_any_sink_but_the_record_of_its_event(
     function: Function, worker: Worker
 ) -> None:

@@ -18,6 +18,7 @@ from mapping.event.segment import TYPES
 from tests.contract.published import assert_published
 
 CASES = Path(__file__).parent / "cases"
+SCENARIOS = {"envelope": pytest.mark.scenario(row=9), "switches": pytest.mark.scenario(row=10)}
 
 
 def outcome_of(event: object, mapping: EventMapping) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def assert_same_json(actual: object, expected: object) -> None:
 
 def cases() -> list[Any]:
     return [
-        pytest.param(case, id=f"{path.stem}: {case['name']}")
+        pytest.param(case, id=f"{path.stem}: {case['name']}", marks=SCENARIOS.get(path.stem, ()))
         for path in sorted(CASES.glob("*.json"))
         for case in json.loads(path.read_text("utf-8"))
     ]

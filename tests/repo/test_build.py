@@ -1,4 +1,4 @@
-"""What `sam build` makes, and when it must refuse. Like `make setup`, this needs the package registry."""
+"""The result of `sam build`, and when it must fail. Like `make setup`, this needs the package registry."""
 
 import hashlib
 import re
@@ -13,10 +13,12 @@ import pytest
 
 import handler
 from local.stack.emulator import AWS_SDK, SITE_PACKAGES
+from scripts import check_artifact
 
 ROOT = Path(__file__).parents[2]
 
-IS_LAMBDAS_PYTHON = ".".join(map(str, sys.version_info[:2])) == (ROOT / ".python-version").read_text().strip()
+LAMBDAS_PYTHON = (ROOT / ".python-version").read_text().strip()
+IS_LAMBDAS_PYTHON = ".".join(map(str, sys.version_info[:2])) == LAMBDAS_PYTHON
 
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys
@@ -27,47 +29,22 @@ for package in map(importlib.import_module, ("handler", "mapping")):
 """
 
 
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The directories that `sam build` makes of this checkout, by the function that each is for."""
-    build_dir = tmp_path_factory.mktemp("build")
-    sam = [sys.executable, "-m", "samcli", "build", "--build-dir", str(build_dir)]
-    subprocess.run(sam, cwd=ROOT, check=True, capture_output=True)
-    return {path.name: path for path in build_dir.iterdir() if path.is_dir()}
+@pytest.fixture(scope="session")
+def artifact(build_dir: Path) -> Path:
+    return build_dir / "DeliverFunction"
 
 
 @pytest.fixture
-def artifact(artifacts: dict[str, Path]) -> Path:
-    return artifacts["DeliverFunction"]
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of what the build reads, to be broken."""
-    copy = tmp_path / "checkout"
-    copy.mkdir()
-    for name in ("Makefile", ".python-version", "pyproject.toml", "requirements.txt"):
-        shutil.copy(ROOT / name, copy)
-    for name in ("handler", "mapping", "scripts"):
-        shutil.copytree(ROOT / name, copy / name)
-    (copy / ".venv").symlink_to(ROOT / ".venv")
+def installed(artifact: Path, tmp_path: Path) -> Path:
+    """Return a directory with the metadata of the packages in the artifact."""
+    copy = tmp_path / "installed"
+    for found in artifact.glob("*.dist-info"):
+        shutil.copytree(found, copy / found.name)
     return copy
 
 
-def build(checkout: Path) -> "subprocess.CompletedProcess[str]":
-    target = checkout / "artifact"
-    make = ["make", "--old-file=.venv/installed", "build-DeliverFunction", f"ARTIFACTS_DIR={target}"]
-    return subprocess.run(make, cwd=checkout, check=False, capture_output=True, text=True)
-
-
-def without(package: str, requirements: str) -> str:
-    left, removed = re.subn(rf"^{package}==.*\n(?: +--hash.*\n)+", "", requirements, flags=re.MULTILINE)
-    assert removed == 1
-    return left
-
-
 def locked(requirements: str) -> set[tuple[str, str]]:
-    """The packages of a lock file, with their versions."""
+    """Return the packages of a lock file, with their versions."""
     return set(re.findall(r"^(\S+)==(\S+)", (ROOT / requirements).read_text(), re.MULTILINE))
 
 
@@ -79,12 +56,21 @@ def content(directory: Path) -> dict[str, str]:
     }
 
 
-def test_every_function_is_deployed_with_the_same_files(artifacts: dict[str, Path], artifact: Path) -> None:
-    assert set(artifacts) == {"DeliverFunction", "RedeliverFunction"}
-    assert content(artifacts["RedeliverFunction"]) == content(artifact)
+def test_both_functions_have_the_same_files(build_dir: Path) -> None:
+    """Each is built on its own, so the same source also gives the same artifact again."""
+    built = {path.name: content(path) for path in build_dir.iterdir() if path.is_dir()}
+
+    assert set(built) == {"DeliverFunction", "RedeliverFunction"}
+    assert built["RedeliverFunction"] == built["DeliverFunction"]
 
 
-def test_the_artifact_holds_the_two_packages_and_the_functions_dependencies_alone(artifact: Path) -> None:
+def test_no_file_names_the_machine_that_built_it(artifact: Path) -> None:
+    here = [str(path).encode() for path in (ROOT, artifact.parents[1], Path(sys.prefix))]
+
+    assert [path for path in artifact.rglob("*") if path.is_file() and any(map(path.read_bytes().count, here))] == []
+
+
+def test_artifact_holds_the_two_packages_and_their_dependencies_only(artifact: Path) -> None:
     top_level = {path.name for path in artifact.iterdir() if path.suffix != ".dist-info"} - {"__pycache__"}
 
     assert top_level == {
@@ -97,13 +83,13 @@ def test_the_artifact_holds_the_two_packages_and_the_functions_dependencies_alon
     }
 
 
-def test_the_artifact_holds_the_locked_versions(artifact: Path) -> None:
+def test_artifact_holds_the_locked_versions(artifact: Path) -> None:
     built = {(found.name.replace("_", "-"), found.version) for found in distributions(path=[str(artifact)])}
 
     assert built == locked("requirements.txt")
 
 
-def test_the_artifact_holds_all_of_the_source(artifact: Path) -> None:
+def test_artifact_holds_all_of_the_source(artifact: Path) -> None:
     source = {str(path.relative_to(ROOT)) for room in ("handler", "mapping") for path in (ROOT / room).rglob("*.py")}
     built = {
         str(path.relative_to(artifact)) for room in ("handler", "mapping") for path in (artifact / room).rglob("*.py")
@@ -113,7 +99,7 @@ def test_the_artifact_holds_all_of_the_source(artifact: Path) -> None:
 
 
 @pytest.mark.skipif(not IS_LAMBDAS_PYTHON, reason="byte code is of one version of Python")
-def test_what_a_function_imports_is_compiled_and_taken_as_it_is(artifact: Path) -> None:
+def test_imported_modules_are_compiled_and_not_checked_against_their_source(artifact: Path) -> None:
     """Lambda's code is read-only, and files get other times on their way there."""
     compiled = {path.relative_to(artifact) for path in artifact.rglob("*.pyc")}
     for imported in ("handler/app", "handler/redelivery", "mapping/rules", "jmespath/visitor", "urllib3/connection"):
@@ -123,21 +109,18 @@ def test_what_a_function_imports_is_compiled_and_taken_as_it_is(artifact: Path) 
         code = (artifact / path).read_bytes()
         assert int.from_bytes(code[4:8], "little") == 0b01, "by hash, unchecked"
         assert b"/var/task/" in code
-        assert str(artifact).encode() not in code
 
 
 @pytest.mark.skipif(IS_LAMBDAS_PYTHON, reason="there is byte code")
-def test_without_lambdas_own_python_there_is_no_byte_code(artifact: Path) -> None:
+def test_another_python_leaves_no_byte_code(artifact: Path) -> None:
     assert not list(artifact.rglob("*.pyc"))
 
 
-def test_the_artifact_is_small(artifact: Path) -> None:
+def test_artifact_is_small(artifact: Path) -> None:
     assert sum(path.stat().st_size for path in artifact.rglob("*")) < 6_000_000
 
 
-def test_what_is_deployed_imports_with_nothing_but_itself_and_lambdas_own_packages(
-    artifact: Path, tmp_path: Path
-) -> None:
+def test_artifact_imports_itself_and_lambdas_own_packages_only(artifact: Path, tmp_path: Path) -> None:
     """An import that only the tests' packages satisfy would pass every other test and fail on Lambda."""
     for name in AWS_SDK:
         (tmp_path / name).symlink_to(SITE_PACKAGES / name)
@@ -146,13 +129,6 @@ def test_what_is_deployed_imports_with_nothing_but_itself_and_lambdas_own_packag
     imported = subprocess.run(isolated, check=False, capture_output=True, text=True)
 
     assert imported.returncode == 0, imported.stderr
-
-
-def test_the_same_source_gives_the_same_artifact(artifact: Path, checkout: Path) -> None:
-    built = build(checkout)
-
-    assert built.returncode == 0, built.stderr
-    assert content(checkout / "artifact") == content(artifact)
 
 
 @pytest.mark.parametrize(
@@ -164,40 +140,50 @@ def test_the_same_source_gives_the_same_artifact(artifact: Path, checkout: Path)
         "urllib3",
     ],
 )
-def test_the_build_fails_without_a_dependency(checkout: Path, package: str) -> None:
-    requirements = checkout / "requirements.txt"
-    requirements.write_text(without(package, requirements.read_text()))
+def test_check_names_a_missing_dependency(installed: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    check_artifact.main(str(installed), LAMBDAS_PYTHON)
+    (metadata,) = installed.glob(f"{package.replace('-', '_')}-*.dist-info")
+    shutil.rmtree(metadata)
 
-    built = build(checkout)
+    with pytest.raises(SystemExit, match=f"The artifact lacks {package}"):
+        check_artifact.main(str(installed), LAMBDAS_PYTHON)
+
+
+def test_check_names_a_dependency_that_is_declared_but_not_locked(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = (ROOT / "pyproject.toml").read_text().replace('"jmespath>=1.0.1,<2"', '"jmespath>=99"')
+    (tmp_path / "pyproject.toml").write_text(declared)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SystemExit, match=r"The artifact lacks jmespath>=99\."):
+        check_artifact.main(str(installed), LAMBDAS_PYTHON)
+
+
+def test_build_fails_where_the_check_does(tmp_path: Path) -> None:
+    for name in ("Makefile", ".python-version", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("handler", "mapping", "scripts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "requirements.txt").touch()
+    make = ["make", "--old-file=.venv/installed", "build-DeliverFunction", f"ARTIFACTS_DIR={tmp_path / 'artifact'}"]
+
+    built = subprocess.run(make, cwd=tmp_path, check=False, capture_output=True, text=True)
 
     assert built.returncode != 0
-    assert f"The artifact lacks {package}" in built.stderr
+    assert "The artifact lacks aws-lambda-powertools" in built.stderr
 
 
-def test_the_build_fails_when_a_dependency_is_declared_but_not_locked(checkout: Path) -> None:
-    pyproject = checkout / "pyproject.toml"
-    pyproject.write_text(pyproject.read_text().replace('"jmespath>=1.0.1,<2"', '"jmespath>=99"'))
-
-    built = build(checkout)
-
-    assert built.returncode != 0
-    assert "The artifact lacks jmespath>=99." in built.stderr
-
-
-def test_the_build_fails_without_requirements(checkout: Path) -> None:
-    (checkout / "requirements.txt").unlink()
-
-    assert build(checkout).returncode != 0
-
-
-def test_the_functions_dependencies_are_tested_in_the_versions_that_are_deployed() -> None:
+def test_tests_run_with_the_versions_that_are_deployed() -> None:
     deployed = locked("requirements.txt")
 
     assert deployed
     assert deployed <= locked("requirements/dev.txt") & locked("requirements/run.txt")
 
 
-def test_the_code_and_the_project_name_one_version() -> None:
+def test_code_and_project_have_the_same_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert project["version"] == handler.__version__

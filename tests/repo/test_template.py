@@ -255,6 +255,7 @@ def test_every_log_group_belongs_to_the_stack_and_forgets() -> None:
     assert groups["ApiLogGroup"]["LogGroupName"].startswith("/aws/vendedlogs/")
 
 
+@pytest.mark.scenario(row=30)
 def test_the_worker_reads_the_retry_queue_in_capped_numbers_and_answers_for_each_message() -> None:
     (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
 
@@ -284,6 +285,7 @@ def test_a_message_stays_hidden_for_six_times_as_long_as_the_worker_may_run() ->
     assert hidden >= 6 * time_out + source["MaximumBatchingWindowInSeconds"]
 
 
+@pytest.mark.scenario(row=27)
 def test_a_message_that_crashes_the_worker_is_dead_with_a_week_left_to_look_at_it() -> None:
     queue = DEFAULT.properties("RetryQueue")
     a_week = FOURTEEN_DAYS / 2

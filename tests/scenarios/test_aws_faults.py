@@ -34,7 +34,8 @@ def fail_the_odd_ones(function: Function) -> None:
     function.voucherify.rule = lambda request: Fault(503) if request.json["event"][-1] in "13579" else None
 
 
-def test_entries_that_sqs_fails_at_first_are_stored_in_the_end(function: Function, proxy: AwsProxy) -> None:
+@pytest.mark.scenario(row=23)
+def test_failed_entries_are_sent_again(function: Function, proxy: AwsProxy) -> None:
     sends: list[int] = []
 
     def some(call: AwsCall, forward: Forward) -> Reply:
@@ -53,9 +54,8 @@ def test_entries_that_sqs_fails_at_first_are_stored_in_the_end(function: Functio
     ]
 
 
-def test_where_entries_fail_for_good_it_is_503_and_what_is_done_is_not_done_again(
-    function: Function, proxy: AwsProxy
-) -> None:
+@pytest.mark.scenario(row=23)
+def test_lasting_failed_entries_give_503_and_the_resend_repeats_nothing(function: Function, proxy: AwsProxy) -> None:
     proxy.rule = lambda call, forward: (
         take_some(call, forward, lambda number: False) if call.operation == "SendMessageBatch" else forward(call)
     )
@@ -70,10 +70,9 @@ def test_where_entries_fail_for_good_it_is_503_and_what_is_done_is_not_done_agai
     assert applied(function) == [f"Event {number}" for number in range(10)]
 
 
+@pytest.mark.scenario(row=24)
 @pytest.mark.parametrize("cut", [True, False], ids=["no connection", "500"])
-def test_with_voucherify_and_sqs_down_nothing_is_said_to_be_accepted(
-    function: Function, proxy: AwsProxy, cut: bool
-) -> None:
+def test_voucherify_and_sqs_down_gives_503(function: Function, proxy: AwsProxy, cut: bool) -> None:
     def down(call: AwsCall, forward: Forward) -> Reply:
         if call.operation != "SendMessageBatch":
             return forward(call)
@@ -100,8 +99,9 @@ CODES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.scenario(row=25)
 @CODES
-def test_without_the_ledger_tracks_wait_in_the_queue_until_the_worker_can_ask_it(
+def test_without_dynamodb_tracks_wait_in_the_retry_queue(
     function: Function, proxy: AwsProxy, worker: Worker, status: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DYNAMODB_TIMEOUT_SECONDS", "57")  # no time for many tries in a budget of 60
@@ -122,7 +122,7 @@ def test_without_the_ledger_tracks_wait_in_the_queue_until_the_worker_can_ask_it
 
 @pytest.mark.unguarded
 @CODES
-def test_without_the_ledger_a_shop_may_want_tracks_delivered_which_is_counted(
+def test_without_dynamodb_tracks_are_delivered_where_a_setting_says_so(
     function: Function, proxy: AwsProxy, status: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DYNAMODB_TIMEOUT_SECONDS", "57")  # no time for many tries in a budget of 60
@@ -134,9 +134,10 @@ def test_without_the_ledger_a_shop_may_want_tracks_delivered_which_is_counted(
     assert unguarded(function) == len(applied(function))
 
 
+@pytest.mark.scenario(row=25)
 @pytest.mark.parametrize("lost", [True, False], ids=["with effect", "without effect"])
 @pytest.mark.parametrize("operation", ["PutItem", "UpdateItem", "DeleteItem"])
-def test_a_connection_to_the_ledger_that_is_reset_under_a_write_costs_nothing(
+def test_reset_connection_to_dynamodb_loses_and_repeats_nothing(
     function: Function, proxy: AwsProxy, operation: str, lost: bool
 ) -> None:
     """A track that had been delivered is a duplicate, one that had not is delivered once."""
@@ -161,16 +162,16 @@ def test_a_connection_to_the_ledger_that_is_reset_under_a_write_costs_nothing(
     assert applied(function) == ["Event 1"]
 
 
+@pytest.mark.scenario(row=25)
 @pytest.mark.unguarded
-def test_where_only_keeping_fails_the_event_is_delivered_and_counted_as_unguarded(
-    function: Function, proxy: AwsProxy
-) -> None:
+def test_failed_update_of_the_record_is_counted_as_unguarded(function: Function, proxy: AwsProxy) -> None:
     proxy.rule = refuse("UpdateItem", status=400, code="AccessDeniedException")
     assert function.post(track(1)).body["delivered"] == 1
     assert unguarded(function) == 1
 
 
-def test_an_identify_never_asks_the_ledger(function: Function, proxy: AwsProxy) -> None:
+@pytest.mark.scenario(row=25)
+def test_identify_never_calls_dynamodb(function: Function, proxy: AwsProxy) -> None:
     asked: list[str] = []
 
     def note(call: AwsCall, forward: Forward) -> Reply:
@@ -183,9 +184,8 @@ def test_an_identify_never_asks_the_ledger(function: Function, proxy: AwsProxy) 
     assert set(asked) == {"GetParametersByPath", "SendMessageBatch"}
 
 
-def test_a_redrive_amid_live_traffic_applies_each_event_once_under_the_current_mapping(
-    function: Function, worker: Worker, proxy: AwsProxy
-) -> None:
+@pytest.mark.scenario(row=29)
+def test_redrive_amid_live_traffic_applies_each_event_once(function: Function, worker: Worker, proxy: AwsProxy) -> None:
     """Segment sends one of the redriven events again just as the worker has claimed it, and a new one."""
     function.voucherify.next(Fault(400), Fault(400))
     assert function.post_batch([track(1), track(2)]).status == 400

@@ -58,7 +58,7 @@ def held_by_aws(proxy: AwsProxy, operation: str, hold: Callable[[], None]) -> No
     [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 ", b"HTTP/1.1 100 Continue\r\nX-A: "],
     ids=["header", "status", "interim"],
 )
-def test_a_header_that_dribbles_is_not_waited_for(function: Function, head: bytes) -> None:
+def test_dribbling_header_does_not_delay_the_answer(function: Function, head: bytes) -> None:
     with closing(Dribbling(head, b"x")) as server:
         function.put(apiUrl=server.url)
         answer = function.post_batch([IDENTIFY, {**TRACK, "userId": "u-2"}])
@@ -66,14 +66,14 @@ def test_a_header_that_dribbles_is_not_waited_for(function: Function, head: byte
     assert codes() <= {"voucherify_timeout", "out_of_time"}
 
 
-def test_of_a_body_that_dribbles_the_status_counts(function: Function) -> None:
+def test_dribbling_body_counts_by_its_status(function: Function) -> None:
     with closing(Dribbling(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x")) as server:
         function.put(apiUrl=server.url)
         assert function.post(IDENTIFY).status in {200, 202}
     assert codes() <= {"out_of_time"}
 
 
-def test_a_slow_resolver_is_not_waited_for_and_nothing_is_sent_when_it_answers(
+def test_slow_resolver_delays_no_answer_and_sends_nothing_late(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve, released, done = socket.getaddrinfo, threading.Event(), threading.Event()
@@ -99,9 +99,7 @@ def test_a_slow_resolver_is_not_waited_for_and_nothing_is_sent_when_it_answers(
     assert [call.json["source_id"] for call in function.voucherify.calls] in ([], ["u-1"]), "at most the second one"
 
 
-def test_a_name_with_many_silent_addresses_is_not_waited_for(
-    function: Function, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_addresses_do_not_delay_the_answer(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
     with ExitStack() as stack:
         silent = stack.enter_context(socket.socket())
@@ -124,16 +122,16 @@ def test_a_name_with_many_silent_addresses_is_not_waited_for(
     assert codes() <= {"voucherify_unreachable", "out_of_time"}
 
 
-def test_sqs_is_not_waited_for_and_nothing_is_promised(
-    function: Function, proxy: AwsProxy, hold: Callable[[], None]
-) -> None:
+def test_slow_sqs_gives_503_in_time(function: Function, proxy: AwsProxy, hold: Callable[[], None]) -> None:
     held_by_aws(proxy, "SendMessageBatch", hold)
     function.voucherify.rule = lambda request: Fault(503)
     answer = function.post_batch([{**IDENTIFY, "userId": f"u-{number}"} for number in range(200)])
     assert (answer.status, answer.body["queued"]) == (503, 0)
 
 
-def test_ssm_is_not_waited_for(function: Function, proxy: AwsProxy, hold: Callable[[], None]) -> None:
+def test_slow_ssm_gives_503_only_without_settings(
+    function: Function, proxy: AwsProxy, hold: Callable[[], None]
+) -> None:
     """Without settings nothing is accepted; with those of before all is as before."""
     held_by_aws(proxy, "GetParametersByPath", hold)
     assert function.post(IDENTIFY).status == 503
@@ -143,7 +141,7 @@ def test_ssm_is_not_waited_for(function: Function, proxy: AwsProxy, hold: Callab
     assert function.post(IDENTIFY).status in {200, 202}
 
 
-def test_dynamodb_is_not_waited_for_before_a_call(
+def test_slow_dynamodb_before_a_call_queues_the_track(
     function: Function, proxy: AwsProxy, hold: Callable[[], None]
 ) -> None:
     held_by_aws(proxy, "PutItem", hold)
@@ -154,7 +152,7 @@ def test_dynamodb_is_not_waited_for_before_a_call(
 
 
 @pytest.mark.unguarded
-def test_dynamodb_is_not_waited_for_after_a_call_which_is_said(
+def test_slow_dynamodb_after_a_call_is_counted_as_unguarded(
     function: Function, proxy: AwsProxy, hold: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "4")
@@ -164,8 +162,9 @@ def test_dynamodb_is_not_waited_for_after_a_call_which_is_said(
     assert (answer.status, answer.body["delivered"]) == (200, 1)
 
 
+@pytest.mark.scenario(row=21)
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 1.5])
-def test_with_little_left_of_lambdas_time_it_answers_all_the_same(
+def test_little_time_left_still_gives_an_answer(
     function: Function, proxy: AwsProxy, hold: Callable[[], None], seconds: float
 ) -> None:
     function.warm_up()
@@ -176,7 +175,7 @@ def test_with_little_left_of_lambdas_time_it_answers_all_the_same(
 
 
 @pytest.mark.parametrize("operation", ["GetParametersByPath", "PutItem", "ChangeMessageVisibilityBatch"])
-def test_the_worker_ends_before_its_time_out_and_keeps_what_is_undecided(
+def test_worker_ends_before_its_timeout_and_keeps_the_message(
     function: Function, proxy: AwsProxy, worker: Worker, hold: Callable[[], None], operation: str
 ) -> None:
     put(function, TRACK)
@@ -185,7 +184,7 @@ def test_the_worker_ends_before_its_time_out_and_keeps_what_is_undecided(
     assert len(worker.run(seconds=3.0).kept) == 1
 
 
-def test_the_worker_keeps_what_the_dead_letter_queue_does_not_take_in_time(
+def test_worker_keeps_a_message_that_the_dead_letter_queue_takes_too_late(
     function: Function, proxy: AwsProxy, worker: Worker, hold: Callable[[], None]
 ) -> None:
     put(function, TRACK)

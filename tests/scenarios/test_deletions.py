@@ -57,7 +57,7 @@ def skip_reasons(function: Function) -> list[dict[str, int]]:
     return [line["skip_reasons"] for line in function.logs if "skip_reasons" in line]
 
 
-def test_a_customer_is_deleted_by_a_call_without_a_body(function: Function) -> None:
+def test_deletion_is_a_call_without_a_body(function: Function) -> None:
     function.post(identify("Ada"))
     answer = function.post(DELETE)
     assert (answer.status, answer.body["delivered"]) == (200, 1)
@@ -68,19 +68,20 @@ def test_a_customer_is_deleted_by_a_call_without_a_body(function: Function) -> N
     assert function.voucherify.customers == {}
 
 
-def test_who_is_not_there_is_deleted_already(function: Function) -> None:
+def test_deletion_of_an_unknown_customer_is_delivered(function: Function) -> None:
     answer = function.post(DELETE)
     assert function.voucherify.calls[-1].status == 404
     assert (answer.status, answer.body["delivered"]) == (200, 1)
 
 
-def test_a_404_that_is_not_voucherifys_own_deletes_nobody(function: Function) -> None:
+def test_foreign_404_is_no_deletion(function: Function) -> None:
     function.voucherify.next(Fault(404, body=b"nothing here"))
     assert function.post(DELETE).status == 202
     assert [record["failure"]["code"] for record in function.retries] == ["wrong_api_url"]
 
 
-def test_nothing_that_was_queued_before_brings_a_person_back(function: Function, worker: Worker) -> None:
+@pytest.mark.scenario(row=19)
+def test_queued_events_do_not_bring_a_customer_back(function: Function, worker: Worker) -> None:
     function.post(identify("Ada"))
     queue(function, identify("Ada King"), TRACK, identify("Bob", "u-2"))
     function.post(DELETE)
@@ -91,7 +92,8 @@ def test_nothing_that_was_queued_before_brings_a_person_back(function: Function,
     assert function.dead_letters == []
 
 
-def test_a_dead_letter_that_is_redriven_does_not_either(function: Function, worker: Worker) -> None:
+@pytest.mark.scenario(row=19)
+def test_redriven_event_does_not_bring_a_customer_back(function: Function, worker: Worker) -> None:
     queue(function, identify("Ada"))
     worker.time_passes(25 * HOUR)
     worker.run()
@@ -102,7 +104,7 @@ def test_a_dead_letter_that_is_redriven_does_not_either(function: Function, work
     assert names(function) == {}
 
 
-def test_a_deletion_that_has_to_wait_deletes_in_the_end(function: Function, worker: Worker) -> None:
+def test_queued_deletion_deletes_in_the_end(function: Function, worker: Worker) -> None:
     function.post(identify("Ada"))
     queue(function, identify("Ada King"), DELETE, TRACK)
     work_it_all_off(worker)
@@ -111,7 +113,8 @@ def test_a_deletion_that_has_to_wait_deletes_in_the_end(function: Function, work
     assert "Ada King" not in names(function).values()
 
 
-def test_who_comes_back_after_the_deletion_is_let_in(function: Function, worker: Worker) -> None:
+@pytest.mark.scenario(row=19)
+def test_customer_can_return_after_the_deletion(function: Function, worker: Worker) -> None:
     queue(function, identify("Ada"))
     function.post(DELETE)
     queue(function, identify("Ada again"))
@@ -127,7 +130,7 @@ def test_who_comes_back_after_the_deletion_is_let_in(function: Function, worker:
     ],
     ids=["before", "after"],
 )
-def test_within_a_request_it_is_the_order_that_counts(
+def test_order_within_a_request_counts(
     function: Function, worker: Worker, events: list[dict[str, Any]], failing: int, left: dict[str, str]
 ) -> None:
     function.post(identify("Ada"))
@@ -138,23 +141,22 @@ def test_within_a_request_it_is_the_order_that_counts(
     assert names(function) == left
 
 
-def test_an_older_deletion_that_is_late_does_not_undo_what_a_newer_one_says(function: Function, worker: Worker) -> None:
+@pytest.mark.scenario(row=19)
+def test_late_older_deletion_does_not_undo_a_newer_one(function: Function, worker: Worker) -> None:
     queue(function, DELETE, identify("between"))
     function.post(DELETE)
     work_it_all_off(worker)
     assert names(function) == {}
 
 
-def test_a_deletion_counts_for_its_customer_alone_and_names_nobody_in_the_table(function: Function) -> None:
+def test_deletion_stores_one_record_without_the_customers_id(function: Function) -> None:
     function.post({**DELETE, "userId": "ada@example.com"})
     items = function.aws.dynamodb.scan(TableName=function.aws.environment["DEDUPLICATION_TABLE"])["Items"]
     assert len(items) == 1
     assert "ada" not in json.dumps(items)
 
 
-def test_while_it_cannot_be_noted_nobody_is_deleted_and_while_it_cannot_be_asked_nobody_comes_back(
-    function: Function, worker: Worker, proxy: AwsProxy
-) -> None:
+def test_dynamodb_outage_stops_deletions_and_deliveries(function: Function, worker: Worker, proxy: AwsProxy) -> None:
     queue(function, identify("Ada"))
     called = len(function.sent)
     proxy.rule = refuse("GetItem", "UpdateItem")
@@ -171,7 +173,7 @@ def test_while_it_cannot_be_noted_nobody_is_deleted_and_while_it_cannot_be_asked
     assert names(function) == {}
 
 
-def test_where_deletions_are_not_taken_nothing_is_asked_and_the_person_stays(
+def test_disabled_deletion_is_skipped_without_a_call_of_dynamodb(
     function: Function, worker: Worker, proxy: AwsProxy
 ) -> None:
     asked: list[str] = []
@@ -189,7 +191,7 @@ def test_where_deletions_are_not_taken_nothing_is_asked_and_the_person_stays(
     assert not [operation for operation in asked if operation.endswith("Item")]
 
 
-def test_a_record_whose_moment_has_no_zone_is_read_as_utc(function: Function, worker: Worker) -> None:
+def test_record_without_a_time_zone_is_utc(function: Function, worker: Worker) -> None:
     put(function, identify("Ada"))
     (message,) = function.aws.messages("RETRY_QUEUE_URL")
     body = message["Body"].replace('276Z"', '276"').replace("2026-12", "2026-10")

@@ -438,7 +438,7 @@ def clean(system: LocalSystem) -> None:
     system.voucherify.reset()
     system.aws.empty_queues()
     system.aws.empty_table()
-    system.aws.put_settings({**system.settings, "identifyDisabled": "false"})
+    system.aws.moto.restore_parameters()
 
 
 @pytest.fixture
@@ -460,7 +460,7 @@ def machine(system: LocalSystem) -> Iterator[Callable[[], Machine]]:
 
 
 @pytest.mark.unguarded  # where the ledger cannot be told of a delivery
-def test_whatever_happens_nothing_accepted_is_lost_and_no_track_applied_twice(machine: Callable[[], Machine]) -> None:
+def test_no_accepted_event_is_lost_and_no_track_applied_twice(machine: Callable[[], Machine]) -> None:
     examples = int(os.environ.get("INVARIANT_EXAMPLES", "0"))
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type] # called without arguments, and no more
@@ -483,7 +483,7 @@ def check(state: Machine) -> None:
     state.recycle()
 
 
-def test_a_delivered_track_stays_known_though_the_ledger_cannot_be_asked_when_it_comes_again_and_fails(
+def test_refused_claim_keeps_the_record_of_a_delivered_track(
     machine: Callable[[], Machine],
 ) -> None:
     """Nothing had been claimed, and the release of that removed the record of the first delivery."""
@@ -512,9 +512,7 @@ HARMLESS = pytest.mark.parametrize(
 
 
 @HARMLESS
-def test_a_delivered_track_that_comes_again_is_not_applied_again_whatever_the_ledger_does(
-    machine: Callable[[], Machine], weather: Weather
-) -> None:
+def test_resent_track_is_not_applied_again(machine: Callable[[], Machine], weather: Weather) -> None:
     state = machine()
     state.post(["track"], FAIR)
     state.post(["last track"], weather)
@@ -523,7 +521,7 @@ def test_a_delivered_track_that_comes_again_is_not_applied_again_whatever_the_le
 
 
 @HARMLESS
-def test_nor_is_one_that_the_worker_receives(machine: Callable[[], Machine], weather: Weather) -> None:
+def test_track_from_the_queue_is_not_applied_again(machine: Callable[[], Machine], weather: Weather) -> None:
     state = machine()
     state.post(["track"], Weather({"/v1/events": Trouble.REFUSED}))
     state.post(["last track"], FAIR)

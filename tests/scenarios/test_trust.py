@@ -20,7 +20,8 @@ def flipped(text: bytes, bit: int) -> bytes:
     return bytes([*text[:-2], text[-2] ^ bit, text[-1]])
 
 
-def test_a_batch_of_a_thousand_is_trusted_by_its_first_element_bit_for_bit(function: Function) -> None:
+@pytest.mark.scenario(row=1)
+def test_batch_of_a_thousand_is_trusted_by_its_first_element(function: Function) -> None:
     first, *others = [json.dumps({**IDENTIFY, "userId": f"u-{number}"}).encode() for number in range(1000)]
     rest = b"," + b",".join(others) + b"]"
     assert function.send(b"[" + flipped(first, 1) + rest, {"X-Signature": sign(first)}).status == 401
@@ -31,8 +32,9 @@ def test_a_batch_of_a_thousand_is_trusted_by_its_first_element_bit_for_bit(funct
     assert (answer.status, answer.body["delivered"]) == (200, 1000)
 
 
+@pytest.mark.scenario(row=4)
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
-def test_at_a_cold_start_without_ssm_it_is_503_after_two_tries_at_most_and_the_next_request_finds_its_way(
+def test_cold_start_without_ssm_gives_503_and_the_next_request_recovers(
     function: Function, proxy: AwsProxy, code: str
 ) -> None:
     reads: list[str] = []
@@ -49,7 +51,8 @@ def test_at_a_cold_start_without_ssm_it_is_503_after_two_tries_at_most_and_the_n
     assert function.post(IDENTIFY).status == 200
 
 
-def test_a_cold_start_survives_one_throttled_read_of_the_settings(function: Function, proxy: AwsProxy) -> None:
+@pytest.mark.scenario(row=4)
+def test_cold_start_survives_one_throttled_read(function: Function, proxy: AwsProxy) -> None:
     reads: list[str] = []
 
     def once(call: AwsCall, forward: Forward) -> Reply:
@@ -60,7 +63,8 @@ def test_a_cold_start_survives_one_throttled_read_of_the_settings(function: Func
     assert function.post(IDENTIFY).status == 200
 
 
-def test_once_there_are_settings_ssm_may_be_down(function: Function, proxy: AwsProxy) -> None:
+@pytest.mark.scenario(row=4)
+def test_settings_outlive_an_outage_of_ssm(function: Function, proxy: AwsProxy) -> None:
     assert function.post(IDENTIFY).status == 200
     proxy.rule = refuse("GetParametersByPath", status=400, code="AccessDeniedException")
     assert function.post(IDENTIFY).status == 200
@@ -68,7 +72,8 @@ def test_once_there_are_settings_ssm_may_be_down(function: Function, proxy: AwsP
     assert line["cause"] == "settings_unavailable"
 
 
-def test_a_cold_start_with_a_broken_mapping_is_503_until_it_is_mended(function: Function) -> None:
+@pytest.mark.scenario(row=5)
+def test_cold_start_with_a_broken_mapping_gives_503_until_it_is_fixed(function: Function) -> None:
     function.put(trackMapping="{")
     assert function.post(IDENTIFY).status == 503
     function.put(trackMapping="{}")

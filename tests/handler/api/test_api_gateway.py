@@ -12,6 +12,8 @@ from handler.api.api_gateway import MAX_BODY_BYTES, HttpRequest, read_request
 from handler.model.errors import BodyTooLarge, MalformedBody, UnsupportedEvent
 from local.stack.front import proxy_event
 
+pytestmark = pytest.mark.scenario(row=6)
+
 BODY = '{"name": "Zoë"}'.encode()
 
 

@@ -12,6 +12,8 @@ from handler.api.authentication import authenticate
 from handler.model.errors import Unauthorised
 from handler.settings.settings import Secrets
 
+pytestmark = pytest.mark.scenario(row=2)
+
 BODY = b'{"type": "identify", "n": 1.0}'
 BATCH = b'[{"n": 1.0}, {"n": 2}]'
 FIRST = b'{"n": 1.0}'

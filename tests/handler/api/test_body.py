@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from handler.api.body import decode, signed_bytes
 from handler.model.errors import MalformedBody
 
+pytestmark = [pytest.mark.scenario(row=6), pytest.mark.scenario(row=8)]
+
 BOM = b"\xef\xbb\xbf"
 
 SIGNED = {

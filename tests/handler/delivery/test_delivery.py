@@ -113,6 +113,7 @@ def test_where_the_table_cannot_be_asked_a_shop_may_want_it_delivered_which_is_s
     assert [line["Unguarded"] for line in function.logs.metrics if "Unguarded" in line] == [1]
 
 
+@pytest.mark.scenario(row=17)
 def test_a_track_that_may_have_been_applied_is_tried_again_or_left_to_the_operator(function: Function) -> None:
     function.voucherify.next(Fault(drop="after"))
     assert function.post(track(1)).body["queued"] == 1
@@ -132,6 +133,7 @@ def test_a_track_that_may_have_been_applied_is_tried_again_or_left_to_the_operat
     assert function.post(identify(1, "u-1")).body["queued"] == 1, "an identify may be applied twice"
 
 
+@pytest.mark.scenario(row=11)
 def test_after_a_429_nothing_more_is_called_until_the_window_opens_and_the_rest_waits_its_turn(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +148,7 @@ def test_after_a_429_nothing_more_is_called_until_the_window_opens_and_the_rest_
     assert function.post(identify(1, "u-1")).body["delivered"] == 1, "another sandbox has to find out for itself"
 
 
+@pytest.mark.scenario(row=13)
 @pytest.mark.parametrize(
     "fault", [Fault(402), Fault(429, headers={"X-Rate-Limit-Type": "api_calls_cycle", "Retry-After": "1"})]
 )
@@ -159,6 +162,7 @@ def test_a_plan_that_is_used_up_waits_for_hours_loudly(function: Function, fault
     assert [line["code"] for line in loud] == ["plan_used_up", "plan_used_up"]
 
 
+@pytest.mark.scenario(row=14)
 def test_refused_keys_are_read_again_once_and_new_ones_used_at_once(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +176,7 @@ def test_refused_keys_are_read_again_once_and_new_ones_used_at_once(
     assert function.post(identify(1, "u-1")).body["delivered"] == 1
 
 
+@pytest.mark.scenario(row=14)
 def test_keys_that_stay_refused_are_not_asked_for_again_and_again(function: Function) -> None:
     function.put(apiToken="wrong")
     answer = function.post_batch([identify(number, "u-1") for number in range(50)])

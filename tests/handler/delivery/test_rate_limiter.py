@@ -26,6 +26,8 @@ from handler.voucherify.answers import failure_of_answer
 from handler.voucherify.client import Answer
 from mapping import Operation, Request
 
+pytestmark = pytest.mark.scenario(row=12)
+
 NOW = 1_700_000_000.0
 IDENTIFY = Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "user-1"}, "user-1")
 

@@ -21,6 +21,8 @@ from local.stack.aws import LocalAws
 from local.stack.http_server import HttpRequest, HttpServer, Reply
 from tests.function import aws_client_at
 
+pytestmark = pytest.mark.scenario(row=23)
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 

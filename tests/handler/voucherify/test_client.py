@@ -24,6 +24,8 @@ from local.voucherify_stub.stub import Fault, VoucherifyStub
 from mapping import Operation, Request
 from tests.raw_server import Dribbling, RawServer
 
+pytestmark = pytest.mark.scenario(row=16)
+
 IDENTIFY = Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", {"source_id": "c-1", "name": "Zoë"}, "c-1")
 TRACK = Request(Operation.TRACK_EVENT, "POST", "/v1/events", {"event": "e", "customer": {"source_id": "c-1"}}, "c-1")
 
@@ -72,6 +74,7 @@ def test_a_connection_that_is_idle_for_long_is_replaced(voucherify: VoucherifySt
     assert len(voucherify.events) == 2
 
 
+@pytest.mark.scenario(row=18)
 @pytest.mark.parametrize("request_", [IDENTIFY, TRACK], ids=["identify", "track"])
 def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_unnoticed(
     client: VoucherifyClient, voucherify: VoucherifyStub, request_: Request
@@ -82,6 +85,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_unnoticed(
     assert len(voucherify.calls) == 2, "no call was made twice"
 
 
+@pytest.mark.scenario(row=18)
 def test_a_kept_connection_that_dies_under_an_identify_gets_one_more_try_at_once(
     client: VoucherifyClient, voucherify: VoucherifyStub
 ) -> None:
@@ -98,6 +102,7 @@ def test_it_gets_one_more_try_and_not_two(client: VoucherifyClient, voucherify: 
     assert len(voucherify.calls) == 3
 
 
+@pytest.mark.scenario(row=18)
 def test_a_kept_connection_that_dies_under_a_track_is_not_tried_again_at_once(
     client: VoucherifyClient, voucherify: VoucherifyStub
 ) -> None:
@@ -178,6 +183,7 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return authority
 
 
+@pytest.mark.scenario(row=18)
 def test_https_is_spoken_over_a_kept_connection(trusted: trustme.CA) -> None:
     with closing(TlsServer(trusted, "127.0.0.1")) as server:
         client = VoucherifyClient(f"https://127.0.0.1:{server.port}", API_KEY, API_TOKEN)
@@ -320,6 +326,7 @@ def test_a_status_without_all_its_headers_is_too_late_for_the_caller_and_known_t
         assert (known.code, known.sent, raised) == ("voucherify_timeout", True, None)
 
 
+@pytest.mark.scenario(row=18)
 def test_a_kept_connection_that_is_given_up_is_not_replaced() -> None:
     class Once(Dribbling):
         """Answers the first request."""

@@ -1,4 +1,4 @@
-"""What `sam build` makes, on Lambda's own runtime: its interface emulator and client, and no package but Lambda's.
+"""The built functions in Lambda's runtime interface emulator, with Lambda's own packages and no others.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-image.html#python-image-clients
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,8 +25,6 @@ from local.voucherify_stub.stub import Fault
 from tests.limits import GENEROUS, INVOCATION_SECONDS
 from tests.outputs import show
 
-ROOT = Path(__file__).parents[2]
-
 ANSWERED = [sample for sample in SAMPLES if not sample.voucherify_is_down]
 (STORED,) = (sample for sample in SAMPLES if sample.voucherify_is_down)
 
@@ -41,16 +37,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("build")
-    sam = [sys.executable, "-m", "samcli", "build", "--build-dir", str(made)]
-    subprocess.run(sam, cwd=ROOT, check=True, capture_output=True)
-    return made
-
-
-@pytest.fixture(scope="module")
 def lambdas_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the packages that Lambda brings along."""
+    """Return a directory with the packages that Lambda brings along."""
     packages = tmp_path_factory.mktemp("lambdas_own")
     link_lambdas_own(packages)
     return packages
@@ -84,14 +72,14 @@ def running(build_dir: Path, lambdas_own: Path, running_system: LocalSystem) -> 
 
 @pytest.fixture
 def invoke(running: dict[str, Emulator]) -> Invoke:
-    """Invokes a function by its name, and gives its answer."""
+    """Return a call that invokes a function by its name and returns its answer."""
     for name, function in running.items():
         show(name, function.output)
     return lambda name, event: urllib3.request("POST", running[name].url, json=event, retries=False).json()
 
 
 @pytest.mark.parametrize("sample", ANSWERED, ids=[Path(sample.file).stem for sample in ANSWERED])
-def test_a_request_is_answered(system: LocalSystem, invoke: Invoke, sample: Sample) -> None:
+def test_request_is_answered(system: LocalSystem, invoke: Invoke, sample: Sample) -> None:
     answer = invoke("DeliverFunction", sample.payload)
 
     counts = json.loads(answer["body"])
@@ -100,7 +88,7 @@ def test_a_request_is_answered(system: LocalSystem, invoke: Invoke, sample: Samp
     assert len(system.voucherify.calls) == sample.requests
 
 
-def test_a_track_is_delivered_once(system: LocalSystem, invoke: Invoke) -> None:
+def test_track_is_delivered_once(system: LocalSystem, invoke: Invoke) -> None:
     (track,) = (sample for sample in SAMPLES if sample.file == "track.json")
 
     answers = [invoke("DeliverFunction", track.payload) for _ in range(2)]
@@ -111,7 +99,7 @@ def test_a_track_is_delivered_once(system: LocalSystem, invoke: Invoke) -> None:
 
 @pytest.fixture
 def stored(system: LocalSystem, invoke: Invoke) -> Iterator[dict[str, Any]]:
-    """What Lambda hands to the worker after Voucherify was down for one event."""
+    """Return the event that Lambda invokes the worker with after Voucherify was down for one event."""
     system.voucherify.next(Fault(503))
     assert invoke("DeliverFunction", STORED.payload)["statusCode"] == 202
     queue_url = system.aws.environment["RETRY_QUEUE_URL"]
@@ -121,14 +109,12 @@ def stored(system: LocalSystem, invoke: Invoke) -> Iterator[dict[str, Any]]:
         system.aws.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
 
 
-def test_a_message_of_sqs_is_delivered(system: LocalSystem, invoke: Invoke, stored: dict[str, Any]) -> None:
+def test_sqs_message_is_delivered(system: LocalSystem, invoke: Invoke, stored: dict[str, Any]) -> None:
     assert invoke("RedeliverFunction", stored) == {"batchItemFailures": []}
     assert list(system.voucherify.customers) == ["cust_9032_re_3234"]
 
 
-def test_a_message_that_cannot_be_delivered_yet_stays_in_sqs(
-    system: LocalSystem, invoke: Invoke, stored: dict[str, Any]
-) -> None:
+def test_sqs_message_that_fails_again_stays(system: LocalSystem, invoke: Invoke, stored: dict[str, Any]) -> None:
     system.voucherify.next(Fault(503))
 
     (record,) = stored["Records"]
