@@ -1,4 +1,4 @@
-"""What every command starts from: `typer.Context.obj`."""
+"""The value that every command gets: `typer.Context.obj`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cli.target import Target
 
 @dataclass(frozen=True)
 class Context:
-    """Where a command works, and where it writes to."""
+    """The system that a command works on, and its output."""
 
     target: Target
     output: Output

@@ -1,15 +1,19 @@
-"""How a command ends: its exit codes, and what a person can do.
+"""How a command ends: its exit codes, and its error message.
 
-0  done, and nothing is wrong
-1  done, and something is wrong or left to do: a fault in settings, a preview with a rejected event
-2  the command was called wrongly
-3  AWS or Voucherify could not be asked
-130 interrupted; what was done stays done, and the same command goes on
+0    success
+1    something is wrong or left to do: a fault in the settings, a rejected event
+2    the command line is wrong
+3    AWS or Voucherify could not be reached, or refused
+130  interrupted; what is done stays done, and the same command continues
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 
 class Exit(IntEnum):
@@ -23,10 +27,28 @@ class Exit(IntEnum):
 
 
 class CommandFailed(Exception):
-    """A command that cannot go on. `advice` says what to do; neither text holds a secret."""
+    """A command cannot continue. `advice` says what to do next; neither text has a secret."""
 
     def __init__(self, problem: str, advice: str = "", code: Exit = Exit.WRONG) -> None:
         super().__init__(problem)
         self.problem = problem
         self.advice = advice
         self.code = code
+
+
+@contextmanager
+def aws_errors() -> Iterator[None]:
+    """Raise CommandFailed where AWS refuses a call or cannot be reached."""
+    try:
+        yield
+    except NoCredentialsError as error:
+        advice = "run aws configure or aws sso login"
+        raise CommandFailed("no AWS credentials found", advice, Exit.UNREACHABLE) from error
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        problem = f"AWS refused {error.operation_name}: {answer.get('Code')}: {answer.get('Message')}"
+        advice = "check the permissions of your AWS credentials"
+        raise CommandFailed(problem, advice, Exit.UNREACHABLE) from error
+    except BotoCoreError as error:
+        advice = "check your network and --region"
+        raise CommandFailed(f"AWS could not be reached: {error}", advice, Exit.UNREACHABLE) from error

@@ -1,7 +1,7 @@
-"""Events out of files, in whatever shape they were kept.
+"""Reads events from files.
 
-Read are one event, an array, a batch (`{"batch": […]}`), API Gateway's payload as in events/, a preset of
-events/presets, a failure record as in the queues, and JSON lines of any of these, gzipped or not.
+A file has one event, an array, a batch (`{"batch": […]}`), a payload of API Gateway as in events/, a preset as in
+events/presets, a failure record as in the queues, or JSON lines of any of these. Each may be gzipped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from cli.errors import CommandFailed, Exit
 from handler.api.api_gateway import read_request
@@ -26,56 +26,70 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read_events(paths: Iterable[Path]) -> Iterator[tuple[str, Any]]:
-    """Each event of files and directories, as it was sent, with its place: `file`, `file:line` or `file#number`.
+    """Yield each event of files and directories with its place: `file`, `file:line` or `file#number`.
 
-    Lines are read as they are asked for. Raises CommandFailed, with the place, for what is not JSON or holds no event.
+    Lines are read one at a time. Raises CommandFailed, with the place, for invalid JSON and for JSON without an event.
     """
     for path in event_files(paths):
-        with _opened(path) as file:
-            yield from _of_document(str(path), file.read()) if is_document(path) else events_in_lines(str(path), file)
+        with reading(str(path)), path.open("rb") as raw:
+            file = unpacked(raw)
+            if is_document(path):
+                yield from _events_with_places(str(path), file.read())
+            else:
+                yield from events_in_lines(str(path), file)
 
 
 def event_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files that are meant: of a directory those below it that look like events, by name. Raises CommandFailed."""
+    """Yield files; of a directory the event files below it, sorted by name. Raises CommandFailed where it has none."""
     for path in paths:
         if not path.is_dir():
             yield path
             continue
         found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
         if not found:
-            raise CommandFailed(f"{path} holds no events", "they are in .json, .jsonl or .jsonl.gz files", Exit.USAGE)
+            raise CommandFailed(f"{path} has no event files", "they end in .json, .jsonl or .jsonl.gz", Exit.USAGE)
         yield from found
 
 
 def is_document(path: Path) -> bool:
-    """Whether a file is one JSON document, by its name; anything else has one in each line."""
+    """Return whether a file is one JSON document, by its name. Any other file has a document in each line."""
     return path.name.removesuffix(".gz").endswith(".json")
 
 
 def events_in_lines(name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
-    """Each event of JSON lines; `name` is what they are called in places. Raises CommandFailed."""
+    """Yield each event of JSON lines with its place. Raises CommandFailed."""
     for number, line in enumerate(lines, 1):
         if line.strip():
-            place = f"{name}:{number}"
-            yield from _placed(place, _decoded(place, line))
+            yield from _events_with_places(f"{name}:{number}", line)
 
 
-def _of_document(name: str, document: bytes) -> Iterator[tuple[str, Any]]:
-    return _placed(name, _decoded(name, document))
-
-
-def _decoded(place: str, text: bytes) -> Any:
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Raise CommandFailed where a file cannot be read or unpacked."""
     try:
-        return DECODER.decode(text.removeprefix(_BOM).decode().strip())
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CommandFailed(f"{name} cannot be unpacked: it is cut off or damaged") from error
+    except OSError as error:
+        raise CommandFailed(f"{name} cannot be read: {error.strerror or error}", code=Exit.USAGE) from error
+
+
+def unpacked(raw: IO[bytes]) -> IO[bytes]:
+    """Return a file's content, unpacked if it is gzip, whatever its name is."""
+    is_packed = raw.read(2) == _GZIP_MAGIC
+    raw.seek(0)
+    return gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[return-value] # it reads like one
+
+
+def _events_with_places(place: str, text: bytes) -> Iterator[tuple[str, Any]]:
+    try:
+        value = DECODER.decode(text.removeprefix(_BOM).decode().strip())
     except JSONDecodeError as error:
-        # In a line, the line is said already; in a document, it is what one looks for.
+        # The place of a line names the line already.
         line = "" if error.lineno == 1 else f":{error.lineno}"
         raise CommandFailed(f"{place}{line} is not JSON: {describe_decode_error(error)}") from error
     except (ValueError, RecursionError) as error:
         raise CommandFailed(f"{place} is not JSON: {describe_decode_error(error)}") from error
-
-
-def _placed(place: str, value: Any) -> Iterator[tuple[str, Any]]:
     events = _events(place, value)
     if len(events) == 1 and not isinstance(value, list):
         yield place, events[0]
@@ -90,33 +104,19 @@ def _events(place: str, value: Any) -> list[Any]:
             try:
                 return decode(read_request(value).body()).events
             except (RequestRefused, KeyError) as error:
-                raise CommandFailed(f"{place} is a payload of API Gateway that cannot be read: {error}") from error
+                raise CommandFailed(f"{place} is an API Gateway payload that cannot be read: {error}") from error
         case {"batch": list(items)} | list(items):
-            return [_unwrapped(item) for item in items]
+            return [_unwrap(item) for item in items]
         case dict():
-            return [_unwrapped(value)]
+            return [_unwrap(value)]
     raise CommandFailed(f"{place} is neither an event nor an array of events")
 
 
-def _unwrapped(item: Any) -> Any:
-    """The event in Segment's `{"json": …}`, in a failure record, or in a preset."""
+def _unwrap(item: Any) -> Any:
+    """Return the event of Segment's `{"json": …}`, of a failure record, or of a preset."""
     match item:
         case {"json": dict(event)} if "type" not in item:
             return event
         case {"event": event, "failure": dict()} | {"event": dict(event), "settings": dict()}:
             return event
     return item
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A file's bytes, unpacked where they are gzip, whatever its name says. Raises CommandFailed."""
-    try:
-        with path.open("rb") as file:
-            is_packed = file.read(2) == _GZIP_MAGIC
-            file.seek(0)
-            yield gzip.GzipFile(fileobj=file) if is_packed else file  # type: ignore[misc] # it reads like one
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CommandFailed(f"{path} cannot be unpacked: it is cut off or damaged") from error
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be read: {error.strerror or error}", code=Exit.USAGE) from error

@@ -1,4 +1,4 @@
-"""The command `voucherify-destination`: its options for every command, and how it ends."""
+"""The command `voucherify-destination`: its common options, and its error messages."""
 
 from __future__ import annotations
 
@@ -7,48 +7,41 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from typer.core import TyperGroup
 
 from cli.commands import dead_letters, doctor, init, preview, replay, settings, trace
 from cli.context import Context
-from cli.errors import CommandFailed, Exit
+from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output
 from cli.target import LOCAL_PORT, Target
 
-# The options of every command, by how many values each takes. They may stand anywhere on the line.
+# The common options, with the number of values of each.
 _COMMON = {"--stack": 1, "--local": 0, "--port": 1, "--region": 1, "--profile": 1, "--json": 0}
 
 
 class _Group(TyperGroup):
-    """Takes the options of every command wherever they stand, and ends as cli.errors says."""
+    """Accepts the common options anywhere on the command line, and turns errors into messages and exit codes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _common_first(args))
 
     def invoke(self, ctx: Any) -> object:
         try:
-            return super().invoke(ctx)
-        except CommandFailed as failed:
-            _explain(failed)
-        except NoCredentialsError:
-            _explain(
-                CommandFailed("AWS has no credentials of yours", "aws configure, or aws sso login", Exit.UNREACHABLE)
-            )
-        except ClientError as error:
-            answer = error.response.get("Error", {})
-            problem = f"AWS refused {error.operation_name}: {answer.get('Code')}: {answer.get('Message')}"
-            _explain(CommandFailed(problem, code=Exit.UNREACHABLE))
-        except BotoCoreError as error:
-            _explain(CommandFailed(f"AWS could not be asked: {error}", code=Exit.UNREACHABLE))
+            with aws_errors():
+                return super().invoke(ctx)
+        except CommandFailed as error:
+            failed = error
         except KeyboardInterrupt:
-            _explain(
-                CommandFailed("interrupted", "what was done stays done; the same command goes on", Exit.INTERRUPTED)
-            )
-        return None
+            advice = "what is done stays done; run the same command to continue"
+            failed = CommandFailed("interrupted", advice, Exit.INTERRUPTED)
+        print(f"✗ {failed.problem}", file=sys.stderr)
+        if failed.advice:
+            print(f"  {failed.advice}", file=sys.stderr)
+        raise SystemExit(failed.code)
 
 
 def _common_first(args: Sequence[str]) -> list[str]:
+    """Move the common options to the front, where Typer expects them."""
     common: list[str] = []
     rest: list[str] = []
     left = list(args)
@@ -66,22 +59,15 @@ def _common_first(args: Sequence[str]) -> list[str]:
     return common + rest
 
 
-def _explain(failed: CommandFailed) -> None:
-    print(f"✗ {failed.problem}", file=sys.stderr)
-    if failed.advice:
-        print(f"  {failed.advice}", file=sys.stderr)
-    raise SystemExit(failed.code)
-
-
 app = typer.Typer(
     name="voucherify-destination",
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Set up, watch and mend a Segment destination for Voucherify.",
-    epilog="Exit codes: 0 fine, 1 something is wrong, 2 called wrongly, 3 AWS or Voucherify unreached, 130 stopped.",
+    help="Set up, monitor and repair a Segment destination for Voucherify.",
+    epilog="Exit codes: 0 success, 1 something is wrong, 2 wrong command line, 3 AWS or Voucherify not reachable, "
+    "130 interrupted.",
 )
-
 
 app.command(epilog=init.EPILOG)(init.init)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
@@ -96,19 +82,19 @@ app.command(epilog=trace.EPILOG)(trace.trace)
 def common(
     context: typer.Context,
     stack: Annotated[
-        str, typer.Option(help="The stack to work on.", envvar="VOUCHERIFY_DESTINATION_STACK")
+        str, typer.Option(help="The name of the stack.", envvar="VOUCHERIFY_DESTINATION_STACK")
     ] = "voucherify-destination",
-    local: Annotated[bool, typer.Option("--local", help="Work on the local system of `make serve`.")] = False,
-    port: Annotated[int, typer.Option(help="The port of that system.")] = LOCAL_PORT,
-    region: Annotated[str | None, typer.Option(help="AWS region; else that of the credentials.")] = None,
-    profile: Annotated[str | None, typer.Option(help="AWS profile; else that of the environment.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Use the local system of `make serve`.")] = False,
+    port: Annotated[int, typer.Option(help="The port of the local system.")] = LOCAL_PORT,
+    region: Annotated[str | None, typer.Option(help="The AWS region. Default: that of your credentials.")] = None,
+    profile: Annotated[str | None, typer.Option(help="The AWS profile. Default: that of the environment.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document instead of tables.")] = False,
 ) -> None:
-    """These options may stand before or after the command."""
+    """Read the common options."""
     target = Target.local(port) if local else Target.of_stack(stack, region, profile)
     context.obj = Context(target, Output(as_json=as_json))
 
 
 def main() -> None:
-    """The console script's entry."""
+    """Run the command line."""
     app()

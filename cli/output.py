@@ -1,4 +1,4 @@
-"""What a command says: tables and colours for a person, one JSON document for a machine, plain lines elsewhere."""
+"""The output of a command: tables and colours on a terminal, plain lines in a pipe, or one JSON document."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.errors import CommandFailed, Exit
+
 
 class Output:
-    """Results go to standard output, in JSON as one document at the end; notes and progress go to standard error."""
+    """Writes results to standard output, and notes and progress to standard error."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
@@ -22,16 +25,16 @@ class Output:
 
     @property
     def is_interactive(self) -> bool:
-        """Whether a person can be asked, and shown progress."""
+        """Whether a person can answer questions and see progress."""
         return sys.stdin.isatty() and self.console.is_terminal and not self.as_json
 
     def result(self, document: Any) -> None:
-        """The one JSON document of a command; nothing where a person reads."""
+        """Write the command's JSON document, if --json is given."""
         if self.as_json:
             print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
     def line(self, text: str, style: str = "") -> None:
-        """A line of the result for a person."""
+        """Write a line of the result, unless --json is given."""
         if not self.as_json:
             self.console.print(Text(text, style))
 
@@ -39,13 +42,13 @@ class Output:
         self.line(f"✓ {text}", "green")
 
     def wrong(self, text: str, advice: str = "") -> None:
-        """What is wrong, and what to do."""
+        """Write a problem, and what to do about it."""
         self.line(f"✗ {text}", "red")
         if advice:
             self.line(f"  {advice}")
 
     def note(self, text: str) -> None:
-        """What goes on, for a person; no part of the result."""
+        """Write a note, which is not part of the result."""
         self.notes.print(Text(text, "dim"))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -59,3 +62,10 @@ class Output:
         for row in rows:
             table.add_row(*(Text(str(cell)) for cell in row))
         self.console.print(table, soft_wrap=False)
+
+    def confirm(self, question: str, otherwise: str, *, default: bool = False) -> None:
+        """Ask before writing. Raises CommandFailed where the answer is no, or where nobody can answer."""
+        if not self.is_interactive:
+            raise CommandFailed("cannot ask for confirmation without a terminal", otherwise, Exit.USAGE)
+        if not typer.confirm(question, default=default, err=True):
+            raise CommandFailed("nothing was written")

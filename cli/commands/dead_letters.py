@@ -1,4 +1,4 @@
-"""`dead-letters`: what was given up, why, and what to do with it."""
+"""`dead-letters`: shows, retries, drops and exports the messages of the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -15,40 +15,58 @@ import typer
 from rich.progress import Progress as Bar
 
 from cli.context import Context
-from cli.dead_letters.export import letter_file
-from cli.dead_letters.filters import Codes, FromSources, LetterFilter, NewerThan, OlderThan, Types
+from cli.dead_letters.export import export_file
+from cli.dead_letters.filters import MessageFilter, with_filter
 from cli.dead_letters.messages import QueueMessage
-from cli.dead_letters.moving import LetterMoving, Moved, MoveTask, Progress
-from cli.dead_letters.reading import Depth, QueueReading, hiding_seconds
+from cli.dead_letters.moving import Moved, Progress, Redrive, move
+from cli.dead_letters.reading import Depth, QueueReader
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
 
-app = typer.Typer(no_args_is_help=True, help="See, retry, keep or drop what could not be delivered.")
+app = typer.Typer(no_args_is_help=True, help="Show, retry, export or drop the messages of the dead-letter queue.")
 
-_LETTERS_A_SECOND = 20.0  # at the least, when they are only read
-_SECONDS_TO_ANSWER = 900  # for a person who is asked whether to drop them
+_SECONDS_TO_ANSWER = 900  # while a person decides whether to drop messages, they stay hidden
 
-ShowData = Annotated[bool, typer.Option("--show-data", help="Show personal data, which is masked else.")]
-Export = Annotated[Path | None, typer.Option("--export", help="First keep them in this new file: .jsonl or .jsonl.gz.")]
+ShowData = Annotated[bool, typer.Option("--show-data", help="Show personal data. Default: it is masked.")]
 
 
 @dataclass
 class _Group:
-    """The letters of one reason code."""
+    """The messages of one reason code."""
 
+    newest: QueueMessage
+    oldest_at: datetime
     count: int = 0
     sources: Counter[str] = field(default_factory=Counter)
     types: Counter[str] = field(default_factory=Counter)
-    newest: QueueMessage | None = None
-    oldest_at: datetime | None = None
 
-    def add(self, letter: QueueMessage) -> None:
+    def add(self, message: QueueMessage) -> None:
         self.count += 1
-        self.sources[letter.source] += 1
-        self.types[letter.type] += 1
-        self.oldest_at = min(filter(None, (self.oldest_at, letter.sent_at)))
-        if self.newest is None or letter.sent_at > self.newest.sent_at:
-            self.newest = letter
+        self.sources[message.source] += 1
+        self.types[message.type] += 1
+        self.oldest_at = min(self.oldest_at, message.sent_at)
+        self.newest = max(self.newest, message, key=lambda one: one.sent_at)
+
+    def to_json(self, code: str, *, show_data: bool) -> dict[str, Any]:
+        return {
+            "code": code,
+            "count": self.count,
+            "sources": dict(self.sources),
+            "types": dict(self.types),
+            "oldest": self.oldest_at.isoformat(),
+            "newest": self.newest.sent_at.isoformat(),
+            "example": self._example(show_data=show_data),
+        }
+
+    def to_row(self, code: str, *, show_data: bool) -> tuple[Any, ...]:
+        times = (f"{moment:%Y-%m-%d %H:%M}" for moment in (self.oldest_at, self.newest.sent_at))
+        example = self._example(show_data=show_data)
+        return code, self.count, ", ".join(self.sources), ", ".join(self.types), *times, example
+
+    def _example(self, *, show_data: bool) -> str:
+        """Return the newest reason. Voucherify's part of it may quote the event."""
+        record = self.newest.record
+        return record.failure.message if record and show_data else self.newest.reason
 
 
 @app.command(
@@ -59,45 +77,37 @@ voucherify-destination dead-letters list
 
 voucherify-destination dead-letters list --type track --newer-than 3h""",
 )
-def list_(
-    context: typer.Context,
-    codes: Codes = None,
-    types: Types = None,
-    sources: FromSources = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    show_data: ShowData = False,
-) -> None:
-    """How many there are by reason code, since when, and one example of each reason.
+@with_filter
+def list_(context: typer.Context, wanted: MessageFilter, show_data: ShowData = False) -> None:
+    """Count the messages by reason code, with one example of each.
 
-    Reading hides each letter for a moment and shows it again. docs/runbook.md has cause and fix of each code.
+    Reading hides each message from other readers until the command ends. docs/runbook.md has the cause and the fix of
+    each reason code.
     """
     ctx: Context = context.obj
-    wanted = LetterFilter.of(codes, types, sources, older_than, newer_than)
     groups: dict[str, _Group] = {}
-    depth = _depth(ctx)
-    with _reading(ctx, depth) as reading:
-        for letter in filter(wanted.matches, reading.letters()):
-            groups.setdefault(letter.code, _Group()).add(letter)
+    with _reader(ctx) as reader:
+        for message in filter(wanted.matches, reader.messages()):
+            groups.setdefault(message.code, _Group(message, message.sent_at)).add(message)
     rows = sorted(groups.items(), key=lambda item: -item[1].count)
     ctx.output.result(
         {
-            "letters": sum(group.count for group in groups.values()),
-            "groups": [_group_json(code, group, show_data=show_data) for code, group in rows],
-            "hiddenElsewhere": depth.hidden,
-            "isComplete": reading.is_complete,
+            "messages": sum(group.count for group in groups.values()),
+            "groups": [group.to_json(code, show_data=show_data) for code, group in rows],
+            "inFlight": reader.depth.in_flight,
+            "isComplete": reader.is_complete,
         }
     )
     if rows:
         ctx.output.table(
-            ("code", "letters", "sources", "types", "oldest (UTC)", "newest (UTC)", "for example"),
-            [_group_row(code, group, show_data=show_data) for code, group in rows],
+            ("code", "messages", "sources", "types", "oldest (UTC)", "newest (UTC)", "example"),
+            [group.to_row(code, show_data=show_data) for code, group in rows],
         )
-    elif depth.hidden:
-        ctx.output.line("no dead letter can be seen" if wanted.is_everything else "none that can be seen matches")
+    elif reader.depth.in_flight:
+        ctx.output.line("no visible message matches")
     else:
-        ctx.output.fine("no dead letters" if wanted.is_everything else "no dead letter matches")
-    _note_unread(ctx.output, depth, is_complete=reading.is_complete)
+        ctx.output.fine("the dead-letter queue is empty" if wanted.matches_all else "no message matches")
+    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
 
 
 @app.command(
@@ -107,36 +117,30 @@ voucherify-destination dead-letters show ajs-next-1766
 
 voucherify-destination dead-letters show --first 3 --code voucherify_400 --show-data"""
 )
+@with_filter
 def show(
     context: typer.Context,
-    message_id: Annotated[str | None, typer.Argument(help="The event's messageId, or SQS's id of the message.")] = None,
-    first: Annotated[int, typer.Option(help="How many to show where no id is given.", min=1)] = 1,
-    codes: Codes = None,
-    types: Types = None,
-    sources: FromSources = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
+    wanted: MessageFilter,
+    message_id: Annotated[str | None, typer.Argument(help="The event's messageId, or the SQS message id.")] = None,
+    first: Annotated[int, typer.Option(help="The number of messages, if no id is given.", min=1)] = 1,
     show_data: ShowData = False,
 ) -> None:
-    """One letter with its record: the event, why it was not delivered, and how often it was tried.
-
-    The event's keys are shown, its values are masked.
-    """
+    """Show one message: its event, why it was not delivered, and how often it was tried. Values are masked."""
     ctx: Context = context.obj
-    wanted = LetterFilter.of(codes, types, sources, older_than, newer_than)
     found: list[QueueMessage] = []
-    depth = _depth(ctx)
-    with _reading(ctx, depth) as reading:
-        for letter in filter(wanted.matches, reading.letters()):
-            if message_id in (None, letter.message_id, letter.sqs_id):
-                found.append(letter)
+    with _reader(ctx) as reader:
+        for message in filter(wanted.matches, reader.messages()):
+            if message_id in (None, message.message_id, message.sqs_id):
+                found.append(message)
             if len(found) == (first if message_id is None else 1):
                 break
     if not found:
-        hidden = f"{depth.hidden} are hidden by someone who reads them" if depth.hidden else ""
-        raise CommandFailed("no such dead letter" if message_id else "no dead letter matches", hidden)
-    documents = [letter.to_json(is_masked=not show_data) for letter in found]
-    ctx.output.result({"letters": documents})
+        in_flight = reader.depth.in_flight
+        advice = f"{in_flight} messages are in flight: another reader has them, try again later" if in_flight else ""
+        problem = f"message {message_id} is not in the dead-letter queue" if message_id else "no message matches"
+        raise CommandFailed(problem, advice)
+    documents = [message.to_json(is_masked=not show_data) for message in found]
+    ctx.output.result({"messages": documents})
     for document in documents:
         ctx.output.line(json.dumps(document, indent=2, ensure_ascii=False))
 
@@ -148,37 +152,34 @@ voucherify-destination dead-letters retry --code voucherify_400 --dry-run
 
 voucherify-destination dead-letters retry --source shop --newer-than 2d --rate 50"""
 )
+@with_filter
 def retry(
     context: typer.Context,
-    codes: Codes = None,
-    types: Types = None,
-    sources: FromSources = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    rate: Annotated[float, typer.Option(help="How many a second.", min=0.1, max=500)] = 10.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many would be moved.")] = False,
+    wanted: MessageFilter,
+    rate: Annotated[float, typer.Option(help="Messages a second.", min=0.1, max=500)] = 10.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the messages that would be moved.")] = False,
 ) -> None:
-    """Put letters back into the retry queue, to be delivered anew. Mend the cause first.
+    """Move messages back to the retry queue, to deliver them again. Fix the cause first.
 
-    Safe to interrupt and to run again: a letter is deleted only when SQS has confirmed that the retry queue has it. One
-    that is interrupted in between is in both queues for a while; the ledger of tracks lets it count once, and an
-    identify does no harm twice. Without a filter SQS's own redrive moves everything, where it is offered.
+    It is safe to interrupt this command and to run it again: a message is deleted only after SQS has confirmed that
+    the retry queue has it. An interrupted message may be in both queues; it still counts once, because a track has an
+    idempotency record and the other events have the same effect twice as once. Without a filter, SQS's own redrive
+    moves all messages.
     """
     ctx: Context = context.obj
-    wanted = LetterFilter.of(codes, types, sources, older_than, newer_than)
-    depth = _depth(ctx)
-    dead_url, retry_url = ctx.target.value("DeadLetterQueueUrl"), ctx.target.value("RetryQueueUrl")
-    with _progress(ctx.output, "dead letters") as progress:
-        # The local system's SQS has no such task.
-        if wanted.is_everything and not dry_run and not ctx.target.is_local:
-            task = MoveTask(ctx.target.sqs, dead_url, retry_url, rate)
-            if task.start():
-                _say_moved(ctx.output, Moved(moved=task.watch(progress)), depth, by="SQS's redrive")
+    queues = ctx.target.value("DeadLetterQueueUrl"), ctx.target.value("RetryQueueUrl")
+    with _progress(ctx.output, "messages") as progress:
+        # The SQS of the local system has no redrive.
+        if wanted.matches_all and not dry_run and not ctx.target.is_local:
+            in_flight = Depth.of(ctx.target.sqs, queues[0]).in_flight
+            redrive = Redrive(ctx.target.sqs, *queues, rate)
+            if redrive.start():
+                moved = Moved(moved=redrive.wait(progress), in_flight=in_flight)
+                _show_moved(ctx.output, moved, by="SQS's redrive")
                 return
-        moving = LetterMoving(ctx.target.sqs, dead_url, retry_url, rate)
-        moved = moving.move(wanted, depth, progress, is_dry_run=dry_run)
-    _say_moved(ctx.output, moved, depth, by="dry run" if dry_run else "this command")
-    if moved.in_both or moved.not_taken or not moved.is_complete:
+        moved = move(ctx.target.sqs, *queues, wanted, rate=rate, is_dry_run=dry_run, progress=progress)
+    _show_moved(ctx.output, moved, by="dry run" if dry_run else "this command")
+    if moved.in_both or moved.not_moved or not moved.is_complete:
         raise typer.Exit(Exit.WRONG)
 
 
@@ -189,163 +190,122 @@ voucherify-destination dead-letters drop --code unknown_type --export unknown.js
 
 voucherify-destination dead-letters drop --older-than 10d --yes"""
 )
+@with_filter
 def drop(
     context: typer.Context,
-    codes: Codes = None,
-    types: Types = None,
-    sources: FromSources = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    export: Export = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wanted: MessageFilter,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="First write them to this new file: .jsonl or .jsonl.gz.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """Delete letters for good, after asking. --export keeps them in a file first, which holds personal data."""
+    """Delete messages permanently, after asking."""
     ctx: Context = context.obj
     if not yes and ctx.output.as_json:
-        raise CommandFailed("with --json nobody can be asked", "add --yes", Exit.USAGE)
-    wanted = LetterFilter.of(codes, types, sources, older_than, newer_than)
-    depth = _depth(ctx)
+        raise CommandFailed("cannot ask for confirmation with --json", "add --yes", Exit.USAGE)
     by_code: Counter[str] = Counter()
     dropped: list[str] = []
-    with _reading(ctx, depth, at_least=_SECONDS_TO_ANSWER) as reading:
+    with _reader(ctx, at_least=_SECONDS_TO_ANSWER) as reader:
         matching = []
         with ExitStack() as files:
-            write = files.enter_context(letter_file(export)) if export else None
-            for letter in filter(wanted.matches, reading.letters()):
-                matching.append(letter.sqs_id)
-                by_code[letter.code] += 1
+            write = files.enter_context(export_file(export)) if export else None
+            for message in filter(wanted.matches, reader.messages()):
+                matching.append(message.sqs_id)
+                by_code[message.code] += 1
                 if write:
-                    write(letter)
-        if matching and (yes or _is_agreed(ctx.output, by_code)):
-            dropped = reading.delete(matching)
+                    write(message)
+        if matching and (yes or _is_confirmed(ctx.output, by_code)):
+            dropped = reader.delete(matching)
     ctx.output.result({"matching": len(matching), "dropped": len(dropped), "byCode": dict(by_code)})
     if export:
         _warn_of_data(ctx.output, export, len(matching))
-    ctx.output.line(f"{len(dropped)} of {len(matching)} dropped{_by_code(by_code)}")
-    _note_unread(ctx.output, depth, is_complete=reading.is_complete)
-    if len(dropped) < len(matching) or not reading.is_complete:
+    ctx.output.line(f"{len(dropped)} of {len(matching)} messages dropped{_by_code(by_code)}")
+    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+    if len(dropped) < len(matching) or not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
 
 @app.command(
     epilog="""Example:
 
-voucherify-destination dead-letters export letters.jsonl.gz --newer-than 1d"""
+voucherify-destination dead-letters export messages.jsonl.gz --newer-than 1d"""
 )
+@with_filter
 def export(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A new file, .jsonl or .jsonl.gz, that only you may read.")],
-    codes: Codes = None,
-    types: Types = None,
-    sources: FromSources = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
+    wanted: MessageFilter,
 ) -> None:
-    """Write letters to a file, a record in each line, and leave them in the queue.
+    """Write messages to a file, one failure record a line, and leave them in the queue.
 
-    The file holds personal data: encrypt it where it stays, and delete it when done. `preview` reads it.
+    The file contains personal data: encrypt it, and delete it when you no longer need it. `preview` and `replay` read
+    it.
     """
     ctx: Context = context.obj
-    wanted = LetterFilter.of(codes, types, sources, older_than, newer_than)
-    depth = _depth(ctx)
     written = 0
-    with _reading(ctx, depth) as reading, letter_file(file) as write:
-        for letter in filter(wanted.matches, reading.letters()):
-            write(letter)
+    with _reader(ctx) as reader, export_file(file) as write:
+        for message in filter(wanted.matches, reader.messages()):
+            write(message)
             written += 1
-    ctx.output.result({"file": str(file), "letters": written, "isComplete": reading.is_complete})
-    ctx.output.fine(f"{written} letters in {file}")
+    ctx.output.result({"file": str(file), "messages": written, "isComplete": reader.is_complete})
+    ctx.output.fine(f"{written} messages written to {file}")
     _warn_of_data(ctx.output, file, written)
-    _note_unread(ctx.output, depth, is_complete=reading.is_complete)
-    if not reading.is_complete:
+    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+    if not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
 
-def _depth(ctx: Context) -> Depth:
-    return Depth.of(ctx.target.sqs, ctx.target.value("DeadLetterQueueUrl"))
-
-
-def _reading(ctx: Context, depth: Depth, at_least: int = 0) -> QueueReading:
-    seconds = max(at_least, hiding_seconds(depth.visible, _LETTERS_A_SECOND))
-    return QueueReading(ctx.target.sqs, ctx.target.value("DeadLetterQueueUrl"), seconds)
+def _reader(ctx: Context, **options: int) -> QueueReader:
+    return QueueReader(ctx.target.sqs, ctx.target.value("DeadLetterQueueUrl"), **options)
 
 
 @contextmanager
-def _progress(output: Output, what: str) -> Iterator[Progress]:
-    """A bar where a person looks on; nothing elsewhere."""
+def _progress(output: Output, unit: str) -> Iterator[Progress]:
+    """Show a bar on a terminal, and nothing elsewhere."""
     with Bar(console=output.notes, transient=True, disable=not output.is_interactive) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, all_: bar.update(task, completed=done, total=max(done, all_))
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=max(done, total))
 
 
-def _group_json(code: str, group: _Group, *, show_data: bool) -> dict[str, Any]:
-    return {
-        "code": code,
-        "count": group.count,
-        "sources": dict(group.sources),
-        "types": dict(group.types),
-        "oldest": group.oldest_at.isoformat() if group.oldest_at else None,
-        "newest": group.newest.sent_at.isoformat() if group.newest else None,
-        "example": _example(group, show_data=show_data),
-    }
-
-
-def _group_row(code: str, group: _Group, *, show_data: bool) -> tuple[Any, ...]:
-    oldest, newest = (
-        f"{moment:%Y-%m-%d %H:%M}" if moment else ""
-        for moment in (group.oldest_at, group.newest and group.newest.sent_at)
-    )
-    example = _example(group, show_data=show_data)
-    return code, group.count, ", ".join(group.sources), ", ".join(group.types), oldest, newest, example
-
-
-def _example(group: _Group, *, show_data: bool) -> str:
-    """Why the newest was not delivered; what Voucherify said may quote the event."""
-    if not group.newest:
-        return ""
-    record = group.newest.record
-    return record.failure.message if record and show_data else group.newest.reason
-
-
-def _say_moved(output: Output, moved: Moved, depth: Depth, by: str) -> None:
+def _show_moved(output: Output, moved: Moved, by: str) -> None:
     output.result(
         {
             "moved": moved.moved,
             "inBothQueues": moved.in_both,
-            "notTaken": moved.not_taken,
+            "notMoved": moved.not_moved,
             "byCode": dict(moved.by_code),
-            "hiddenElsewhere": depth.hidden,
+            "inFlight": moved.in_flight,
             "isComplete": moved.is_complete,
             "by": by,
         }
     )
     verb = "would be moved" if by == "dry run" else "moved"
-    output.line(f"{moved.moved} {verb} to the retry queue{_by_code(moved.by_code)}")
+    output.line(f"{moved.moved} messages {verb} to the retry queue{_by_code(moved.by_code)}")
     if moved.in_both:
-        output.wrong(
-            f"{moved.in_both} are in both queues: SQS did not delete them here", "run it again; it does no harm"
-        )
-    if moved.not_taken:
-        output.wrong(f"{moved.not_taken} stay here: the retry queue did not take them", "run it again")
-    _note_unread(output, depth, is_complete=moved.is_complete)
+        problem = f"{moved.in_both} messages are in both queues: SQS did not delete them from the dead-letter queue"
+        output.wrong(problem, "run the command again, which is harmless")
+    if moved.not_moved:
+        problem = f"{moved.not_moved} messages are still in the dead-letter queue: SQS did not accept them"
+        output.wrong(problem, "run the command again")
+    _note_unread(output, moved.in_flight, is_complete=moved.is_complete)
 
 
 def _by_code(by_code: Counter[str]) -> str:
     return f" ({', '.join(f'{code}: {count}' for code, count in by_code.most_common())})" if by_code else ""
 
 
-def _note_unread(output: Output, depth: Depth, *, is_complete: bool) -> None:
-    if depth.hidden:
-        output.note(f"about {depth.hidden} more are hidden: someone else reads them, or an earlier run was cut off")
+def _note_unread(output: Output, in_flight: int, *, is_complete: bool) -> None:
+    if in_flight:
+        output.note(f"about {in_flight} messages are in flight: another reader, or an interrupted command, has them")
     if not is_complete:
-        output.note("there are more than can be read at once: run it again with a filter, or for the rest")
+        output.note("there are more messages than can be read at once: run the command again for the rest")
 
 
-def _warn_of_data(output: Output, path: Path, letters: int) -> None:
-    output.note(f"{path} holds {letters} events with personal data: encrypt it where it stays, delete it when done")
+def _warn_of_data(output: Output, path: Path, messages: int) -> None:
+    output.note(f"{path} contains {messages} events with personal data: encrypt it, and delete it when done")
 
 
-def _is_agreed(output: Output, by_code: Counter[str]) -> bool:
+def _is_confirmed(output: Output, by_code: Counter[str]) -> bool:
     count = sum(by_code.values())
-    output.note(f"{count} dead letters{_by_code(by_code)}")
-    return typer.confirm(f"Delete {count} for good?", err=True)
+    output.note(f"{count} messages{_by_code(by_code)}")
+    return typer.confirm(f"Delete {count} messages permanently?", err=True)

@@ -1,4 +1,4 @@
-"""`doctor`: one line for each thing that must be right, with what to do where it is not."""
+"""`doctor`: checks everything that a delivery needs, with one line for each check."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 import urllib3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.context import Context
-from cli.errors import CommandFailed, Exit
+from cli.dead_letters.reading import Depth
+from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output
-from cli.settings.keys import ask_voucherify
-from cli.settings.store import parameters_of, settings_of, sources_in
+from cli.settings.credentials import check_credentials
+from cli.settings.store import UNKNOWN_SETTING, parameters_of, settings_of, sources_in
 from cli.target import Target
 from handler.api.authentication import Secrets, signature
 from handler.model.errors import FaultySettings
@@ -30,6 +31,8 @@ EPILOG = "Examples: voucherify-destination doctor; voucherify-destination doctor
 
 CUSTOMER = "voucherify-destination-doctor"
 
+CLOCK = partial(datetime.now, UTC)
+
 _TIMEOUT_SECONDS = 10.0
 
 _OUTPUTS = (
@@ -40,25 +43,18 @@ _OUTPUTS = (
     "DeadLetterQueueUrl",
     "DeduplicationTableName",
 )
-_QUEUE_COUNTS: Mapping[str, Any] = {
-    "ready": "ApproximateNumberOfMessages",
-    "being worked on": "ApproximateNumberOfMessagesNotVisible",
-    "waiting for their time": "ApproximateNumberOfMessagesDelayed",
-}
+
+Parameters = dict[str, dict[str, Parameter]]
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, and how it is: fine, or wrong and what to do."""
+    """One check and its result. `advice` says what to do where it is not fine."""
 
     check: str
     is_fine: bool
     text: str
     advice: str = ""
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return {"check": self.check, "isFine": self.is_fine, "text": self.text, "advice": self.advice}
 
 
 Checks = Iterator[Check]
@@ -68,142 +64,131 @@ def doctor(
     context: typer.Context,
     send_event: Annotated[
         bool,
-        typer.Option("--send-event", help=f"Send a signed identify too, which creates the customer {CUSTOMER}."),
+        typer.Option("--send-event", help=f"Also send a signed identify event, which creates the customer {CUSTOMER}."),
     ] = False,
 ) -> None:
-    """Look at everything that must be right; only --send-event changes anything. Exit code 1: something is wrong."""
+    """Check everything that a delivery needs. Only --send-event changes anything. Exit code 1: a check failed."""
     ctx: Context = context.obj
     found: list[Check] = []
-    for check in _all(ctx.target, ctx.output, send_event=send_event):
+    for check in _checks(ctx.target, ctx.output, send_event=send_event):
         found.append(check)
-        _show(ctx.output, check)
-    ctx.output.result([check.document for check in found])
+        line = f"{check.check}: {check.text}"
+        ctx.output.fine(line) if check.is_fine else ctx.output.wrong(line, check.advice)
+    ctx.output.result(
+        [{"check": one.check, "isFine": one.is_fine, "text": one.text, "advice": one.advice} for one in found]
+    )
     if not all(check.is_fine for check in found):
         raise typer.Exit(Exit.WRONG)
 
 
-def _show(output: Output, check: Check) -> None:
-    if check.is_fine:
-        output.fine(f"{check.check}: {check.text}")
-    else:
-        output.wrong(f"{check.check}: {check.text}", check.advice)
-
-
-def _all(target: Target, output: Output, *, send_event: bool) -> Checks:
-    for name, look in (("region", _region), ("credentials", _credentials), ("stack", _stack)):
-        check = _guarded(name, look, target)
+def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
+    for name, check_one in (("region", _region), ("credentials", _credentials), ("stack", _stack)):
+        check = _guarded(name, check_one, target)
         yield check
-        if not check.is_fine:  # nothing further can be asked
+        if not check.is_fine:  # all other checks need it
             return
-    by_source: dict[str, dict[str, Parameter]] = {}
-    check = _guarded("settings", lambda: _read_settings(target, by_source))
+    by_source: Parameters = {}
+    check = _guarded("settings", _read_settings, target, by_source)
     yield check
-    settings: list[Settings] = []
+    valid: list[Settings] = []
     if check.is_fine:
-        yield from _settings(target, by_source, settings)
-    for each in settings:
-        yield from _voucherify(each)
+        yield from _settings(target, by_source, valid)
+    for settings in valid:
+        yield from _voucherify(settings)
     yield _guarded("retry queue", _retry_queue, target)
-    yield _guarded("dead letters", _dead_letters, target)
-    yield _guarded("ledger", _ledger, target)
+    yield _guarded("dead-letter queue", _dead_letter_queue, target)
+    yield _guarded("deduplication table", _table, target)
     if send_event:
-        yield _event(target, output, settings)
+        yield _event(target, output, valid)
 
 
-def _guarded(name: str, look: Callable[..., Check], *args: Any) -> Check:
-    """A check that could not be made is wrong; the ones after it go on."""
+def _guarded(name: str, check: Callable[..., Check], *arguments: Any) -> Check:
+    """Run a check. One that AWS prevents has failed, and the next ones go on."""
     try:
-        return look(*args)
+        with aws_errors():
+            return check(name, *arguments)
     except CommandFailed as failed:
         return Check(name, False, failed.problem, failed.advice)
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code")
-        return Check(name, False, f"AWS refused {error.operation_name}: {code}", "may these credentials do that?")
-    except BotoCoreError as error:
-        return Check(name, False, f"AWS could not be asked: {error}", "aws configure, or aws sso login, or --region")
 
 
-def _region(target: Target) -> Check:
-    return Check("region", True, target.region)
+def _region(name: str, target: Target) -> Check:
+    return Check(name, True, target.region)
 
 
-def _credentials(target: Target) -> Check:
-    new_client: Any = target.session.client
-    sts = new_client("sts", region_name=target.region, endpoint_url=target.endpoint_url or None)
-    return Check("credentials", True, sts.get_caller_identity()["Arn"])
+def _credentials(name: str, target: Target) -> Check:
+    sts: Any = target.session.client("sts", **target.client_options)
+    return Check(name, True, sts.get_caller_identity()["Arn"])
 
 
-def _stack(target: Target) -> Check:
-    for name in _OUTPUTS:
-        target.value(name)
-    return Check("stack", True, f"{target.name}, {target.value('EventsUrl')}")
+def _stack(name: str, target: Target) -> Check:
+    for output in _OUTPUTS:
+        target.value(output)
+    return Check(name, True, f"{target.name}, {target.value('EventsUrl')}")
 
 
-def _read_settings(target: Target, by_source: dict[str, dict[str, Parameter]]) -> Check:
+def _read_settings(name: str, target: Target, by_source: Parameters) -> Check:
     by_source.update(parameters_of(target))
     count = sum(map(len, by_source.values()))
     if not count:
-        return Check("settings", False, f"there are none under {target.settings_path}", "voucherify-destination init")
-    return Check("settings", True, f"{count} under {target.settings_path}")
+        return Check(name, False, f"none under {target.settings_path}", "run voucherify-destination init")
+    return Check(name, True, f"{count} under {target.settings_path}")
 
 
-def _settings(target: Target, by_source: Mapping[str, Mapping[str, Parameter]], good: list[Settings]) -> Checks:
-    """Every fault of every source; the settings without one go into `good`."""
+def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> Checks:
+    """Check the settings of each source, and collect those without a fault in `valid`."""
     for source in sources_in(by_source):
+        name = f"settings of {source}"
         try:
-            good.append(settings_of(source, by_source))
+            valid.append(settings_of(source, by_source))
         except FaultySettings as faulty:
             option = "" if source == DEFAULT_SOURCE else f" --source {source}"
             for fault in faulty.faults:
-                advice = f"voucherify-destination settings set {fault.setting}{option}"
-                yield Check(f"settings of {source}", False, str(fault), advice)
+                advice = f"run voucherify-destination settings set {fault.setting}{option}"
+                yield Check(name, False, str(fault), advice)
         else:
-            yield Check(f"settings of {source}", True, "no fault")
+            yield Check(name, True, "no faults")
     for source, parameters in by_source.items():
-        for name in sorted(parameters.keys() - SETTINGS.keys()):
+        for unknown in sorted(parameters.keys() - SETTINGS.keys()):
             folder = "" if source == DEFAULT_SOURCE else f"/{source}"
-            whole_name = f"{target.settings_path}{folder}/{name}"
-            advice = f"aws ssm delete-parameter --region {target.region} --name {whole_name}"
-            yield Check(f"settings of {source}", False, f"{name} is no setting{nearest(name, SETTINGS)}", advice)
+            full_name = f"{target.settings_path}{folder}/{unknown}"
+            advice = f"delete it: aws ssm delete-parameter --region {target.region} --name {full_name}"
+            text = f"{UNKNOWN_SETTING} {unknown}{nearest(unknown, SETTINGS)}"
+            yield Check(f"settings of {source}", False, text, advice)
 
 
 def _voucherify(settings: Settings) -> Checks:
-    """The keys of a source, and its plan's limit where Voucherify says one."""
-    name = f"Voucherify of {settings.source}"
-    verdict = ask_voucherify(settings.api_url, settings.api_key, settings.api_token)
-    if verdict.is_fine:
-        yield Check(name, True, f"{settings.api_url} takes the keys")
-    else:
-        yield Check(name, False, verdict.problem, verdict.advice)
+    """Check the credentials of a source, and show the calls that are left where Voucherify names them."""
+    verdict = check_credentials(settings.api_url, settings.api_key, settings.api_token)
+    text = verdict.problem or f"the credentials are valid for {settings.api_url}"
+    yield Check(f"Voucherify of {settings.source}", verdict.is_fine, text, verdict.advice)
     if verdict.limit and verdict.left:
-        yield Check(f"plan of {settings.source}", True, f"{verdict.left} of {verdict.limit} calls are left now")
+        yield Check(f"plan of {settings.source}", True, f"{verdict.left} of {verdict.limit} calls left")
 
 
-def _retry_queue(target: Target) -> Check:
-    return Check("retry queue", True, _depth(target, "RetryQueueUrl")[1])
+def _retry_queue(name: str, target: Target) -> Check:
+    return Check(name, True, _content(target, "RetryQueueUrl"))
 
 
-def _dead_letters(target: Target) -> Check:
-    count, text = _depth(target, "DeadLetterQueueUrl")
-    advice = "voucherify-destination dead-letters list says why; they are kept for 14 days"
-    return Check("dead letters", not count, text, advice if count else "")
+def _dead_letter_queue(name: str, target: Target) -> Check:
+    text = _content(target, "DeadLetterQueueUrl")
+    advice = "run voucherify-destination dead-letters list for the reasons; SQS deletes the messages after 14 days"
+    return Check(name, True, text) if text == "empty" else Check(name, False, text, advice)
 
 
-def _depth(target: Target, queue: str) -> tuple[int, str]:
-    answer = target.sqs.get_queue_attributes(QueueUrl=target.value(queue), AttributeNames=list(_QUEUE_COUNTS.values()))[
-        "Attributes"
-    ]
-    counts = {name: int(answer[attribute]) for name, attribute in _QUEUE_COUNTS.items()}
-    told = [f"{count:,} {name}" for name, count in counts.items() if count]
-    return sum(counts.values()), ", ".join(told + _age(target, queue)) if told else "empty"
+def _content(target: Target, queue: str) -> str:
+    """Return the numbers of a queue's messages, and the age of the oldest."""
+    depth = Depth.of(target.sqs, target.value(queue))
+    counts = {"visible": depth.visible, "in flight": depth.in_flight, "delayed": depth.delayed}
+    shown = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return ", ".join(shown + _age(target, queue)) if shown else "empty"
 
 
 def _age(target: Target, queue: str) -> list[str]:
-    """How old the oldest message of a queue is, where CloudWatch has heard of it lately. It has not locally.
+    """Return the age of the oldest message, if CloudWatch has a recent one. The local system has none.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
-    now = datetime.now(UTC)
+    now = CLOCK()
     points = target.cloudwatch.get_metric_statistics(
         Namespace="AWS/SQS",
         MetricName="ApproximateAgeOfOldestMessage",
@@ -216,35 +201,36 @@ def _age(target: Target, queue: str) -> list[str]:
     if not points:
         return []
     newest = max(points, key=lambda point: point["Timestamp"])
-    return [f"the oldest for {newest['Maximum'] / 3600:,.1f} hours"]
+    return [f"the oldest is {newest['Maximum'] / 3600:,.1f} hours old"]
 
 
-def _ledger(target: Target) -> Check:
-    name = target.value("DeduplicationTableName")
-    status = target.dynamodb.describe_table(TableName=name)["Table"]["TableStatus"]
-    return Check("ledger", status == "ACTIVE", f"table {name} is {status.lower()}")
+def _table(name: str, target: Target) -> Check:
+    table = target.value("DeduplicationTableName")
+    status = target.dynamodb.describe_table(TableName=table)["Table"]["TableStatus"]
+    return Check(name, status == "ACTIVE", f"{table} is {status.lower()}", "wait until DynamoDB has activated it")
 
 
-def _event(target: Target, output: Output, settings: list[Settings]) -> Check:
-    """A signed identify from end to end, as Segment would post it."""
+def _event(target: Target, output: Output, valid: list[Settings]) -> Check:
+    """Send a signed identify event, as Segment does, and check the answer."""
     name = "test event"
-    if not settings:
-        return Check(name, False, "was not sent: no source has settings without a fault", "mend those first")
-    source = settings[0]
-    url = target.value("EventsUrl") + ("" if source.source == DEFAULT_SOURCE else f"/{source.source}")
-    output.note(f"Sending an identify to {url}: it creates or updates the customer {CUSTOMER} in Voucherify.")
+    if not valid:
+        return Check(name, False, "not sent: every source has faulty settings", "fix the settings first")
+    settings = valid[0]
+    url = target.value("EventsUrl") + ("" if settings.source == DEFAULT_SOURCE else f"/{settings.source}")
+    output.note(f"Sending an identify event to {url}. It creates or updates the customer {CUSTOMER} in Voucherify.")
     event = {"type": "identify", "messageId": f"{CUSTOMER}-{uuid.uuid4()}", "userId": CUSTOMER, "traits": {}}
     body = json.dumps(event).encode()
     try:
         answer = urllib3.request(
-            "POST", url, body=body, headers=_headers(body, source.secrets), retries=False, timeout=_TIMEOUT_SECONDS
+            "POST", url, body=body, headers=_headers(body, settings.secrets), retries=False, timeout=_TIMEOUT_SECONDS
         )
     except urllib3.exceptions.HTTPError as error:
-        return Check(name, False, f"{url} does not answer: {type(error).__name__}", "is it the stack's, and reachable?")
+        advice = "check that the URL is the stack's and that this machine can reach it"
+        return Check(name, False, f"no answer from {url}: {type(error).__name__}", advice)
     return _outcome(name, answer.status, answer.data)
 
 
-def _headers(body: bytes, secrets: Secrets) -> dict[str, str]:
+def _headers(body: bytes, secrets: Secrets) -> Mapping[str, str]:
     headers = {"Content-Type": "application/json"}
     for secret in secrets.shared_secrets[:1]:
         headers["X-Signature"] = signature(body, secret)
@@ -262,11 +248,11 @@ def _outcome(name: str, status: int, body: bytes) -> Check:
         case 200, {"delivered": 1}:
             return Check(name, True, f"delivered; the customer {CUSTOMER} is in Voucherify")
         case 200, {"skipped": 1}:
-            return Check(name, False, "was skipped: a setting drops identifies", "settings show names identifyDisabled")
+            return Check(name, False, "skipped: identifyDisabled is set", "run settings set identifyDisabled false")
         case 202, _:
-            advice = "voucherify-destination trace, or the log, says why; it is tried again by itself"
-            return Check(name, False, "was stored and is not delivered yet", advice)
+            advice = "it will be tried again; the function's log has the reason"
+            return Check(name, False, "queued, not delivered yet", advice)
         case 401, _:
-            advice = "a secret that has just changed is in force within a minute; then try again"
-            return Check(name, False, "was refused (401)", advice)
-    return Check(name, False, f"was answered {status}", "docs/runbook.md has what each answer means")
+            advice = "a changed secret takes effect within a minute: try again then"
+            return Check(name, False, "refused: the secret is wrong (401)", advice)
+    return Check(name, False, f"answered {status}", "see docs/runbook.md for the meaning of the status")

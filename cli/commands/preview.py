@@ -1,4 +1,4 @@
-"""`preview`: what a mapping makes of events, before anything leaves."""
+"""`preview`: shows what a mapping makes of events, before anything is sent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cli.events import is_document, read_events
 from cli.output import Output
 from cli.preview.comparison import ABSENT, Comparison
 from cli.preview.coverage import Coverage
-from cli.settings.mappings import mapping_in_force, mapping_of_file
+from cli.preview.mappings import mapping_of_file, mapping_of_source
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import EventMapping, Explanation, Filled, InvalidEvent, Request, Skip, explain
+from mapping import Explanation, Filled, InvalidEvent, Request, Skip, explain
 
 EPILOG = """Examples:
 
@@ -35,34 +35,33 @@ def preview(
     context: typer.Context,
     events: Annotated[list[Path], typer.Argument(help="Files or directories: .json, .jsonl, .jsonl.gz.")],
     mapping: Annotated[
-        Path | None, typer.Option(help="Settings (JSON or TOML) or a preset; else the settings in force, from SSM.")
+        Path | None, typer.Option(help="A settings file or a preset. Default: the current settings in SSM.")
     ] = None,
-    source: Annotated[str, typer.Option(help="The source whose settings are in force.")] = DEFAULT_SOURCE,
-    against: Annotated[Path | None, typer.Option(help="Settings to compare with: what would they change?")] = None,
-    examples: Annotated[int, typer.Option(help="With --against: how many changed events to show.", min=0)] = 5,
+    source: Annotated[str, typer.Option(help="The source whose current settings apply.")] = DEFAULT_SOURCE,
+    against: Annotated[Path | None, typer.Option(help="A settings file: show what it would change.")] = None,
+    examples: Annotated[int, typer.Option(help="With --against: the number of examples to show.", min=0)] = 5,
 ) -> None:
-    """What becomes of events: of one its request, field by field; of many how much arrives, and what stays empty.
+    """Show the request of one event field by field, or the totals of many events. Nothing is sent.
 
-    Nothing is sent. With --mapping it works without AWS. Ends with 1 where an event would be rejected.
+    With --mapping it needs no AWS credentials. Exit code 1: an event would be rejected.
     """
     ctx: Context = context.obj
     new = mapping_of_file(against) if against else None
-    current = mapping_of_file(mapping) if mapping else mapping_in_force(ctx.target, source)
+    current = mapping_of_file(mapping) if mapping else mapping_of_source(ctx.target, source)
     found = read_events(events)
     if new:
-        is_fine = _compare(ctx.output, found, Comparison(current, new, examples))
+        is_fine = _show_comparison(ctx.output, found, Comparison(current, new, examples))
     else:
         first = list(islice(found, 2))
         if len(first) == 1 and all(is_document(path) and not path.is_dir() for path in events):
-            is_fine = _explain(ctx.output, first[0][1], current)
+            is_fine = _show_explanation(ctx.output, explain(first[0][1], current))
         else:
-            is_fine = _cover(ctx.output, chain(first, found), Coverage(current))
+            is_fine = _show_coverage(ctx.output, chain(first, found), Coverage(current))
     if not is_fine:
         raise typer.Exit(Exit.WRONG)
 
 
-def _explain(output: Output, event: Any, mapping: EventMapping) -> bool:
-    explanation = explain(event, mapping)
+def _show_explanation(output: Output, explanation: Explanation) -> bool:
     output.result(explanation.to_json())
     match explanation.outcome:
         case Request(method=method, path=path, body=body):
@@ -73,100 +72,75 @@ def _explain(output: Output, event: Any, mapping: EventMapping) -> bool:
             output.line(f"- skipped: {reason}", "yellow")
         case InvalidEvent() as error:
             output.wrong(f"rejected: {error.code}: {error}")
-    _fields(output, explanation)
+    _section(output, "Sent", ("field", "from", "value"), [_row(filled) for filled in explanation.filled])
+    unused = [(filled.destination, filled.found_at, reason) for filled, reason in explanation.unused]
+    _section(output, "Found but not sent", ("field", "from", "reason"), unused)
+    left_out = [(out.destination, out.source, out.reason) for out in explanation.left_out]
+    _section(output, "Left out", ("field", "from", "reason"), left_out)
+    empty = [(destination, source) for source, destination in explanation.empty]
+    _section(output, "Empty", ("field", "from"), empty)
     return not isinstance(explanation.outcome, InvalidEvent)
 
 
-def _fields(output: Output, explanation: Explanation) -> None:
-    if explanation.filled:
-        output.line("\nFilled", "bold")
-        output.table(("field", "from", "value"), [_row(filled) for filled in explanation.filled])
-    if explanation.unused:
-        output.line("\nFilled and not sent", "bold")
-        output.table(
-            ("field", "from", "why"),
-            [(filled.destination, filled.found_at, reason) for filled, reason in explanation.unused],
-        )
-    if explanation.left_out:
-        output.line("\nLeft out", "bold")
-        output.table(
-            ("field", "from", "why"), [(out.destination, out.source, out.reason) for out in explanation.left_out]
-        )
-    if explanation.empty:
-        output.line("\nStayed empty", "bold")
-        output.table(("field", "from"), [(destination, source) for source, destination in explanation.empty])
+def _section(output: Output, title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
+    if rows:
+        output.line(f"\n{title}", "bold")
+        output.table(columns, rows)
 
 
 def _row(filled: Filled) -> tuple[str, str, str]:
     value = _short(filled.value)
     if filled.is_converted:
         value = f"{_short(filled.given)} → {value} (converted)"
-    return filled.destination, filled.found_at + (" (by itself)" if filled.is_fallback else ""), value
+    return filled.destination, filled.found_at + (" (fallback)" if filled.is_fallback else ""), value
 
 
-def _cover(output: Output, events: Iterator[tuple[str, Any]], coverage: Coverage) -> bool:
+def _show_coverage(output: Output, events: Iterator[tuple[str, Any]], coverage: Coverage) -> bool:
     for where, event in events:
         coverage.add(where, event)
     output.result(coverage.to_json())
-    delivered = sum(coverage.delivered.values())
-    output.line(f"{coverage.events} events: {delivered} delivered, {sum(coverage.skipped.values())} skipped, "
-                f"{sum(coverage.rejected.values())} rejected")  # fmt: skip
-    _counts(output, coverage)
-    _rows(output, coverage)
+    delivered, skipped, rejected = (
+        sum(counts.values()) for counts in (coverage.delivered, coverage.skipped, coverage.rejected)
+    )
+    output.line(f"{coverage.events} events: {delivered} delivered, {skipped} skipped, {rejected} rejected")
+    rows: list[tuple[Any, ...]] = [
+        *(("delivered", f"{call} {name}".strip(), count) for (call, name), count in coverage.delivered.most_common()),
+        *(("skipped", reason, count) for reason, count in coverage.skipped.most_common()),
+        *(
+            ("rejected", f"{code}, first {coverage.first_rejected[code]}", count)
+            for code, count in coverage.rejected.most_common()
+        ),
+    ]
+    output.table(("outcome", "of", "events"), rows)
+    if coverage.without_customer:
+        output.wrong(f"{coverage.without_customer} events have no userId or anonymousId and are rejected")
+    if coverage.without_message_id:
+        text = f"! {coverage.without_message_id} events have no messageId: if they are sent twice, they count twice"
+        output.line(text, "yellow")
+    used = [
+        (call, source, destination, f"{filled} of {events_}" if filled else f"never, of {events_}")
+        for (call, source, destination), filled, events_ in coverage.rows
+    ]
+    _section(output, "Rows of the mapping", ("call", "source", "destination", "used by"), used)
+    left_out = [
+        (destination, source, reason, times) for (source, destination, reason), times in coverage.left_out.most_common()
+    ]
+    _section(output, "Left out", ("field", "from", "reason", "times"), left_out)
     return not coverage.rejected
 
 
-def _counts(output: Output, coverage: Coverage) -> None:
-    rows: list[tuple[str, str, int]] = [
-        ("delivered", f"{call} {name}".strip(), count) for (call, name), count in coverage.delivered.most_common()
-    ]
-    rows += [("skipped", reason, count) for reason, count in coverage.skipped.most_common()]
-    rows += [
-        ("rejected", f"{code}, first {coverage.first_rejected[code]}", count)
-        for code, count in coverage.rejected.most_common()
-    ]
-    output.table(("outcome", "of", "events"), rows)
-    if coverage.lacking_customer:
-        output.wrong(f"{coverage.lacking_customer} lack an id of the customer, and are rejected")
-    if coverage.lacking_message_id:
-        output.line(
-            f"! {coverage.lacking_message_id} lack a messageId: nothing guards them against duplicates", "yellow"
-        )
-
-
-def _rows(output: Output, coverage: Coverage) -> None:
-    if coverage.rows:
-        output.line("\nRows of the mapping, and how often they filled something", "bold")
-        output.table(
-            ("call", "source", "destination", "filled"),
-            [
-                (call, source, destination, f"{filled} of {events}" if filled else f"never, of {events}")
-                for (call, source, destination), filled, events in coverage.rows
-            ],
-        )
-    if coverage.left_out:
-        output.line("\nLeft out", "bold")
-        output.table(
-            ("field", "from", "why", "times"),
-            [
-                (destination, source, reason, times)
-                for (source, destination, reason), times in coverage.left_out.most_common()
-            ],
-        )
-
-
-def _compare(output: Output, events: Iterator[tuple[str, Any]], comparison: Comparison) -> bool:
+def _show_comparison(output: Output, events: Iterator[tuple[str, Any]], comparison: Comparison) -> bool:
     for where, event in events:
         comparison.add(where, event)
     output.result(comparison.to_json())
     output.line(f"{comparison.changed} of {comparison.events} events change")
     if comparison.now_rejected:
-        output.wrong(f"{comparison.now_rejected} of them are rejected, and were not before")
+        output.wrong(f"{comparison.now_rejected} of them would be rejected, and are not rejected now")
     if comparison.fields:
         output.table(("field", "changes in"), comparison.fields.most_common())
     for where, message_id, changes in comparison.examples:
-        output.line(f"\n{where}" + (f" ({message_id})" if message_id else ""), "bold")
-        output.table(("field", "before", "after"), [(place, _short(old), _short(new)) for place, old, new in changes])
+        rows = [(place, _short(old), _short(new)) for place, old, new in changes]
+        _section(output, where + (f" ({message_id})" if message_id else ""), ("field", "before", "after"), rows)
     return not comparison.now_rejected
 
 

@@ -1,4 +1,4 @@
-"""`replay`: history through the same mapping and delivery as what comes in."""
+"""`replay`: sends old events through the same mapping and delivery as new ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +18,10 @@ from cli.errors import CommandFailed, Exit
 from cli.output import Output
 from cli.replay.bulk import MOST_ROWS
 from cli.replay.checkpoint import Checkpoint, Identity, digest_of
-from cli.replay.plan import Bulk, mapped, steps
+from cli.replay.plan import Bulk, Step, map_entries, plan_steps
 from cli.replay.progress import Meter
-from cli.replay.project import project_of, settings_in_force
-from cli.replay.retry_loop import RetryLoop, Stopping, Turns
+from cli.replay.project import project_of, versioned_settings
+from cli.replay.retry_loop import RetryLoop, StopRequest, Throttle
 from cli.replay.run import FAILED, Replay
 from cli.replay.source import Input, Position, find_inputs, windows
 from handler.delivery.dispatcher import DeliveryStatus
@@ -33,9 +34,9 @@ voucherify-destination replay s3://my-bucket/segment-logs/AbC123/ --dry-run
 
 voucherify-destination replay s3://my-bucket/segment-logs/AbC123/ --rate 50/min
 
-voucherify-destination replay events-2026-05.jsonl.gz --source shop --checkpoint may.json"""
+voucherify-destination replay events-2026-05.jsonl.gz --source shop --checkpoint may.sqlite"""
 
-# So many events are in memory at a time. Of a customer who comes up in several windows, each is sent on its own.
+# The number of events in memory. A customer who has events in several windows is sent once in each.
 WINDOW_EVENTS = 5_000
 
 CLOCK = time.time
@@ -44,108 +45,6 @@ SLEEP = time.sleep
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|min)")
 _SECONDS = {"s": 1.0, "min": 60.0}
 
-
-def replay(
-    context: typer.Context,
-    inputs: Annotated[
-        list[str], typer.Argument(help="Files or directories (.json, .jsonl, .jsonl.gz), or s3://bucket/prefix.")
-    ],
-    source: Annotated[str, typer.Option(help="The source whose settings and project it goes by.")] = DEFAULT_SOURCE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; say what would be sent.")] = False,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Where to keep how far it is; else a file here, named after the inputs.")
-    ] = None,
-    rate: Annotated[
-        str | None, typer.Option(help="No more calls than this, such as 10/s or 50/min; else what the plan allows.")
-    ] = None,
-    bulk: Annotated[
-        bool, typer.Option("--bulk/--no-bulk", help="Send customers by the hundred, or one by one.")
-    ] = True,
-) -> None:
-    """Send history: Segment's S3 archive, or any JSON lines, under the settings in force.
-
-    Identifies and groups go through Voucherify's bulk endpoint, 100 customers a
-    call. It updates customers and makes those that are not there; a customer
-    that it refuses is sent alone. Several identifies of a customer become one
-    that sums them up, and the customer's tracks follow it.
-
-    Everything else goes one by one, in its order. A track that was delivered in
-    the last 15 days is a duplicate and not sent again, where it has a messageId.
-    What is older than its customer's deletion is skipped, where deletions are
-    switched on.
-
-    It can be stopped at any time (Ctrl-C): the same command goes on where it
-    was. What is rejected or fails for good is in CHECKPOINT.rejected.jsonl, with
-    its reason, and can be replayed from there. Ends with 1 where there is any.
-    """
-    ctx: Context = context.obj
-    per_second = _per_second(rate) if rate else None
-    settings, version = settings_in_force(ctx.target, source)
-    found = find_inputs(inputs, lambda: ctx.target.s3)
-    if dry_run:
-        _survey(ctx.output, found, settings.policy.mapping, in_bulk=bulk)
-        return
-    stopping = Stopping()
-    project = project_of(ctx.target, settings, version, Turns(per_second, CLOCK, SLEEP), CLOCK)
-    path = checkpoint or Path(f"replay-{digest_of([ctx.target.name, source, *inputs])}.json")
-    books = Checkpoint(path, Identity(found, version))
-    work = Replay(project, books, RetryLoop(stopping, SLEEP, ctx.output.note), in_bulk=bulk)
-    try:
-        with stopping.on_interrupt(ctx.output.note):
-            _run(ctx.output, work, books, found)
-    except (KeyboardInterrupt, CommandFailed):
-        ctx.output.note(f"so far: {_in_words(books.counts)}; the checkpoint is {path}")
-        raise
-    _report(ctx.output, books)
-
-
-def _run(output: Output, work: Replay, books: Checkpoint, inputs: Sequence[Input]) -> None:
-    books.write()
-    if books.is_resumed:
-        output.note(f"goes on from {books.path}")
-    with Meter(output, sum(source.size for source in inputs)) as meter:
-        books.on_settled = meter.count
-        for window in windows(inputs, books.position, WINDOW_EVENTS):
-            meter.begin(window.bytes_read, len(window.entries), len(books.settled))
-            work.work_off(window)
-    books.advance(Position(len(inputs)))
-
-
-def _report(output: Output, books: Checkpoint) -> None:
-    counts = _by_outcome(books.counts)
-    is_wrong = bool(counts[DeliveryStatus.REJECTED] or counts[FAILED])
-    rejected = str(books.rejected_path) if is_wrong else None
-    output.result({**counts, "checkpoint": str(books.path), "rejectedFile": rejected})
-    output.table(("outcome", "reason", "events"), [(*key, number) for key, number in sorted(books.counts.items())])
-    if is_wrong:
-        output.wrong("not everything was delivered", f"what was not, and why: {rejected}")
-        raise typer.Exit(Exit.WRONG)
-    output.fine(f"everything is settled; {books.path} is no longer needed")
-
-
-def _survey(output: Output, inputs: Sequence[Input], mapping: EventMapping, *, in_bulk: bool) -> None:
-    """What would be sent, and in how many calls."""
-    counts: Counter[tuple[str, str]] = Counter()
-    calls = 0
-    for window in windows(inputs, Position(), WINDOW_EVENTS):
-        planned, unsent = mapped(window.entries, mapping)
-        counts.update(("to_send", one.request.operation) for one in planned)
-        counts.update((DeliveryStatus.REJECTED, one.failure.code) for one in unsent if one.failure)
-        counts.update((DeliveryStatus.SKIPPED, one.skip_reason) for one in unsent if not one.failure)
-        calls += sum(_calls_of(step) for step in steps(planned, in_bulk=in_bulk))
-    by_outcome = _by_outcome(counts, ("to_send", DeliveryStatus.SKIPPED, DeliveryStatus.REJECTED))
-    output.result({**by_outcome, "calls": calls})
-    output.table(("outcome", "reason", "events"), [(*key, number) for key, number in sorted(counts.items())])
-    output.line(f"about {calls} calls; nothing was sent")
-    if by_outcome[DeliveryStatus.REJECTED]:
-        raise typer.Exit(Exit.WRONG)
-
-
-def _calls_of(step: Any) -> int:
-    """A bulk call is asked for its end; the last one of a step twice, as a rule."""
-    return 2 * ceil(len(step.rows) / MOST_ROWS) + 1 if isinstance(step, Bulk) else len(step.planned)
-
-
 _OUTCOMES = (
     DeliveryStatus.DELIVERED,
     DeliveryStatus.DUPLICATE,
@@ -153,10 +52,111 @@ _OUTCOMES = (
     DeliveryStatus.REJECTED,
     FAILED,
 )
+_TO_SEND = "to_send"
 
 
-def _by_outcome(counts: Mapping[tuple[str, str], int], outcomes: Iterable[str] = _OUTCOMES) -> dict[str, Any]:
-    """A number for each outcome, or numbers by reason where it has any."""
+def replay(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files or directories (.json, .jsonl, .jsonl.gz), or s3://bucket/prefix.")
+    ],
+    source: Annotated[str, typer.Option(help="The source whose settings apply.")] = DEFAULT_SOURCE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The file that keeps the position. Default: replay-….sqlite in this directory."),
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="The most calls, such as 10/s or 50/min. Default: what the plan allows.")
+    ] = None,
+    bulk: Annotated[bool, typer.Option("--bulk/--no-bulk", help="Send customers in bulk, or one by one.")] = True,
+) -> None:
+    """Send old events: Segment's S3 archive or any JSON lines, with the current settings.
+
+    Identify and group events go to Voucherify's bulk endpoint, 100 customers a
+    call. It creates and updates customers; a customer that it refuses is sent
+    alone. Several identify events of a customer are merged into one, and the
+    customer's tracks follow it.
+
+    All other events are sent one by one, in their order. A track with a
+    messageId that was delivered in the last 15 days is not sent again. If
+    deletions are enabled, events from before a customer's deletion are skipped.
+
+    Ctrl-C stops the replay, and the same command continues it. When it ends,
+    CHECKPOINT.rejected.jsonl has the events that were rejected or kept failing,
+    each with its reason; fix them and replay that file. Exit code 1: there are
+    such events.
+    """
+    ctx: Context = context.obj
+    per_second = _per_second(rate) if rate else None
+    settings, version = versioned_settings(ctx.target, source)
+    found = find_inputs(inputs, lambda: ctx.target.s3)
+    if dry_run:
+        _show_plan(ctx.output, found, settings.policy.mapping, in_bulk=bulk)
+        return
+    path = checkpoint or Path(f"replay-{digest_of([ctx.target.name, source, *inputs])}.sqlite")
+    project = project_of(ctx.target, settings, Throttle(per_second, CLOCK, SLEEP), CLOCK)
+    stop_request = StopRequest()
+    with closing(Checkpoint(path, Identity(found, version))) as state:
+        try:
+            with stop_request.on_interrupt(ctx.output.note):
+                retry_loop = RetryLoop(stop_request, SLEEP, ctx.output.note)
+                _send(ctx.output, Replay(project, state, retry_loop, in_bulk=bulk), state, found)
+        except (KeyboardInterrupt, CommandFailed):
+            rejected = state.export_rejected()
+            files = f"the checkpoint is {path}" + (f", the rejected events are in {rejected}" if rejected else "")
+            ctx.output.note(f"so far: {_in_words(state.counts)}; {files}")
+            raise
+        _show_result(ctx.output, state)
+
+
+def _send(output: Output, sender: Replay, checkpoint: Checkpoint, inputs: Sequence[Input]) -> None:
+    if checkpoint.is_resumed:
+        output.note(f"continuing from {checkpoint.path}")
+    with Meter(output, sum(source.size for source in inputs)) as meter:
+        checkpoint.on_settled = meter.count
+        for window in windows(inputs, checkpoint.position, WINDOW_EVENTS):
+            meter.begin(window.bytes_read, len(window.entries), len(checkpoint.settled))
+            sender.send(window)
+    checkpoint.advance(Position(len(inputs)))
+
+
+def _show_result(output: Output, checkpoint: Checkpoint) -> None:
+    counts, rejected = checkpoint.counts, checkpoint.export_rejected()
+    files = {"checkpoint": str(checkpoint.path), "rejectedFile": str(rejected) if rejected else None}
+    output.result({**_by_outcome(counts, _OUTCOMES), **files})
+    output.table(("outcome", "reason", "events"), [(*key, number) for key, number in sorted(counts.items())])
+    if rejected:
+        output.wrong("some events were not delivered", f"each is in {rejected} with its reason")
+        raise typer.Exit(Exit.WRONG)
+    output.fine(f"all events are settled; {checkpoint.path} is no longer needed")
+
+
+def _show_plan(output: Output, inputs: Sequence[Input], mapping: EventMapping, *, in_bulk: bool) -> None:
+    """Show how many events would be sent, and in how many calls."""
+    counts: Counter[tuple[str, str]] = Counter()
+    calls = 0
+    for window in windows(inputs, Position(), WINDOW_EVENTS):
+        planned, unsent = map_entries(window.entries, mapping)
+        counts.update((_TO_SEND, one.request.operation) for one in planned)
+        counts.update((DeliveryStatus.REJECTED, one.failure.code) for one in unsent if one.failure)
+        counts.update((DeliveryStatus.SKIPPED, one.skip_reason) for one in unsent if not one.failure)
+        calls += sum(map(_calls_of, plan_steps(planned, in_bulk=in_bulk)))
+    by_outcome = _by_outcome(counts, (_TO_SEND, DeliveryStatus.SKIPPED, DeliveryStatus.REJECTED))
+    output.result({**by_outcome, "calls": calls})
+    output.table(("outcome", "reason", "events"), [(*key, number) for key, number in sorted(counts.items())])
+    output.line(f"about {calls} calls; nothing was sent")
+    if by_outcome[DeliveryStatus.REJECTED]:
+        raise typer.Exit(Exit.WRONG)
+
+
+def _calls_of(step: Step) -> int:
+    """Return the calls of a step. Each bulk call is polled once, and the last one of a step usually twice."""
+    return 2 * ceil(len(step.rows) / MOST_ROWS) + 1 if isinstance(step, Bulk) else len(step.planned)
+
+
+def _by_outcome(counts: Mapping[tuple[str, str], int], outcomes: Iterable[str]) -> dict[str, Any]:
+    """Return a number for each outcome, or numbers by reason where it has reasons."""
     found: dict[str, Any] = {}
     for outcome in outcomes:
         by_detail = {detail: number for (name, detail), number in sorted(counts.items()) if name == outcome}
@@ -168,11 +168,11 @@ def _in_words(counts: Mapping[tuple[str, str], int]) -> str:
     totals: Counter[str] = Counter()
     for (outcome, _), number in counts.items():
         totals[outcome] += number
-    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(totals.items())) or "nothing yet"
+    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(totals.items())) or "no event settled"
 
 
 def _per_second(rate: str) -> float:
     match = _RATE.fullmatch(rate)
     if not match or not float(match[1]):
-        raise CommandFailed(f"{rate} is no rate", "such as --rate 10/s or --rate 50/min", Exit.USAGE)
+        raise CommandFailed(f"invalid rate: {rate}", "give one such as --rate 10/s or --rate 50/min", Exit.USAGE)
     return float(match[1]) / _SECONDS[match[2]]

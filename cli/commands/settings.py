@@ -1,4 +1,4 @@
-"""`settings`: show, set, apply and compare what lies in Parameter Store. Checked by the function's own code."""
+"""`settings`: shows, changes and compares the settings in Parameter Store. The function's own code checks them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
 from cli.settings.file import parameter_of, read_file
-from cli.settings.store import Change, Plan, Store, is_secret, setting_named
+from cli.settings.store import UNKNOWN_SETTING, Change, Plan, Store, is_secret, setting_named
 from cli.settings.view import (
     change_document,
     difference,
-    fault_document,
+    fault_documents,
     in_a_line,
     refuse,
     show_changes,
@@ -32,28 +32,27 @@ from mapping import nearest
 
 app = typer.Typer(no_args_is_help=True, help="Show and change the settings.")
 
-Source = Annotated[str | None, typer.Option(help="The settings of this source; else the common ones.")]
-Name = Annotated[str, typer.Argument(help="A setting, such as trackMapping.")]
-File = Annotated[Path, typer.Argument(help="Settings as TOML or JSON.", exists=True, dir_okay=False, readable=True)]
-Advanced = Annotated[bool, typer.Option("--advanced", help="Allow 8 KB instead of 4, which AWS charges for.")]
+Source = Annotated[str | None, typer.Option(help="The source that has these settings. Default: the common settings.")]
+Name = Annotated[str, typer.Argument(help="The name of a setting, such as trackMapping.")]
+File = Annotated[Path, typer.Argument(help="A TOML or JSON file.", exists=True, dir_okay=False, readable=True)]
+Advanced = Annotated[bool, typer.Option("--advanced", help="Allow 8 KB instead of 4 KB, which AWS charges for.")]
 
 _COMMAND = "voucherify-destination settings"
-_WITHIN = "in force within a minute"
 
 
 @app.command(epilog=f"Example: {_COMMAND} show --source shop")
 def show(context: typer.Context, source: Source = None) -> None:
-    """Every setting with its value, and where that comes from; of a secret only whether it is set, and since when."""
+    """Show every setting: its value, its origin, and when it was changed. Secrets are not shown."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
-    rows = {name: _shown(store, name) for name in SETTINGS}
+    rows = {name: _row(store, name) for name in SETTINGS}
     ctx.output.table(
         ("setting", "value", "from", "changed"),
         [(name, _cell(row), row["from"], (row["changedAt"] or "")[:16]) for name, row in rows.items()],
     )
-    unknown = sorted(store.by_source.get(store.source, {}).keys() - SETTINGS.keys())
+    unknown = sorted(store.own.keys() - SETTINGS.keys())
     for name in unknown:
-        ctx.output.wrong(f"{store.path}/{name} is no setting{nearest(name, SETTINGS)}")
+        ctx.output.wrong(f"{store.path}/{name}: {UNKNOWN_SETTING}{nearest(name, SETTINGS)}")
     ctx.output.result({"path": store.path, "settings": rows, "unknown": unknown})
 
 
@@ -61,19 +60,19 @@ def show(context: typer.Context, source: Source = None) -> None:
 def set_(
     context: typer.Context,
     name: Name,
-    value: Annotated[str | None, typer.Argument(help="Its value; - reads it from standard input.")] = None,
+    value: Annotated[str | None, typer.Argument(help="The value; - reads it from standard input.")] = None,
     source: Source = None,
     advanced: Advanced = False,
 ) -> None:
-    """Set one setting. Leave out the value of a secret: it is asked for, so that no history of the shell has it.
+    """Change one setting. Leave out the value of a secret to be asked for it, so that your shell does not record it.
 
-    The two keys of a new source go together: init --source puts them, or apply.
+    A new source needs both credentials at once: use init --source or settings apply.
     """
     ctx: Context = context.obj
     store = Store(ctx.target, source)
     setting = setting_named(name)
     if value not in (None, "-") and is_secret(name):
-        ctx.output.note("The history of your shell may keep this secret; without a value it is asked for.")
+        ctx.output.note("Your shell may record this secret. Leave out the value to be asked for it.")
     parameter = parameter_of(setting, _typed(name) if value in (None, "-") else str(value))
     _put(ctx.output, store, name, parameter, advanced=advanced)
 
@@ -84,10 +83,10 @@ def apply(
     file: File,
     source: Source = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the changes without writing.")] = False,
     advanced: Advanced = False,
 ) -> None:
-    """Write what differs from a file, once all of it is right. A setting that the file does not name stays as it is."""
+    """Check a file and write the settings that differ. Settings that are not in the file are unchanged."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
     plan = _plan_of(store, file, advanced=advanced)
@@ -95,24 +94,23 @@ def apply(
         refuse(ctx.output, plan.faults)
     show_changes(ctx.output, plan.changes)
     if plan.changes and not dry_run and not yes:
-        _confirm(ctx.output, f"Write {len(plan.changes)} to {store.path}?")
+        ctx.output.confirm(f"Write {len(plan.changes)} settings to {store.path}?", "give --yes or --dry-run")
     written = [] if dry_run else _write(ctx.output, store, plan.changes)
     if not plan.changes:
-        ctx.output.fine(f"nothing to change under {store.path}")
-    changes = [change_document(change) for change in plan.changes]
-    ctx.output.result({"path": store.path, "changes": changes, "written": written, "faults": []})
+        ctx.output.fine(f"no changes to {store.path}")
+    ctx.output.result({**_document(store, plan), "written": written})
 
 
-@app.command(epilog=f"Exit code 1: something differs, or is wrong. Example: {_COMMAND} diff settings.toml")
+@app.command(epilog=f"Exit code 1: something differs or is wrong. Example: {_COMMAND} diff settings.toml")
 def diff(context: typer.Context, file: File, source: Source = None, advanced: Advanced = False) -> None:
-    """What `apply` would change; of a secret only that it would."""
+    """Show what settings apply would change. Secrets are not shown."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
     plan = _plan_of(store, file, advanced=advanced)
     show_changes(ctx.output, plan.changes)
     show_faults(ctx.output, plan.faults)
     if not plan.changes and not plan.faults:
-        ctx.output.fine(f"nothing differs from {store.path}")
+        ctx.output.fine(f"no differences from {store.path}")
     ctx.output.result(_document(store, plan))
     if plan.changes or plan.faults:
         raise typer.Exit(Exit.WRONG)
@@ -120,7 +118,7 @@ def diff(context: typer.Context, file: File, source: Source = None, advanced: Ad
 
 @app.command(epilog=f"Example: {_COMMAND} history trackMapping")
 def history(context: typer.Context, name: Name, source: Source = None) -> None:
-    """The versions of a setting, the newest first: when, by whom, and what changed; a secret's values are not read."""
+    """Show the versions of a setting, the newest first: date, author and changes. Secrets are not read."""
     ctx: Context = context.obj
     setting_named(name)
     versions = Store(ctx.target, source).history(name, decrypted=not is_secret(name))
@@ -147,34 +145,32 @@ def history(context: typer.Context, name: Name, source: Source = None) -> None:
 def rollback(
     context: typer.Context,
     name: Name,
-    to: Annotated[int | None, typer.Option(help="The version to go back to; else the one before.")] = None,
+    to: Annotated[int | None, typer.Option(help="The version to restore. Default: the previous one.")] = None,
     source: Source = None,
     advanced: Advanced = False,
 ) -> None:
-    """Put an earlier version of a setting again, checked as settings are now; it becomes the newest version."""
+    """Restore an earlier version of a setting, as a new version. It is checked first."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
-    setting_named(name)
+    setting = setting_named(name)
     versions = {version["Version"]: version for version in store.history(name, decrypted=True)}
     newest = max(versions)
     wanted = to if to is not None else max((number for number in versions if number < newest), default=None)
     if wanted is None:
         raise CommandFailed(f"{name} has no version before {newest}")
     if wanted not in versions:
-        raise CommandFailed(f"{name} has no version {wanted}", "settings history names those there are", Exit.USAGE)
+        raise CommandFailed(f"{name} has no version {wanted}", "run settings history to list its versions", Exit.USAGE)
     version = versions[wanted]
-    parameter = parameter_of(SETTINGS[name], version["Value"])
-    if version["Type"] == "StringList":
-        parameter = Parameter(version["Value"], is_list=True)
+    is_list = version["Type"] == "StringList"
+    parameter = Parameter(version["Value"], is_list=True) if is_list else parameter_of(setting, version["Value"])
     _put(ctx.output, store, name, parameter, advanced=advanced)
 
 
-def _shown(store: Store, name: str) -> dict[str, Any]:
-    """A setting as `show` has it."""
-    setting = SETTINGS[name]
+def _row(store: Store, name: str) -> dict[str, Any]:
+    """Return a setting as `show` prints it."""
     found = store.effective.get(name)
     if found is None:
-        value = {} if is_secret(name) else {"value": setting.default}
+        value = {} if is_secret(name) else {"value": SETTINGS[name].default}
         return {"isSet": False, **value, "from": "default", "changedAt": None}
     parameter, source = found
     stored = store.stored.get(f"{store.path_in(source)}/{name}")
@@ -188,14 +184,14 @@ def _shown(store: Store, name: str) -> dict[str, Any]:
 
 def _cell(row: Mapping[str, Any]) -> str:
     if not row["isSet"] and isinstance(row.get("value"), dict):
-        return f"{len(row['value'])} rows"  # README.md has them
+        return f"{len(row['value'])} rows"  # the documentation lists them
     if "value" in row:
         return in_a_line(row["value"])
     return "set, not shown" if row["isSet"] else "not set"
 
 
 def _typed(name: str) -> str:
-    """From a person, hidden where it is a secret, or from standard input."""
+    """Read a value from a person, hidden if it is a secret, or from standard input."""
     if sys.stdin.isatty():
         return str(typer.prompt(name, hide_input=is_secret(name), err=True))
     return sys.stdin.read().rstrip("\r\n")
@@ -208,7 +204,7 @@ def _plan_of(store: Store, file: Path, *, advanced: bool) -> Plan:
 
 
 def _put(output: Output, store: Store, name: str, parameter: Parameter, *, advanced: bool) -> None:
-    """Write one setting. What was wrong with others before does not keep it from being put right."""
+    """Write one setting. Existing faults of other settings do not prevent that."""
     plan = store.plan({name: parameter}, advanced=advanced)
     before = store.faults(store.by_source) if plan.faults else {}
     refused = {fault: of for fault, of in plan.faults.items() if fault.setting == name or fault not in before}
@@ -217,30 +213,23 @@ def _put(output: Output, store: Store, name: str, parameter: Parameter, *, advan
     show_changes(output, plan.changes)
     written = _write(output, store, plan.changes)
     if not plan.changes:
-        output.fine("it is so already")
+        output.fine("unchanged: it has this value already")
     for fault in plan.faults:
         output.note(f"still wrong: {fault}")
     output.result({**_document(store, plan), "written": written})
 
 
 def _write(output: Output, store: Store, changes: Sequence[Change]) -> list[str]:
-    """Each is said as soon as it is written: should a later one be refused, it is known what was done."""
+    """Write parameters and report each at once: if a later one is refused, it is known which ones were written."""
     for change in changes:
         store.put(change)
-        output.fine(f"{store.path}/{change.setting.name} is written, {_WITHIN}")
+        output.fine(f"{store.path}/{change.setting.name} is written and takes effect within a minute")
     return [change.setting.name for change in changes]
-
-
-def _confirm(output: Output, question: str) -> None:
-    if not output.is_interactive:
-        raise CommandFailed("nobody is there to be asked", "give --yes to write, or --dry-run to look", Exit.USAGE)
-    if not typer.confirm(question, err=True):
-        raise CommandFailed("nothing was written")
 
 
 def _document(store: Store, plan: Plan) -> dict[str, Any]:
     return {
         "path": store.path,
         "changes": [change_document(change) for change in plan.changes],
-        "faults": [fault_document(fault, sources) for fault, sources in plan.faults.items()],
+        "faults": fault_documents(plan.faults),
     }

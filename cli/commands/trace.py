@@ -1,4 +1,4 @@
-"""`trace`: what is known of one event, in the ledger, in both queues and in the log."""
+"""`trace`: shows what is known about one event: its idempotency record, the two queues and the log."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.context import Context
 from cli.dead_letters.messages import QueueMessage
-from cli.dead_letters.reading import Depth, QueueReading, hiding_seconds
-from cli.errors import Exit
+from cli.dead_letters.reading import QueueReader
+from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output
 from cli.target import Target
 from handler.settings.sources import DEFAULT_SOURCE
@@ -25,14 +24,13 @@ voucherify-destination trace ajs-next-1766
 
 voucherify-destination trace ajs-next-1766 --source shop --hours 336"""
 
-_LETTERS_A_SECOND = 20.0
 _LOG_GROUPS = ("DeliverLogGroupName", "RedeliverLogGroupName")
 _SHOWN = ("message", "source", "outcome", "stage", "code", "reason", "age_seconds")
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """The ledger's entry of an event: COMPLETED when it is delivered, INPROGRESS before that."""
+class _Record:
+    """The idempotency record of an event: COMPLETED after its delivery, INPROGRESS before."""
 
     source: str
     status: str
@@ -41,16 +39,20 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found in one queue; `unseen` could not be looked at."""
+    """The messages of an event in one queue, among `read` ones; `unseen` could not be read."""
 
-    letters: list[QueueMessage]
+    messages: list[QueueMessage]
     read: int
     unseen: int
 
+    def to_json(self) -> dict[str, Any]:
+        messages = [message.to_json(is_masked=True) for message in self.messages]
+        return {"messages": messages, "read": self.read, "unseen": self.unseen}
+
 
 @dataclass(frozen=True)
-class _Logged:
-    """The log's lines of an event, the oldest first; `problem` says why they could not be read."""
+class _Log:
+    """The log lines of an event, the oldest first; `problem` says why there are none."""
 
     lines: list[dict[str, Any]]
     problem: str = ""
@@ -60,84 +62,81 @@ def trace(
     context: typer.Context,
     message_id: Annotated[str, typer.Argument(help="The event's messageId.")],
     source: Annotated[
-        str | None, typer.Option(help="The source it came from; else the default one, and those it is found under.")
+        str | None, typer.Option(help="The source of the event. Default: the one without a name, and those found.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="How many messages of each queue to look through.", min=1)] = 1000,
-    hours: Annotated[int, typer.Option(help="How far back to read the log.", min=1)] = 72,
+    limit: Annotated[int, typer.Option(help="The most messages to read from each queue.", min=1)] = 1000,
+    hours: Annotated[int, typer.Option(help="The hours of log to search.", min=1)] = 72,
 ) -> None:
-    """What became of one event: delivered, queued, dead, or never seen.
+    """Show what happened to one event: delivered, queued, in the dead-letter queue, or not found.
 
-    Looking into the queues hides messages for a moment, and counts as one more receive of each. Ends with 1 where the
-    event is dead or nothing is known of it.
+    Reading a queue hides its messages from other readers until the command ends, and counts as a receive of each. Exit
+    code 1: the event is in the dead-letter queue or was not found.
     """
     ctx: Context = context.obj
-    dead = _found(ctx.target, "DeadLetterQueueUrl", message_id, source, limit)
-    queued = _found(ctx.target, "RetryQueueUrl", message_id, source, limit)
-    sources = {source} if source else {DEFAULT_SOURCE, *(letter.source for letter in dead.letters + queued.letters)}
-    entries = [entry for name in sorted(sources) if (entry := _entry(ctx.target, name, message_id))]
-    logged = _logged(ctx.target, message_id, source, hours)
-    verdict, sentence = _verdict(entries, queued, dead, logged)
+    dead = _find(ctx.target, "DeadLetterQueueUrl", message_id, source, limit)
+    queued = _find(ctx.target, "RetryQueueUrl", message_id, source, limit)
+    found = {message.source for message in dead.messages + queued.messages}
+    sources = {source} if source else {DEFAULT_SOURCE, *found}
+    records = [record for name in sorted(sources) if (record := _record(ctx.target, name, message_id))]
+    log = _log(ctx.target, message_id, source, hours)
+    verdict, sentence = _verdict(records, queued, dead, log)
     ctx.output.result(
         {
             "messageId": message_id,
-            "ledger": [{**asdict(entry), "at": entry.at.isoformat()} for entry in entries],
-            "retryQueue": _queue_json(queued),
-            "deadLetterQueue": _queue_json(dead),
-            "log": {"lines": logged.lines, "problem": logged.problem},
+            "idempotencyRecords": [{**asdict(record), "at": record.at.isoformat()} for record in records],
+            "retryQueue": queued.to_json(),
+            "deadLetterQueue": dead.to_json(),
+            "log": asdict(log),
             "verdict": verdict,
             "conclusion": sentence,
         }
     )
-    _show(ctx.output, entries, queued, dead, logged)
+    _show(ctx.output, records, queued, dead, log)
     (ctx.output.fine if verdict == "delivered" else ctx.output.line)(sentence)
-    if verdict in ("dead", "never seen"):
+    if verdict in ("dead-lettered", "not found"):
         raise typer.Exit(Exit.WRONG)
 
 
-def _entry(target: Target, source: str, message_id: str) -> _Entry | None:
+def _record(target: Target, source: str, message_id: str) -> _Record | None:
     key = {"id": {"S": record_key(source, message_id)}}
     table = target.value("DeduplicationTableName")
     item = target.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
     if item is None:
         return None
     at = datetime.fromtimestamp(int(item["expiration"]["N"]) - KEPT_SECONDS, UTC)
-    return _Entry(source, item["status"]["S"], at)
+    return _Record(source, item["status"]["S"], at)
 
 
-def _found(target: Target, queue: str, message_id: str, source: str | None, limit: int) -> _Found:
-    queue_url = target.value(queue)
-    depth = Depth.of(target.sqs, queue_url)
-    letters = []
+def _find(target: Target, queue: str, message_id: str, source: str | None, limit: int) -> _Found:
+    found = []
     read = 0
-    seconds = hiding_seconds(min(limit, depth.visible), _LETTERS_A_SECOND)
-    with QueueReading(target.sqs, queue_url, seconds, at_most=limit) as reading:
-        for letter in reading.letters():
+    with QueueReader(target.sqs, target.value(queue), at_most=limit) as reader:
+        for message in reader.messages():
             read += 1
-            if letter.message_id == message_id and source in (None, letter.source):
-                letters.append(letter)
-    beyond = 0 if reading.is_complete else max(0, depth.visible - read)
-    return _Found(letters, read, depth.hidden + depth.delayed + beyond)
+            if message.message_id == message_id and source in (None, message.source):
+                found.append(message)
+    beyond = 0 if reader.is_complete else max(0, reader.depth.visible - read)
+    return _Found(found, read, reader.depth.in_flight + reader.depth.delayed + beyond)
 
 
-def _logged(target: Target, message_id: str, source: str | None, hours: int) -> _Logged:
+def _log(target: Target, message_id: str, source: str | None, hours: int) -> _Log:
     if target.is_local:
-        return _Logged([], "the local system keeps no log")
+        return _Log([], "the local system keeps no log")
     since = datetime.now(UTC) - timedelta(hours=hours)
     lines: list[tuple[int, dict[str, Any]]] = []
     try:
-        for group in _LOG_GROUPS:
-            pages = target.logs.get_paginator("filter_log_events").paginate(
-                logGroupName=target.value(group),
-                filterPattern=f"{{ $.message_id = {json.dumps(message_id)} }}",
-                startTime=round(since.timestamp() * 1000),
-            )
-            for page in pages:
-                lines += [(event["timestamp"], _line(event["message"])) for event in page["events"]]
-    except ClientError as error:
-        return _Logged([], f"CloudWatch Logs refused: {error.response.get('Error', {}).get('Code')}")
-    except BotoCoreError as error:
-        return _Logged([], f"CloudWatch Logs could not be asked: {type(error).__name__}")
-    return _Logged(
+        with aws_errors():
+            for group in _LOG_GROUPS:
+                pages = target.logs.get_paginator("filter_log_events").paginate(
+                    logGroupName=target.value(group),
+                    filterPattern=f"{{ $.message_id = {json.dumps(message_id)} }}",
+                    startTime=round(since.timestamp() * 1000),
+                )
+                for page in pages:
+                    lines += [(event["timestamp"], _parse(event["message"])) for event in page["events"]]
+    except CommandFailed as failed:
+        return _Log([], failed.problem)
+    return _Log(
         [
             {
                 "at": datetime.fromtimestamp(at / 1000, UTC).isoformat(),
@@ -149,8 +148,8 @@ def _logged(target: Target, message_id: str, source: str | None, hours: int) -> 
     )
 
 
-def _line(text: str) -> dict[str, Any]:
-    """A line of the functions' log; an empty one for any other text."""
+def _parse(text: str) -> dict[str, Any]:
+    """Return a line of the functions' JSON log, or nothing of any other line."""
     try:
         line = json.loads(text)
     except ValueError:
@@ -158,53 +157,48 @@ def _line(text: str) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-def _verdict(entries: list[_Entry], queued: _Found, dead: _Found, logged: _Logged) -> tuple[str, str]:
-    """What became of the event, in one word and in one sentence."""
-    completed = [entry for entry in entries if entry.status == "COMPLETED"]
+def _verdict(records: list[_Record], queued: _Found, dead: _Found, log: _Log) -> tuple[str, str]:
+    """Return what happened to the event, in a word and in a sentence."""
+    completed = [record for record in records if record.status == "COMPLETED"]
     if completed:
-        copies = len(queued.letters) + len(dead.letters)
-        copy = f"; what still lies in a queue ({copies}) is skipped as a duplicate" if copies else ""
-        return "delivered", f"Delivered at {_at(completed[0].at)}{copy}."
-    if queued.letters:
-        letter = queued.letters[0]
-        return "queued", f"Queued since {_at(letter.sent_at)}, because {letter.code}: {letter.reason}."
-    if dead.letters:
-        letter = dead.letters[0]
-        return "dead", f"Dead since {_at(letter.sent_at)}, because {letter.code}: {letter.reason}."
-    if any(entry.status == "INPROGRESS" for entry in entries):
-        return "in progress", "A delivery is under way, or was cut off in the middle: ask again in some minutes."
-    if logged.lines:
-        last = logged.lines[-1]
+        copies = len(queued.messages) + len(dead.messages)
+        rest = f"; the copies in the queues ({copies}) are skipped as duplicates" if copies else ""
+        return "delivered", f"Delivered at {_time(completed[0].at)}{rest}."
+    if queued.messages:
+        message = queued.messages[0]
+        return "queued", f"In the retry queue since {_time(message.sent_at)}: {message.code}: {message.reason}."
+    if dead.messages:
+        message = dead.messages[0]
+        since = _time(message.sent_at)
+        return "dead-lettered", f"In the dead-letter queue since {since}: {message.code}: {message.reason}."
+    if any(record.status == "INPROGRESS" for record in records):
+        return "in progress", "A delivery is running or was interrupted: try again in some minutes."
+    if log.lines:
+        last = log.lines[-1]
         is_rejected = last.get("outcome") == "rejected" or last.get("message") == "event given up"
-        became = "became a dead letter" if is_rejected else "was queued"
-        since = "dropped or retried" if is_rejected else "delivered, or hidden until its next turn"
-        return "not seen now", f"At {last['at']} it {became} because {last.get('code')}; since then {since}."
-    doubt = f"; {queued.unseen + dead.unseen} messages could not be looked at" if queued.unseen + dead.unseen else ""
-    return "never seen", f"Never seen, or delivered at once as anything but a track, which leaves no trace{doubt}."
+        queue = "dead-letter queue" if is_rejected else "retry queue"
+        since = "dropped or retried" if is_rejected else "delivered, or hidden until its next retry"
+        return "no longer queued", f"Moved to the {queue} at {last['at']}: {last.get('code')}. Since then {since}."
+    unseen = queued.unseen + dead.unseen
+    doubt = f"; {unseen} messages could not be read" if unseen else ""
+    return (
+        "not found",
+        f"Not found: never received, or delivered at once and not a track, which leaves no trace{doubt}.",
+    )
 
 
-def _queue_json(found: _Found) -> dict[str, Any]:
-    return {
-        "letters": [letter.to_json(is_masked=True) for letter in found.letters],
-        "read": found.read,
-        "unseen": found.unseen,
-    }
-
-
-def _show(output: Output, entries: list[_Entry], queued: _Found, dead: _Found, logged: _Logged) -> None:
-    ledger = [f"{entry.status} for source {entry.source}, since {_at(entry.at)}" for entry in entries]
-    rows = [("ledger", ", ".join(ledger) or "no entry")]
+def _show(output: Output, records: list[_Record], queued: _Found, dead: _Found, log: _Log) -> None:
+    shown = [f"{record.status} for source {record.source} since {_time(record.at)}" for record in records]
+    rows = [("idempotency record", ", ".join(shown) or "none")]
     for name, found in (("retry queue", queued), ("dead-letter queue", dead)):
-        unseen = f", {found.unseen} hidden or not looked at" if found.unseen else ""
-        rows.append((name, f"{len(found.letters)} of {found.read} messages read{unseen}"))
-        rows += [
-            (name, f"{_at(letter.sent_at)} {letter.source} {letter.code}: {letter.reason}") for letter in found.letters
-        ]
-    rows += [("log", " ".join(str(part) for part in line.values())) for line in logged.lines]
-    if not logged.lines:
-        rows.append(("log", logged.problem or "no line"))
-    output.table(("where", "what"), rows)
+        unseen = f", {found.unseen} not readable" if found.unseen else ""
+        rows.append((name, f"{len(found.messages)} of {found.read} messages{unseen}"))
+        rows += [(name, f"{_time(one.sent_at)} {one.source} {one.code}: {one.reason}") for one in found.messages]
+    rows += [("log", " ".join(str(part) for part in line.values())) for line in log.lines]
+    if not log.lines:
+        rows.append(("log", log.problem or "no lines"))
+    output.table(("where", "found"), rows)
 
 
-def _at(moment: datetime) -> str:
+def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

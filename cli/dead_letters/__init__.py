@@ -1,1 +1,1 @@
-"""The messages of the two queues, for the commands."""
+"""Reads, filters, moves and exports the messages of the two queues."""

@@ -1,4 +1,4 @@
-"""Letters into a file of JSON lines that only its owner may read."""
+"""Writes messages to a file of JSON lines that only its owner may read."""
 
 from __future__ import annotations
 
@@ -14,26 +14,22 @@ from cli.errors import CommandFailed, Exit
 
 
 @contextmanager
-def letter_file(path: Path) -> Iterator[Callable[[QueueMessage], None]]:
-    """Writes each letter's record as a line of a new file, gzipped where its name ends in .gz.
+def export_file(path: Path) -> Iterator[Callable[[QueueMessage], object]]:
+    """Create a file, gzipped if its name ends in .gz, and yield a function that writes a message as one line.
 
-    At its end everything is on disk; a file that was broken off is removed. Raises CommandFailed.
+    At the end everything is on disk. After an error the file is removed. Raises CommandFailed.
     """
     try:
-        # Mode 600 from its first moment on: it holds personal data.
+        # Mode 600 from the start: it holds personal data.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise CommandFailed(f"{path} is there already", "name another file", Exit.USAGE) from error
+        raise CommandFailed(f"{path} already exists", "name another file", Exit.USAGE) from error
     except OSError as error:
         raise CommandFailed(f"{path} cannot be written: {error.strerror}", code=Exit.USAGE) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             with gzip.GzipFile(fileobj=file, mode="wb") if path.suffix == ".gz" else nullcontext(file) as lines:
-
-                def write(letter: QueueMessage) -> None:
-                    lines.write(f"{_line(letter)}\n".encode())
-
-                yield write
+                yield lambda message: lines.write(f"{_line(message)}\n".encode())
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -41,8 +37,8 @@ def letter_file(path: Path) -> Iterator[Callable[[QueueMessage], None]]:
         raise
 
 
-def _line(letter: QueueMessage) -> str:
-    """The record as it is in the queue, so that it can be sent there again; other text as a JSON string."""
-    if letter.record is None:
-        return json.dumps(letter.body)
-    return letter.body if "\n" not in letter.body else json.dumps(json.loads(letter.body))
+def _line(message: QueueMessage) -> str:
+    """Return a failure record as it is in the queue, so that it can be sent again; any other body as a JSON string."""
+    if message.record is None:
+        return json.dumps(message.body)
+    return message.body if "\n" not in message.body else json.dumps(json.loads(message.body))

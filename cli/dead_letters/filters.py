@@ -1,11 +1,13 @@
-"""Which letters a command means: by reason code, type of call, source and age."""
+"""Selects messages by reason code, event type, source and age; and the options of a command for that."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from inspect import Signature, signature
+from typing import Annotated, Any
 
 import typer
 
@@ -16,29 +18,16 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def age(text: str) -> timedelta:
-    """`2d`, `3h`, `90m`."""
+    """Read an age, such as `2d`, `3h` or `90m`."""
     match = _AGE.fullmatch(text.strip().lower())
     if not match:
-        raise typer.BadParameter("is a number and one of s, m, h, d, w, such as 2d or 3h")
+        raise typer.BadParameter("must be a number with one of s, m, h, d, w, such as 2d or 3h")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-Codes = Annotated[list[str] | None, typer.Option("--code", help="Only with this reason code. May be repeated.")]
-Types = Annotated[list[str] | None, typer.Option("--type", help="Only of this call, such as track. May be repeated.")]
-FromSources = Annotated[list[str] | None, typer.Option("--source", help="Only of this source. May be repeated.")]
-OlderThan = Annotated[
-    timedelta | None,
-    typer.Option("--older-than", parser=age, metavar="AGE", help="Only in the queue for longer, such as 2d."),
-]
-NewerThan = Annotated[
-    timedelta | None,
-    typer.Option("--newer-than", parser=age, metavar="AGE", help="Only in the queue for less, such as 3h."),
-]
-
-
 @dataclass(frozen=True)
-class LetterFilter:
-    """What a letter must be; nothing given means all of them. Ages count from when it was put into the queue."""
+class MessageFilter:
+    """The messages that a command works on. No condition matches all. Ages count from the arrival in the queue."""
 
     codes: frozenset[str]
     types: frozenset[str]
@@ -49,12 +38,18 @@ class LetterFilter:
     @classmethod
     def of(
         cls,
-        codes: list[str] | None,
-        types: list[str] | None,
-        sources: list[str] | None,
-        older_than: timedelta | None,
-        newer_than: timedelta | None,
-    ) -> LetterFilter:
+        codes: Annotated[list[str] | None, typer.Option("--code", help="A reason code. May be repeated.")] = None,
+        types: Annotated[list[str] | None, typer.Option("--type", help="An event type. May be repeated.")] = None,
+        sources: Annotated[list[str] | None, typer.Option("--source", help="A source. May be repeated.")] = None,
+        older_than: Annotated[
+            timedelta | None,
+            typer.Option(parser=age, metavar="AGE", help="Only messages older than this, such as 2d."),
+        ] = None,
+        newer_than: Annotated[
+            timedelta | None,
+            typer.Option(parser=age, metavar="AGE", help="Only messages newer than this, such as 3h."),
+        ] = None,
+    ) -> MessageFilter:
         now = datetime.now(UTC)
         return cls(
             codes=frozenset(codes or ()),
@@ -65,14 +60,30 @@ class LetterFilter:
         )
 
     @property
-    def is_everything(self) -> bool:
+    def matches_all(self) -> bool:
         return not (self.codes or self.types or self.sources or self.before or self.after)
 
-    def matches(self, letter: QueueMessage) -> bool:
+    def matches(self, message: QueueMessage) -> bool:
         return (
-            (not self.codes or letter.code in self.codes)
-            and (not self.types or letter.type in self.types)
-            and (not self.sources or letter.source in self.sources)
-            and (self.before is None or letter.sent_at < self.before)
-            and (self.after is None or letter.sent_at > self.after)
+            (not self.codes or message.code in self.codes)
+            and (not self.types or message.type in self.types)
+            and (not self.sources or message.source in self.sources)
+            and (self.before is None or message.sent_at < self.before)
+            and (self.after is None or message.sent_at > self.after)
         )
+
+
+def with_filter(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `MessageFilter.of` in place of its parameter `wanted`."""
+    own = [parameter for name, parameter in signature(command, eval_str=True).parameters.items() if name != "wanted"]
+    options = list(signature(MessageFilter.of, eval_str=True).parameters.values())
+
+    def run(**values: Any) -> None:
+        conditions = {option.name: values.pop(option.name) for option in options}
+        command(wanted=MessageFilter.of(**conditions), **values)
+
+    # Typer reads a command's options from its signature and annotations.
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = Signature([*own, *options])  # type: ignore[attr-defined] # read by inspect
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+    return run

@@ -1,4 +1,4 @@
-"""What lies in a queue, as a command shows it: the failure record in a message, and no personal data unless asked."""
+"""A message of a queue as a command shows it: its failure record, with personal data masked."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ UNREADABLE = "unreadable_record"
 UNKNOWN = "unknown"
 MASK = "•••"
 
-# What an event may show: what it is and when, and nothing of whom.
+# The fields of an event that are shown: they say what it is and when it happened, but not to whom.
 _SHOWN = frozenset({"type", "event", "messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "version"})
 _LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
 class QueueMessage:
-    """One message of a queue. `record` is None where something else than a failure record is in it."""
+    """One message of a queue. `record` is None where its body is not a failure record."""
 
     sqs_id: str
     receipt: str
@@ -36,7 +36,7 @@ class QueueMessage:
 
     @classmethod
     def of_message(cls, message: MessageTypeDef) -> QueueMessage:
-        """From SQS's answer, with its attribute SentTimestamp and all message attributes."""
+        """Read a message that was received with its attribute SentTimestamp and all message attributes."""
         try:
             record = FailureRecord.from_message(message["Body"])
         except UnreadableRecord:
@@ -60,26 +60,29 @@ class QueueMessage:
 
     @property
     def type(self) -> str:
-        """Segment's call, as the mapping reads it."""
+        """The event's type as the mapping reads it; where the event is invalid, as it is."""
+        if not self.record:
+            return UNKNOWN
+        event = self.record.event
         try:
-            return normalise(self.record.event).type if self.record else UNKNOWN
+            return normalise(event).type
         except UnknownType:
             return UNKNOWN
         except InvalidEvent:
-            return _type_of(self.record.event if self.record else None)
+            type_ = event.get("type") if isinstance(event, dict) else None
+            return type_.strip().lower() if isinstance(type_, str) and type_.strip() else UNKNOWN
 
     @property
     def message_id(self) -> str | None:
-        """The event's own id."""
+        """The event's own messageId."""
         return message_id_of(self.record.event) if self.record else None
 
     @property
     def reason(self) -> str:
-        """Why it was not delivered, without what Voucherify said, which may quote the event."""
-        return self.record.failure.message.partition(": ")[0] if self.record else "it is no failure record"
+        """Why the event was not delivered, without Voucherify's own message, which may quote the event."""
+        return self.record.failure.message.partition(": ")[0] if self.record else "not a failure record"
 
     def to_json(self, *, is_masked: bool) -> dict[str, Any]:
-        """What `show` has of it."""
         return {
             "sqsMessageId": self.sqs_id,
             "sentAt": self.sent_at.isoformat(),
@@ -105,7 +108,7 @@ class QueueMessage:
 
 
 def masked_event(event: Any) -> Any:
-    """An event with its keys and without its values, other than those that say what it is."""
+    """Return an event with all its keys, and with only those values that are not personal data."""
     if not isinstance(event, dict):
         return MASK
     return {
@@ -122,9 +125,3 @@ def _masked(value: Any) -> Any:
     if isinstance(value, list):
         return [_masked(inner) for inner in value]
     return value if value is None else MASK
-
-
-def _type_of(event: Any) -> str:
-    """The type of an event that has another fault."""
-    type_ = event.get("type") if isinstance(event, dict) else None
-    return type_.strip().lower() if isinstance(type_, str) and type_.strip() else UNKNOWN

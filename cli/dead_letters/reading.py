@@ -1,7 +1,7 @@
-"""Reading a queue of SQS and leaving it as it was: what is received is hidden, and shown again at the end.
+"""Reads an SQS queue and leaves it as it was: the received messages are hidden, and made visible again at the end.
 
-SQS keeps no order and no place to go on from. So everything that was read stays hidden until the end: else the same
-messages would come again, and others never.
+SQS has no order and no position. If messages became visible while the queue is read, SQS would return the same ones
+again and others never.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ from cli.dead_letters.messages import QueueMessage
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# SQS answers so many at most, and with a wait it asks all its servers, so that no answer means no message.
-ROUND = 10
+# SQS returns 10 messages at most. With long polling it asks all its servers, so that no message means an empty queue.
+BATCH = 10
 WAIT_SECONDS = 2
 
-# SQS hides 120,000 messages of a queue at most, those of others too.
+# SQS allows 120,000 messages of a queue in flight, including those of other readers.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-MOST_HIDDEN = 100_000
+MOST_IN_FLIGHT = 100_000
+
+READS_PER_SECOND = 20.0  # a slow connection's
 
 _LEAST_SECONDS, _MOST_SECONDS = 120, 11 * 60 * 60
 
 
 @dataclass(frozen=True)
 class Depth:
-    """About how many messages a queue has: to be seen, hidden by whoever received them, and not yet due."""
+    """The approximate numbers of messages of a queue: visible, in flight (received by a reader), and delayed."""
 
     visible: int
-    hidden: int
+    in_flight: int
     delayed: int
 
     @classmethod
@@ -50,91 +52,101 @@ class Depth:
         )["Attributes"]
         return cls(
             visible=int(answer["ApproximateNumberOfMessages"]),
-            hidden=int(answer["ApproximateNumberOfMessagesNotVisible"]),
+            in_flight=int(answer["ApproximateNumberOfMessagesNotVisible"]),
             delayed=int(answer["ApproximateNumberOfMessagesDelayed"]),
         )
 
 
-def hiding_seconds(messages: int, rate: float) -> int:
-    """Twice what it takes to go through so many messages: a message that shows itself too soon is read again."""
-    return round(min(_MOST_SECONDS, max(_LEAST_SECONDS, 60 + 2 * messages / rate)))
+class QueueReader:
+    """Reads each message of a queue once. At the end, the messages that are not deleted become visible again.
 
+    `rate` is the lowest number of messages a second at which the caller works, and `at_least` the seconds for which
+    the messages stay hidden in any case.
+    """
 
-class QueueReading:
-    """Letters of a queue, each once; what is not deleted can be seen again at the end, whatever ended it."""
-
-    def __init__(self, sqs: SQSClient, queue_url: str, seconds: int, at_most: int = MOST_HIDDEN) -> None:
+    def __init__(
+        self,
+        sqs: SQSClient,
+        queue_url: str,
+        *,
+        rate: float = READS_PER_SECOND,
+        at_least: int = _LEAST_SECONDS,
+        at_most: int = MOST_IN_FLIGHT,
+    ) -> None:
         self._sqs = sqs
         self._queue_url = queue_url
-        self._seconds = seconds
         self._at_most = at_most
-        self._receipts: dict[str, str] = {}  # of what is hidden, the newest of each message
+        self._receipts: dict[str, str] = {}  # the newest of each hidden message, by id
         self._deleted: set[str] = set()
+        self.depth = Depth.of(sqs, queue_url)
         self.is_complete = False
+        # Twice the expected time: a message that becomes visible too early is read again.
+        expected = 60 + 2 * min(at_most, self.depth.visible) / rate
+        self._visibility_timeout = round(min(_MOST_SECONDS, max(at_least, expected)))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        hidden = list(self._receipts.values())
-        for start in range(0, len(hidden), ROUND):
-            # Where it fails, the message shows itself when its time is over.
+        receipts = list(self._receipts.values())
+        for start in range(0, len(receipts), BATCH):
+            # If it fails, the messages become visible when their visibility timeout ends.
             with suppress(ClientError, BotoCoreError):
                 self._sqs.change_message_visibility_batch(
                     QueueUrl=self._queue_url,
                     Entries=[
                         {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
-                        for number, receipt in enumerate(hidden[start : start + ROUND])
+                        for number, receipt in enumerate(receipts[start : start + BATCH])
                     ],
                 )
 
-    def rounds(self) -> Iterator[list[QueueMessage]]:
-        """A few letters at a time, until no other can be seen; `is_complete` says so then."""
+    def batches(self) -> Iterator[list[QueueMessage]]:
+        """Yield a few messages at a time. `is_complete` is true after the last visible message."""
         while len(self._receipts) < self._at_most:
             answer = self._sqs.receive_message(
                 QueueUrl=self._queue_url,
-                MaxNumberOfMessages=ROUND,
+                MaxNumberOfMessages=BATCH,
                 WaitTimeSeconds=WAIT_SECONDS,
-                VisibilityTimeout=self._seconds,
+                VisibilityTimeout=self._visibility_timeout,
                 MessageSystemAttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
             )
-            letters = [QueueMessage.of_message(message) for message in answer.get("Messages", ())]
-            if not letters:
+            messages = [QueueMessage.of_message(message) for message in answer.get("Messages", ())]
+            if not messages:
                 self.is_complete = True
                 return
-            if fresh := self._fresh(letters):
-                yield fresh
+            if new := self._new(messages):
+                yield new
 
-    def letters(self) -> Iterator[QueueMessage]:
-        """As `rounds`, one by one."""
-        for letters in self.rounds():
-            yield from letters
+    def messages(self) -> Iterator[QueueMessage]:
+        """Yield the messages one by one."""
+        for batch in self.batches():
+            yield from batch
 
     def delete(self, sqs_ids: Sequence[str]) -> list[str]:
-        """Delete letters that were read; the ids of those that are deleted, as SQS says."""
+        """Delete messages that were read, and return the ids that SQS confirms."""
         deleted: list[str] = []
-        for start in range(0, len(sqs_ids), ROUND):
-            some = sqs_ids[start : start + ROUND]
+        for start in range(0, len(sqs_ids), BATCH):
+            batch = sqs_ids[start : start + BATCH]
             answer = self._sqs.delete_message_batch(
                 QueueUrl=self._queue_url,
                 Entries=[
-                    {"Id": str(number), "ReceiptHandle": self._receipts[sqs_id]} for number, sqs_id in enumerate(some)
+                    {"Id": str(number), "ReceiptHandle": self._receipts[sqs_id]} for number, sqs_id in enumerate(batch)
                 ],
             )
-            gone = [some[int(entry["Id"])] for entry in answer.get("Successful", ())]
-            for sqs_id in gone:
+            confirmed = [batch[int(entry["Id"])] for entry in answer.get("Successful", ())]
+            for sqs_id in confirmed:
                 del self._receipts[sqs_id]
-            self._deleted.update(gone)
-            deleted += gone
+            self._deleted.update(confirmed)
+            deleted += confirmed
         return deleted
 
-    def _fresh(self, letters: Sequence[QueueMessage]) -> list[QueueMessage]:
-        """The letters that were not read before. SQS may give one twice, even after it was deleted."""
-        fresh = []
-        for letter in letters:
-            if letter.sqs_id not in self._receipts and letter.sqs_id not in self._deleted:
-                fresh.append(letter)
-            self._receipts[letter.sqs_id] = letter.receipt
-        self.delete([letter.sqs_id for letter in letters if letter.sqs_id in self._deleted])
-        return fresh
+    def _new(self, messages: Sequence[QueueMessage]) -> list[QueueMessage]:
+        """Return the messages that were not read before. SQS may return one twice, even after it was deleted."""
+        new = []
+        for message in messages:
+            if message.sqs_id not in self._receipts and message.sqs_id not in self._deleted:
+                new.append(message)
+            self._receipts[message.sqs_id] = message.receipt
+        self.delete([message.sqs_id for message in messages if message.sqs_id in self._deleted])
+        return new

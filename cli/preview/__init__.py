@@ -1,1 +1,1 @@
-"""Comparison of mappings."""
+"""Counts and compares the requests of many events."""

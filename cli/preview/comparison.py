@@ -1,4 +1,4 @@
-"""What another mapping would change: which events, which fields of their requests, and examples."""
+"""Compares two mappings: the events and the fields of their requests that change, with examples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ABSENT: Any = object()
 
 
 class Change(NamedTuple):
-    """One place of a request under both mappings; what is not there is ABSENT."""
+    """One field of a request under both mappings, or ABSENT."""
 
     place: str
     before: Any
@@ -25,7 +25,7 @@ class Change(NamedTuple):
 
 @dataclass
 class Comparison:
-    """Counts of what changes from `before` to `after`. `now_rejected` were not, before."""
+    """Counts of changes from `before` to `after`. `now_rejected`: events that only `after` rejects."""
 
     before: EventMapping
     after: EventMapping
@@ -37,7 +37,7 @@ class Comparison:
     examples: list[tuple[str, str | None, list[Change]]] = field(default_factory=list)
 
     def add(self, where: str, event: Any) -> None:
-        """Compare what becomes of one event."""
+        """Compare the requests of one event."""
         self.events += 1
         before, after = _leaves(event, self.before), _leaves(event, self.after)
         self.now_rejected += _is_rejected(after) and not _is_rejected(before)
@@ -66,7 +66,7 @@ class Comparison:
 
 
 def _leaves(event: Any, mapping: EventMapping) -> dict[str, Any]:
-    """What becomes of an event, under `outcome`, and each field of its request."""
+    """Return the outcome of an event, and each field of its request."""
     try:
         outcome = map_event(event, mapping)
     except InvalidEvent as error:
@@ -79,7 +79,7 @@ def _leaves(event: Any, mapping: EventMapping) -> dict[str, Any]:
 
 
 def _fields(place: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Each field by its place. A list is one field: its elements have no names."""
+    """Yield each field with its place. A list is one field, since its elements have no names."""
     if isinstance(value, dict) and (value or not place):
         for key, inner in value.items():
             yield from _fields(f"{place}.{key}" if place else key, inner)
@@ -92,5 +92,5 @@ def _is_rejected(leaves: dict[str, Any]) -> bool:
 
 
 def _differ(before: Any, after: Any) -> bool:
-    """`1`, `1.0` and `true` are three."""
+    """Return whether two values differ; `1`, `1.0` and `true` do."""
     return type(before) is not type(after) or bool(before != after)

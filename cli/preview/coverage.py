@@ -1,4 +1,4 @@
-"""What a mapping makes of many events: what became of them, which rows filled something, what was left out."""
+"""Counts the outcomes of many events under a mapping, the rows that were used, and the fields that were left out."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ Row = tuple[str, str, str]  # call, source and destination
 
 @dataclass
 class Coverage:
-    """Counts of what became of events under one mapping.
+    """Counts of events under one mapping.
 
-    `lacking_customer` are rejected, since nothing says whose event it is; `lacking_message_id` are delivered, and
-    twice where Segment sends them twice.
+    `without_customer`: rejected, since they have no userId and no anonymousId. `without_message_id`: delivered, and
+    delivered twice if Segment sends them twice.
     """
 
     mapping: EventMapping
     events: int = 0
-    delivered: Counter[tuple[str, str]] = field(default_factory=Counter)  # by call and name of the event
+    delivered: Counter[tuple[str, str]] = field(default_factory=Counter)  # by call and event name
     skipped: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     first_rejected: dict[str, str] = field(default_factory=dict)
-    lacking_customer: int = 0
-    lacking_message_id: int = 0
+    without_customer: int = 0
+    without_message_id: int = 0
     left_out: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _filled: Counter[Row] = field(default_factory=Counter)
 
     def add(self, where: str, event: Any) -> None:
         """Count one event."""
         self.events += 1
-        self.lacking_message_id += message_id_of(event) is None
+        self.without_message_id += message_id_of(event) is None
         explanation = explain(event, self.mapping)
         match explanation.outcome:
             case Skip(reason):
@@ -42,7 +42,7 @@ class Coverage:
             case InvalidEvent() as error:
                 self.rejected[error.code] += 1
                 self.first_rejected.setdefault(error.code, where)
-                self.lacking_customer += error.code == "customer_id_missing"
+                self.without_customer += error.code == "customer_id_missing"
             case Request() as request:
                 call = normalise(event).type
                 self.delivered[call, str((request.body or {}).get("event", ""))] += 1
@@ -51,7 +51,7 @@ class Coverage:
 
     @property
     def rows(self) -> list[tuple[Row, int, int]]:
-        """Each row of the calls that were delivered: how often it filled something, of how many events."""
+        """Each row of the delivered calls, with the number of events that used it and the number of events."""
         by_call: Counter[str] = Counter()
         for (call, _), count in self.delivered.items():
             by_call[call] += count
@@ -71,8 +71,8 @@ class Coverage:
             ],
             "skipped": dict(self.skipped),
             "rejected": dict(self.rejected),
-            "lackingCustomer": self.lacking_customer,
-            "lackingMessageId": self.lacking_message_id,
+            "withoutCustomer": self.without_customer,
+            "withoutMessageId": self.without_message_id,
             "rows": [
                 {"call": call, "source": source, "destination": destination, "filled": filled, "events": events}
                 for (call, source, destination), filled, events in self.rows
@@ -85,7 +85,7 @@ class Coverage:
 
 
 def _has_filled(explanation: Explanation, row: Row) -> bool:
-    """Whether a row gave something that is sent: by itself, field by field of an object, or as part of a name."""
+    """Return whether a row gave a value that is sent: a whole one, a field of an object, or a part of a name."""
     _, source, destination = row
     by_name = destination in ("customer.firstName", "customer.lastName")
     for filled in explanation.filled:

@@ -1,1 +1,1 @@
-"""Delivery of events from files."""
+"""Sends events from files and archives."""

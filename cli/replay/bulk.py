@@ -1,6 +1,6 @@
-"""Customers by the hundred: Voucherify's bulk endpoint, and the asynchronous action that it answers with.
+"""Updates customers by the hundred: Voucherify's bulk endpoint, and the asynchronous action that it answers with.
 
-A customer that is not there is made, as by the single call, and up to 10 MB go in one call:
+Like the single call, it creates a customer that does not exist. One call takes up to 10 MB:
 https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk and
 https://docs.voucherify.io/api-reference/async-actions/get-async-action
 """
@@ -25,23 +25,23 @@ from mapping import Operation, Request
 PATH = "/v1/customers/bulk/async"
 
 MOST_ROWS = 100
-MOST_BYTES = 9 * 1024 * 1024  # somewhat less than 10 MB, whichever of the two is meant
+MOST_BYTES = 9 * 1024 * 1024  # below 10 MB, whether that counts in 1000s or in 1024s
 
-# A result names each row that failed, and why.
+# A result names each row that failed, with the reason.
 _MAX_RESULT_BYTES = 16 * 1024 * 1024
 
-# Voucherify works off one bulk call after the other, each in about a second.
+# Voucherify processes one bulk call after the other, each in about a second.
 FIRST_POLL_SECONDS = 0.5
 LONGEST_POLL_SECONDS = 5.0
 GIVE_UP_SECONDS = 60 * 60.0
 
-# What a bulk call's answer means for it: what it would for one customer.
-_UPSERTS = Request(Operation.UPSERT_CUSTOMER, "POST", PATH, None, "")
+# An answer to a bulk call means the same as an answer to the update of one customer.
+_UPSERT = Request(Operation.UPSERT_CUSTOMER, "POST", PATH, None, "")
 
 
 @dataclass
 class Batch:
-    """Rows of one call, and what is known of it. `refused` are the rows that are better sent one by one."""
+    """The rows of one call. `refused` are the rows that have to be sent one by one."""
 
     rows: list[Row]
     body: bytes
@@ -49,135 +49,123 @@ class Batch:
     is_done: bool = False
     refused: list[Row] = field(default_factory=list)
 
-    def refuse(self, rows: Iterable[Row]) -> None:
+    def finish(self, refused: Iterable[Row]) -> None:
         self.is_done = True
-        self.refused = list(rows)
-
-
-class BulkClient:
-    """The two calls. Thread-safe."""
-
-    def __init__(self, client: VoucherifyClient) -> None:
-        self._client = client
-
-    def update(self, rows: bytes, deadline: Deadline) -> tuple[Answer, Any]:
-        """Raises NoAnswer."""
-        return self._call("POST", PATH, rows, deadline)
-
-    def action(self, action_id: str, deadline: Deadline) -> tuple[Answer, Any]:
-        """Raises NoAnswer."""
-        return self._call("GET", f"/v1/async-actions/{quote(action_id, safe='')}", None, deadline)
-
-    def _call(self, method: str, path: str, body: bytes | None, deadline: Deadline) -> tuple[Answer, Any]:
-        response = self._client.exchange(method, path, body, deadline, is_idempotent=True, most_bytes=_MAX_RESULT_BYTES)
-        return self._client.answer_in(response), _parsed(response.body)
+        self.refused = list(refused)
 
 
 class BulkUpdate:
-    """Sends rows, and waits until Voucherify has worked them off.
+    """Sends rows, and waits until Voucherify has processed them.
 
-    `rate_limiter` is that of bulk calls, which Voucherify may count apart from the others, to which questions after an
-    action belong: https://docs.voucherify.io/docs/limits
+    Voucherify may count bulk calls apart from others, so they have a rate limiter of their own; polling has the one of
+    all other calls: https://docs.voucherify.io/docs/limits
     """
 
     def __init__(
         self,
-        client: BulkClient,
-        patience: RetryLoop,
+        client: VoucherifyClient,
+        retry_loop: RetryLoop,
         threads: Executor,
         *,
-        rate_limiter: CappedRateLimiter,
-        polling_pace: CappedRateLimiter,
+        bulk_limiter: CappedRateLimiter,
+        poll_limiter: CappedRateLimiter,
     ) -> None:
         self._client = client
-        self._patience = patience
+        self._retry_loop = retry_loop
         self._threads = threads
-        self._pace = rate_limiter
-        self._polling_pace = polling_pace
+        self._bulk_limiter = bulk_limiter
+        self._poll_limiter = poll_limiter
 
-    def send(self, rows: Sequence[Row], on_done: Callable[[Row], None]) -> list[Row]:
-        """The rows that were refused; `on_done` is told of each that was not. Raises CommandFailed."""
+    def send(self, rows: Sequence[Row], on_updated: Callable[[Row], None]) -> list[Row]:
+        """Update customers and return the rows that were refused. Call `on_updated` for each of the others.
+
+        Raises CommandFailed where Voucherify keeps failing.
+        """
         batches = list(batches_of(rows))
-        self._settle(batches, self._post, self._pace)
+        self._run(batches, self._post, self._bulk_limiter)
         seconds, waited = FIRST_POLL_SECONDS, 0.0
-        while waiting := [batch for batch in batches if not batch.is_done]:
-            self._patience.wait(seconds)
+        while pending := [batch for batch in batches if not batch.is_done]:
+            self._retry_loop.wait(seconds)
             waited += seconds
             seconds = min(seconds * 2, LONGEST_POLL_SECONDS)
-            self._poll(waiting)
+            self._poll(pending)
             if waited > GIVE_UP_SECONDS:
-                problem = f"Voucherify has not ended its action {waiting[0].action_id} for an hour"
-                raise CommandFailed(problem, "the same command sends these customers again", Exit.UNREACHABLE)
+                problem = f"Voucherify has not finished its asynchronous action {pending[0].action_id} in an hour"
+                raise CommandFailed(problem, "run the same command: it sends these customers again", Exit.UNREACHABLE)
         refused = [row for batch in batches for row in batch.refused]
-        are_refused = {row.customer for row in refused}
+        refused_customers = {row.customer for row in refused}
         for row in rows:
-            if row.customer not in are_refused:
-                on_done(row)
+            if row.customer not in refused_customers:
+                on_updated(row)
         return refused
 
-    def _poll(self, waiting: Sequence[Batch]) -> None:
-        """Ask after the last one, and only when that has ended after the others: they are worked off in turn."""
-        last = waiting[-1]
-        self._settle([last], self._ask, self._polling_pace)
+    def _poll(self, pending: Sequence[Batch]) -> None:
+        """Ask for the last action, and for the others once it has ended: Voucherify processes them in this order."""
+        last = pending[-1]
+        self._run([last], self._get_action, self._poll_limiter)
         if last.is_done:
-            self._settle(waiting[:-1], self._ask, self._polling_pace)
+            self._run(pending[:-1], self._get_action, self._poll_limiter)
 
-    def _settle(
-        self, batches: Sequence[Batch], call: Callable[[Batch], Failure | None], rate_limiter: CappedRateLimiter
+    def _run(
+        self, batches: Sequence[Batch], call: Callable[[Batch], Failure | None], limiter: CappedRateLimiter
     ) -> None:
         def attempt(left: Sequence[Batch]) -> list[tuple[Batch, Failure]]:
             failures = list(self._threads.map(call, left))
             return [(batch, failure) for batch, failure in zip(left, failures, strict=True) if failure]
 
-        for _, failure in self._patience.settle(batches, attempt, rate_limiter):
-            raise CommandFailed(failure.reason, "the same command goes on where it was", Exit.UNREACHABLE)
+        for _, failure in self._retry_loop.run(batches, attempt, limiter):
+            raise CommandFailed(failure.reason, "run the same command later: it continues", Exit.UNREACHABLE)
 
     def _post(self, batch: Batch) -> Failure | None:
-        failure, document = self._call(self._pace, lambda deadline: self._client.update(batch.body, deadline))
+        failure, document = self._call(self._bulk_limiter, "POST", PATH, batch.body)
         if failure and not failure.permanent:
             return failure
         match document:
             case {"async_action_id": str(action_id)} if not failure:
                 batch.action_id = action_id
             case _:
-                batch.refuse(batch.rows)
+                batch.finish(refused=batch.rows)
         return None
 
-    def _ask(self, batch: Batch) -> Failure | None:
-        failure, document = self._call(
-            self._polling_pace, lambda deadline: self._client.action(batch.action_id, deadline)
-        )
+    def _get_action(self, batch: Batch) -> Failure | None:
+        path = f"/v1/async-actions/{quote(batch.action_id, safe='')}"
+        failure, document = self._call(self._poll_limiter, "GET", path, None)
         if failure and not failure.permanent:
             return failure
         match document:
             case {"status": "ENQUEUED" | "IN_PROGRESS"}:
                 pass
             case {"status": "DONE", "result": dict(result)} if document.get("operation_status") != "FAILED":
-                batch.refuse(_failed_rows(batch.rows, result))
-            case _:  # it failed as a whole, or nothing that makes sense is known of it
-                batch.refuse(batch.rows)
+                batch.finish(refused=_failed_rows(batch.rows, result))
+            case _:  # it failed as a whole, or the answer is not one that Voucherify documents
+                batch.finish(refused=batch.rows)
         return None
 
     def _call(
-        self, rate_limiter: CappedRateLimiter, call: Callable[[Deadline], tuple[Answer, Any]]
+        self, limiter: CappedRateLimiter, method: str, path: str, body: bytes | None
     ) -> tuple[Failure | None, Any]:
-        if closed := rate_limiter.acquire(self._patience.deadline(), wait_for_quota=True):
+        """Return the failure of a call, or None, and the JSON of its answer."""
+        if closed := limiter.acquire(self._retry_loop.deadline(), wait_for_quota=True):
             return closed, None
         answer: Answer | None = None
         failure: Failure | None = None
         document: Any = None
         try:
-            answer, document = call(Deadline.after(CALL_SECONDS))
-            failure = failure_of_answer(answer, _UPSERTS)
+            deadline = Deadline.after(CALL_SECONDS)
+            response = self._client.exchange(
+                method, path, body, deadline, is_idempotent=True, most_bytes=_MAX_RESULT_BYTES
+            )
+            answer, document = self._client.answer_in(response), _parse(response.body)
+            failure = failure_of_answer(answer, _UPSERT)
         except NoAnswer as error:
-            failure = failure_of_no_answer(error, _UPSERTS, AmbiguousTrack.RETRY)
+            failure = failure_of_no_answer(error, _UPSERT, AmbiguousTrack.RETRY)
         finally:
-            rate_limiter.release(answer, failure)
+            limiter.release(answer, failure)
         return failure, document
 
 
 def batches_of(rows: Iterable[Row]) -> Iterator[Batch]:
-    """Rows in calls that Voucherify takes: by number, and by their bytes together."""
+    """Split rows into calls, by Voucherify's limits of rows and of bytes."""
     batch: list[Row] = []
     bodies: list[bytes] = []
     size = 0
@@ -199,7 +187,7 @@ def _array(items: Iterable[bytes]) -> bytes:
 
 
 def _failed_rows(rows: Sequence[Row], result: dict[str, Any]) -> list[Row]:
-    """The rows that a result names as failed; all of them where it counts more than it names."""
+    """Return the rows that a result names as failed, or all of them where it counts more than it names."""
     errors = result.get("errors")
     named = (
         {error.get("source_id") for error in errors if isinstance(error, dict)} if isinstance(errors, list) else set()
@@ -209,7 +197,7 @@ def _failed_rows(rows: Sequence[Row], result: dict[str, Any]) -> list[Row]:
     return failed if len(failed) >= (count if isinstance(count, int) else 0) else list(rows)
 
 
-def _parsed(data: bytes) -> Any:
+def _parse(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -1,13 +1,14 @@
-"""What a replay has done: a file that is written as a whole or not at all, so that the same command goes on from it."""
+"""The state of a replay, in an SQLite file from which the same command continues."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,147 +17,186 @@ from cli.errors import CommandFailed, Exit
 from cli.replay.source import Entry, Input, Position
 from handler.voucherify.answers import Failure
 
-_FORMAT = 1
+# Marks a database as a checkpoint: https://www.sqlite.org/pragma.html#pragma_application_id
+# A change of the tables needs another one.
+_APPLICATION_ID = 0x56446370
 
-# So many events may have to be looked up again in the ledger after a crash. A Ctrl-C leaves none.
-_EVENTS_PER_WRITE = 200
+_TABLES = """
+CREATE TABLE replay (inputs INTEGER, inputs_digest TEXT, version TEXT, position_inputs INTEGER, position_lines INTEGER);
+CREATE TABLE settled (number INTEGER PRIMARY KEY, outcome TEXT, detail TEXT, rejected TEXT);
+CREATE TABLE counts (outcome TEXT, detail TEXT, events INTEGER, PRIMARY KEY (outcome, detail));
+CREATE TABLE rejected (record TEXT);
+"""
+_COUNTS = "SELECT outcome, detail, events FROM counts UNION ALL SELECT outcome, detail, 1 FROM settled"
+_ADD_COUNTS = """
+INSERT INTO counts SELECT outcome, detail, count(*) FROM settled WHERE true GROUP BY outcome, detail
+ON CONFLICT (outcome, detail) DO UPDATE SET events = events + excluded.events
+"""
+_REJECTED = "SELECT record FROM rejected UNION ALL SELECT rejected FROM settled WHERE rejected IS NOT NULL"
+
+# After a crash, so many tracks at most are looked up in their idempotency records again. After a Ctrl-C, none is.
+_EVENTS_PER_COMMIT = 200
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint is of: its inputs, and `version`, of the mapping and of the project that they go to."""
+    """What a checkpoint belongs to: its inputs, and the `version` of the mapping and of the Voucherify project."""
 
     inputs: Sequence[Input]
     version: str
 
     def digest(self, count: int) -> str:
-        """Of the first so many inputs."""
+        """Return the digest of the first `count` inputs."""
         return digest_of([[source.name, source.version] for source in self.inputs[:count]])
 
 
 def digest_of(value: Any) -> str:
+    """Return a short name for a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Checkpoint:
-    """The books of one replay: how far it is, what was settled beyond that, and each outcome counted. Thread-safe.
+    """The position of one replay, the events after it that are settled, and a count of each outcome. Thread-safe.
 
-    What was rejected or has failed for good stands beside it, event by event, in a file that can itself be replayed.
+    An event is settled by one statement, with its outcome and, where it is rejected, with its record. So a crash never
+    separates them. `on_settled` is called after each event.
     """
 
     def __init__(self, path: Path, identity: Identity) -> None:
-        """Reads what is there. Raises CommandFailed where that is no checkpoint, or another replay's.
-
-        `on_settled`, once it is set, is told of each event, of one at a time.
-        """
+        """Open or create a checkpoint. Raises CommandFailed where the file is not one, or belongs to another replay."""
         self.path = path
         self.rejected_path = path.with_name(f"{path.name}.rejected.jsonl")
-        self.position = Position()
-        self.settled: set[int] = set()
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self.is_resumed = False
         self.on_settled: Callable[[], None] = lambda: None
         self._identity = identity
-        self._digest = identity.digest(len(identity.inputs))
-        self._rejected_bytes = 0
-        self._unwritten = 0
+        self._uncommitted = 0
         self._lock = threading.Lock()
-        if path.exists():
-            self._read()
-        self._cut_rejected()
+        try:
+            # The file holds personal data. SQLite's journal gets the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise CommandFailed(f"{path} cannot be opened: {error.strerror or error}", code=Exit.USAGE) from error
+        self._database = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        try:
+            self.is_resumed = self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file. What is not committed is settled again by the next run."""
+        self._database.close()
+
+    @property
+    def position(self) -> Position:
+        return Position(*self._database.execute("SELECT position_inputs, position_lines FROM replay").fetchone())
+
+    @property
+    def settled(self) -> set[int]:
+        """The numbers of the events after the position that are settled."""
+        return {number for (number,) in self._database.execute("SELECT number FROM settled")}
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """The number of events by outcome and detail."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for outcome, detail, events in self._database.execute(_COUNTS):
+            counts[outcome, detail] += events
+        return counts
 
     def settle(self, entry: Entry, outcome: str, detail: str = "", failure: Failure | None = None) -> None:
-        """An event is done with; with a failure it is kept for whoever mends it."""
+        """Record that an event is done. With a failure, keep the event, so that it can be fixed and replayed."""
+        rejected = _record(entry, outcome, failure) if failure else None
         with self._lock:
-            written = self._append_rejected(entry, outcome, failure) if failure else 0
-            # What is appended counts only together with its event: else it is cut off and appended again.
-            self._rejected_bytes += written
-            self.settled.add(entry.number)
-            self.counts[outcome, detail] += 1
-            self._unwritten += 1
-            if self._unwritten >= _EVENTS_PER_WRITE:
-                self._write()
+            row = (entry.number, str(outcome), detail, rejected)
+            self._database.execute("INSERT INTO settled VALUES (?, ?, ?, ?)", row)
+            self._uncommitted += 1
+            if self._uncommitted >= _EVENTS_PER_COMMIT:
+                self._commit()
             self.on_settled()
 
     def advance(self, position: Position) -> None:
-        """All that is before `position` is settled."""
+        """Move the position: every event before it is settled."""
         with self._lock:
-            self.position = position
-            self.settled.clear()
-            self._write()
+            self._commit()
+            with self._database:  # all or nothing
+                self._database.execute(_ADD_COUNTS)
+                self._database.execute("INSERT INTO rejected SELECT rejected FROM settled WHERE rejected IS NOT NULL")
+                self._database.execute("DELETE FROM settled")
+                self._database.execute("UPDATE replay SET position_inputs = ?, position_lines = ?", position)
 
-    def write(self) -> None:
+    def commit(self) -> None:
+        """Write what is settled to disk."""
         with self._lock:
-            self._write()
+            self._commit()
 
-    def _write(self) -> None:
-        document = {
-            "format": _FORMAT,
-            "inputs": {"count": len(self._identity.inputs), "digest": self._digest},
-            "version": self._identity.version,
-            "position": self.position._asdict(),
-            "settled": sorted(self.settled),
-            "counts": [[*key, number] for key, number in sorted(self.counts.items())],
-            "rejectedBytes": self._rejected_bytes,
-        }
-        draft = self.path.with_name(f"{self.path.name}.draft")
-        with _opened_privately(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:
-            file.write(json.dumps(document).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
-        self._unwritten = 0
+    def export_rejected(self) -> Path | None:
+        """Write the rejected events to a file that can be replayed. Return its path, or None where there are none."""
+        if not self._database.execute(f"SELECT EXISTS ({_REJECTED})").fetchone()[0]:
+            return None
+        draft = self.rejected_path.with_name(f"{self.rejected_path.name}.draft")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.writelines(f"{record}\n" for (record,) in self._database.execute(_REJECTED))
+        draft.replace(self.rejected_path)
+        return self.rejected_path
 
-    def _read(self) -> None:
+    def _commit(self) -> None:
+        self._database.commit()
+        self._uncommitted = 0
+
+    def _open(self) -> bool:
+        """Lock the file and prepare its tables. Return whether another run wrote it."""
         try:
-            document: Mapping[str, Any] = json.loads(self.path.read_bytes())
-            known_format, count = document["format"], document["inputs"]["count"]
-            inputs_digest, version = document["inputs"]["digest"], document["version"]
-            self.position = Position(**document["position"])
-            self.settled = set(document["settled"])
-            self.counts = Counter({(outcome, detail): number for outcome, detail, number in document["counts"]})
-            self._rejected_bytes = document["rejectedBytes"]
-        except OSError as error:
-            raise CommandFailed(f"{self.path} cannot be read: {error.strerror or error}", code=Exit.USAGE) from error
-        except (ValueError, KeyError, TypeError) as error:
-            advice = "name another by --checkpoint"
-            raise CommandFailed(f"{self.path} is no checkpoint of a replay", advice, Exit.USAGE) from error
-        if known_format != _FORMAT:
-            raise self._of_another("of another version of this command", "finish it with that one")
-        # What an archive has gained since comes behind what it had.
-        if count > len(self._identity.inputs) or self._identity.digest(count) != inputs_digest:
-            raise self._of_another("of other inputs, or they have changed", "give the same inputs as before")
-        if version != self._identity.version:
-            raise self._of_another(
-                "of another mapping, or of another project", "put the settings back (settings rollback)"
-            )
-        self.is_resumed = True
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("BEGIN EXCLUSIVE")
+            is_new = not self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            application_id = self._database.execute("PRAGMA application_id").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            advice = "wait until it ends, or name another file by --checkpoint"
+            raise CommandFailed(f"{self.path} is in use by another replay ({error})", advice, Exit.USAGE) from error
+        except sqlite3.DatabaseError as error:
+            raise self._unusable("is not a checkpoint of a replay") from error
+        if is_new:
+            self._create()
+        elif application_id != _APPLICATION_ID:
+            raise self._unusable("is not a checkpoint of a replay")
+        else:
+            self._check()
+        count = len(self._identity.inputs)
+        self._database.execute("UPDATE replay SET inputs = ?, inputs_digest = ?", (count, self._identity.digest(count)))
+        self._database.commit()
+        return not is_new
 
-    def _of_another(self, problem: str, advice: str) -> CommandFailed:
-        advice += ", or name another file by --checkpoint to begin anew: tracks of the last 15 days are not sent twice"
-        return CommandFailed(f"{self.path} is {problem}", advice, Exit.USAGE)
-
-    def _cut_rejected(self) -> None:
-        """What was written down after the checkpoint was is written down again."""
+    def _create(self) -> None:
         if self.rejected_path.exists():
-            if not self.is_resumed:
-                advice = "move it away, or name another checkpoint by --checkpoint"
-                raise CommandFailed(f"{self.rejected_path} is there already", advice, Exit.USAGE)
-            os.truncate(self.rejected_path, self._rejected_bytes)
+            advice = "move it away, or name another file by --checkpoint"
+            raise CommandFailed(f"{self.rejected_path} already exists", advice, Exit.USAGE)
+        self._database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        for statement in _TABLES.strip().splitlines():
+            self._database.execute(statement)
+        self._database.execute("INSERT INTO replay VALUES (0, '', ?, 0, 0)", [self._identity.version])
 
-    def _append_rejected(self, entry: Entry, outcome: str, failure: Failure) -> int:
-        """How many bytes it took."""
-        record = {
-            "event": entry.event,
-            "failure": {"stage": failure.stage, "code": failure.code, "message": failure.message},
-            "outcome": outcome,
-            "place": entry.place,
-            **({"text": entry.text} if entry.fault else {}),
-        }
-        with _opened_privately(self.rejected_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
-            return int(file.write(json.dumps(record).encode() + b"\n"))
+    def _check(self) -> None:
+        columns = "SELECT inputs, inputs_digest, version FROM replay"
+        count, digest, version = self._database.execute(columns).fetchone()
+        # An archive may have gained inputs since; they sort behind the ones that it had.
+        if count > len(self._identity.inputs) or self._identity.digest(count) != digest:
+            raise self._unusable("belongs to other inputs, or they have changed", "give the same inputs as before, or ")
+        if version != self._identity.version:
+            problem = "belongs to another mapping or another Voucherify project"
+            raise self._unusable(problem, "restore the settings (settings rollback), or ")
+
+    def _unusable(self, problem: str, advice: str = "") -> CommandFailed:
+        advice += "name another file by --checkpoint to start over: tracks of the last 15 days are not sent again"
+        return CommandFailed(f"{self.path} {problem}", advice, Exit.USAGE)
 
 
-def _opened_privately(path: Path, flags: int) -> Any:
-    """It holds events of people: for nobody else to read."""
-    return os.fdopen(os.open(path, flags, 0o600), "wb")
+def _record(entry: Entry, outcome: str, failure: Failure) -> str:
+    """Return a rejected event with its failure, as one line of JSON."""
+    record = {
+        "event": entry.event,
+        "failure": {"stage": failure.stage, "code": failure.code, "message": failure.message},
+        "outcome": outcome,
+        "place": entry.place,
+        **({"text": entry.text} if entry.fault else {}),
+    }
+    return json.dumps(record)

@@ -1,5 +1,6 @@
-"""How a window of events is sent: customers in bulk where that spares calls, the rest one by one, each customer's in
-the order that leaves them as their events one after the other would.
+"""Plans how a window of events is sent: customers in bulk where that saves calls, all other events one by one.
+
+Every customer ends up as if its events had been sent one after the other.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from cli.replay.source import Entry
 from handler.voucherify.answers import Failure, failure_of_bug, failure_of_invalid_event
 from mapping import EventMapping, InvalidEvent, Operation, Request, Skip, map_event, normalise
 
-# A bulk call is asked for its end at least twice: for fewer customers, single calls are no more of them, and sooner.
+# A bulk call takes two more calls at least, which poll for its result. For fewer customers, single calls are no more.
 FEWEST_ROWS = 5
 
 
 class Planned(NamedTuple):
-    """An event with its request; `at` is when Segment had it, where it says so."""
+    """An event with its request; `at` is when Segment received it, where it says so."""
 
     entry: Entry
     request: Request
@@ -27,7 +28,7 @@ class Planned(NamedTuple):
 
 
 class Unsent(NamedTuple):
-    """An event that becomes no request: it is skipped for a reason, or rejected."""
+    """An event without a request: it is skipped or, with a failure, rejected."""
 
     entry: Entry
     skip_reason: str = ""
@@ -36,13 +37,13 @@ class Unsent(NamedTuple):
 
 @dataclass
 class Row:
-    """Upserts of one customer that go as one."""
+    """The upserts of one customer, which are sent as one."""
 
     customer: str
     upserts: list[Planned] = field(default_factory=list)
 
     def body(self) -> dict[str, Any]:
-        """What the upserts one after the other come to: later fields replace, metadata is set key by key."""
+        """Return the sum of the upserts: later fields replace earlier ones, metadata key by key."""
         body: dict[str, Any] = {}
         for upsert in self.upserts:
             later = upsert.request.body or {}
@@ -52,13 +53,13 @@ class Row:
 
 
 class Bulk(NamedTuple):
-    """Customers of whom each is in one row."""
+    """A step in bulk: one row for each customer."""
 
     rows: list[Row]
 
 
 class Singles(NamedTuple):
-    """Events that go one by one, each customer's in this order."""
+    """A step one by one, each customer's events in this order."""
 
     planned: list[Planned]
 
@@ -66,20 +67,20 @@ class Singles(NamedTuple):
 Step = Bulk | Singles
 
 
-def mapped(entries: Iterable[Entry], mapping: EventMapping) -> tuple[list[Planned], list[Unsent]]:
-    """What is to be sent, and what is not."""
+def map_entries(entries: Iterable[Entry], mapping: EventMapping) -> tuple[list[Planned], list[Unsent]]:
+    """Map events to requests, and return the ones that are sent apart from the ones that are not."""
     planned: list[Planned] = []
     unsent: list[Unsent] = []
     for entry in entries:
-        outcome = _mapped(entry, mapping)
-        if isinstance(outcome, Planned):
-            planned.append(outcome)
+        mapped = _map_entry(entry, mapping)
+        if isinstance(mapped, Planned):
+            planned.append(mapped)
         else:
-            unsent.append(outcome)
+            unsent.append(mapped)
     return planned, unsent
 
 
-def _mapped(entry: Entry, mapping: EventMapping) -> Planned | Unsent:
+def _map_entry(entry: Entry, mapping: EventMapping) -> Planned | Unsent:
     if entry.fault:
         return Unsent(entry, failure=Failure("decode", "unreadable", entry.fault, permanent=True))
     try:
@@ -90,10 +91,10 @@ def _mapped(entry: Entry, mapping: EventMapping) -> Planned | Unsent:
         return Unsent(entry, failure=failure_of_bug(error))
     if isinstance(request, Skip):
         return Unsent(entry, skip_reason=request.reason)
-    return Planned(entry, request, _time_of(entry.event))
+    return Planned(entry, request, _received_at(entry.event))
 
 
-def _time_of(event: Any) -> datetime | None:
+def _received_at(event: Any) -> datetime | None:
     fields = normalise(event).fields
     for name in ("receivedAt", "timestamp", "originalTimestamp"):
         try:
@@ -104,11 +105,11 @@ def _time_of(event: Any) -> datetime | None:
     return None
 
 
-def steps(planned: Sequence[Planned], *, in_bulk: bool) -> list[Step]:
-    """The steps to be taken one after the other."""
+def plan_steps(planned: Sequence[Planned], *, in_bulk: bool) -> list[Step]:
+    """Return the steps, which are taken one after the other."""
     if not in_bulk:
         return [Singles(list(planned))] if planned else []
-    found: list[Step] = []
+    steps: list[Step] = []
     singles: list[Planned] = []
     for upserts, others in _levels(planned):
         rows = _rows(upserts)
@@ -116,52 +117,52 @@ def steps(planned: Sequence[Planned], *, in_bulk: bool) -> list[Step]:
             singles += upserts
         else:
             if singles:
-                found.append(Singles(singles))
-            found.append(Bulk(rows))
+                steps.append(Singles(singles))
+            steps.append(Bulk(rows))
             singles = []
         singles += others
-    return [*found, Singles(singles)] if singles else found
+    return [*steps, Singles(singles)] if singles else steps
 
 
 @dataclass
-class _Standing:
-    """Where a customer's next event belongs: `is_open` says that upserts may still join those of the level."""
+class _Place:
+    """The level of a customer's next event. `is_open`: an upsert may still join the upserts of the level."""
 
     level: int = 0
     is_open: bool = True
 
 
 def _levels(planned: Iterable[Planned]) -> list[tuple[list[Planned], list[Planned]]]:
-    """Level by level the upserts, and what follows them.
+    """Return, level by level, the upserts and the events that follow them.
 
-    An upsert goes before an earlier event that only names its customer: the last state of a customer comes first, in as
-    few calls as can be. It never overtakes what changes the customer, such as a deletion.
+    An upsert is moved before earlier events that leave the customer unchanged, so that there are as few upserts as
+    possible. It is never moved before one that changes the customer, such as a deletion.
     """
-    standings: defaultdict[str, _Standing] = defaultdict(_Standing)
+    places: defaultdict[str, _Place] = defaultdict(_Place)
     upserts: defaultdict[int, list[Planned]] = defaultdict(list)
     others: defaultdict[int, list[Planned]] = defaultdict(list)
     for one in planned:
-        standing = standings[one.request.customer]
-        if _fits_a_row(one.request):
-            if not standing.is_open:
-                standing.level += 1
-                standing.is_open = True
-            upserts[standing.level].append(one)
+        place = places[one.request.customer]
+        if _fits_row(one.request):
+            if not place.is_open:
+                place.level += 1
+                place.is_open = True
+            upserts[place.level].append(one)
         else:
-            others[standing.level].append(one)
-            standing.is_open &= only_names_its_customer(one.request)
-    last = max((standing.level for standing in standings.values()), default=-1)
+            others[place.level].append(one)
+            place.is_open &= leaves_customer_unchanged(one.request)
+    last = max((place.level for place in places.values()), default=-1)
     return [(upserts[level], others[level]) for level in range(last + 1)]
 
 
-def _fits_a_row(request: Request) -> bool:
-    """A row of a bulk call is known by its `source_id`; it has no `id`."""
+def _fits_row(request: Request) -> bool:
+    """Return whether a bulk call can hold an upsert: its rows have a `source_id` and no `id`."""
     body = request.body or {}
     return request.operation is Operation.UPSERT_CUSTOMER and "id" not in body and bool(body.get("source_id"))
 
 
-def only_names_its_customer(request: Request) -> bool:
-    """Whether it leaves its customer as it is."""
+def leaves_customer_unchanged(request: Request) -> bool:
+    """Return whether a request is a track that only names its customer."""
     body = request.body or {}
     return request.operation is Operation.TRACK_EVENT and body["customer"].keys() == {"source_id"}
 

@@ -1,4 +1,4 @@
-"""How long a replay goes on trying: through closed windows of calls and short outages, until it is told to stop."""
+"""How long a replay keeps trying: through closed rate-limit windows and short outages, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -16,46 +16,47 @@ from handler.delivery.rate_limiter import RateLimiter
 from handler.model.deadline import Deadline
 from handler.voucherify.answers import CREDENTIALS_REFUSED, OUT_OF_TIME, PLAN_USED_UP, Failure
 
-# How long one call may take, and how long a thread waits for a window of calls: so soon a replay ends when it is told.
+# The longest call, and the longest wait of a thread for the rate limit. A replay that is told to stop ends as soon.
 CALL_SECONDS = 10.0
 
-# What fails is tried again after 1, 2, 4, 8, 16 and 32 seconds. A claim in the ledger that a crash left behind is void
-# by then, after 15.
+# Tries again after 1, 2, 4, 8, 16 and 32 seconds. A claim that a crash left behind in an idempotency record expires in
+# that time, after 15 seconds.
 MOST_TRIES = 6
 
 _SLICE_SECONDS = 0.25
 
-# A plan's window may be an hour long: who waits for more than a minute's is told why.
+# A window may be an hour long. A wait that is longer than a minute's window is reported.
 _LONG_SECONDS = 90.0
 
+_CONTINUES = "then run the same command: it continues"
 _ADVICE = {
-    CREDENTIALS_REFUSED: "mend apiKey and apiToken (settings set); the same command goes on then",
-    PLAN_USED_UP: "the same command goes on when the plan allows calls again",
-    "wrong_api_url": "mend apiUrl (settings set); the same command goes on then",
+    CREDENTIALS_REFUSED: f"fix apiKey and apiToken (settings set), {_CONTINUES}",
+    PLAN_USED_UP: f"wait until the plan allows calls again, {_CONTINUES}",
+    "wrong_api_url": f"fix apiUrl (settings set), {_CONTINUES}",
 }
 
 T = TypeVar("T")
 
 
-class Stopping:
-    """Whether a person has asked to stop: the first Ctrl-C lets calls under way end, the second one does not."""
+class StopRequest:
+    """Whether a person asked to stop. The first Ctrl-C lets running calls end, the second one does not."""
 
     def __init__(self) -> None:
-        self.is_asked = False
+        self.is_made = False
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt where it is asked."""
-        if self.is_asked:
+        """Raises KeyboardInterrupt where the request is made."""
+        if self.is_made:
             raise KeyboardInterrupt
 
     @contextmanager
     def on_interrupt(self, note: Callable[[str], None]) -> Iterator[None]:
-        """Listens to Ctrl-C; only the main thread can."""
+        """Make the request at Ctrl-C. Only the main thread can listen to it."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             self.check()
-            self.is_asked = True
-            note("stopping, when what is under way is done")
+            self.is_made = True
+            note("stopping as soon as the running calls have ended; Ctrl-C again stops at once")
 
         before = signal.signal(signal.SIGINT, stop)
         try:
@@ -64,67 +65,64 @@ class Stopping:
             signal.signal(signal.SIGINT, before)
 
 
-class Turns:
-    """So many calls a second at most, all paces together; without a rate each has its turn at once. Thread-safe."""
+class Throttle:
+    """At most `per_second` calls a second, for all rate limiters that share it; None is no limit. Thread-safe."""
 
     def __init__(self, per_second: float | None, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._interval = 1 / per_second if per_second else 0.0
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._next = 0.0
+        self._next_at = 0.0
 
-    def take(self, seconds: float) -> bool:
-        """Wait for a turn; false where it does not come within `seconds`."""
+    def acquire(self, seconds: float) -> bool:
+        """Wait until a call is allowed. Return False where that takes longer than `seconds`."""
         if not self._interval:
             return True
         with self._lock:
             now = self._clock()
-            wait = max(0.0, self._next - now)
+            wait = max(0.0, self._next_at - now)
             if wait > seconds:
                 return False
-            self._next = now + wait + self._interval
+            self._next_at = now + wait + self._interval
         self._sleep(wait)
         return True
 
     @property
-    def is_one_free(self) -> bool:
-        return self._next <= self._clock()
+    def is_open(self) -> bool:
+        return self._next_at <= self._clock()
 
 
 class CappedRateLimiter(RateLimiter):
-    """The plan's rate_limiter, and not faster than a rate of one's own."""
+    """The plan's rate limiter, below the operator's own cap (--rate)."""
 
-    def __init__(self, clock: Callable[[], float], turns: Turns) -> None:
+    def __init__(self, clock: Callable[[], float], throttle: Throttle) -> None:
         super().__init__(clock)
-        self._turns = turns
+        self._throttle = throttle
 
     def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
-        return (
-            super().acquire(deadline, wait_for_quota=wait_for_quota)
-            if self._turns.take(deadline.seconds_left)
-            else OUT_OF_TIME
-        )
+        if not self._throttle.acquire(deadline.seconds_left):
+            return OUT_OF_TIME
+        return super().acquire(deadline, wait_for_quota=wait_for_quota)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a call may be made now."""
-        if not self._turns.is_one_free or super().acquire(Deadline.after(0.0), wait_for_quota=False):
+    def allows_call(self) -> bool:
+        """Return whether a call may be made now."""
+        if not self._throttle.is_open or super().acquire(Deadline.after(0.0), wait_for_quota=False):
             return False
         self.release(None, None)
         return True
 
 
 class RetryLoop:
-    """Tries things until they are settled. `sleep` is only ever asked for a fraction of a second."""
+    """Tries items until they are settled. `sleep` gets a fraction of a second at most."""
 
     def __init__(
         self,
-        stopping: Stopping,
+        stop_request: StopRequest,
         sleep: Callable[[float], None] = time.sleep,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._stopping = stopping
+        self._stop_request = stop_request
         self._sleep = sleep
         self._note = note
 
@@ -133,22 +131,22 @@ class RetryLoop:
         return Deadline(time.monotonic() + CALL_SECONDS, self._clock)
 
     def _clock(self) -> float:
-        return math.inf if self._stopping.is_asked else time.monotonic()
+        return math.inf if self._stop_request.is_made else time.monotonic()
 
-    def settle(
+    def run(
         self,
         items: Sequence[T],
         attempt: Callable[[Sequence[T]], list[tuple[T, Failure]]],
         rate_limiter: CappedRateLimiter,
     ) -> list[tuple[T, Failure]]:
-        """Attempt items until none is left, or those that are left were tried often enough.
+        """Attempt items until none fails, and return those that failed too often, each with its last failure.
 
         Raises CommandFailed where only the operator can help, and KeyboardInterrupt.
         """
         left = attempt(items)
         tries = 0
         while left:
-            self._stopping.check()
+            self._stop_request.check()
             for _, failure in left:
                 if failure.code in _ADVICE:
                     raise CommandFailed(failure.reason, _ADVICE[failure.code], Exit.UNREACHABLE)
@@ -160,20 +158,20 @@ class RetryLoop:
                 self.wait(2.0**tries)
                 tries += 1
             left = attempt([item for item, _ in left])
-        self._stopping.check()
+        self._stop_request.check()
         return left
 
     def wait(self, seconds: float) -> None:
-        """Raises KeyboardInterrupt where a person does not want to wait."""
+        """Raises KeyboardInterrupt where a person asks to stop."""
         while seconds > 0:
-            self._stopping.check()
+            self._stop_request.check()
             self._sleep(min(seconds, _SLICE_SECONDS))
             seconds -= _SLICE_SECONDS
 
     def _wait_for(self, rate_limiter: CappedRateLimiter, failure: Failure) -> None:
         waited = 0.0
-        while not rate_limiter.is_open:
+        while not rate_limiter.allows_call():
             self.wait(_SLICE_SECONDS)
             waited += _SLICE_SECONDS
             if waited == _LONG_SECONDS:
-                self._note(f"waiting, since {failure.reason}")
+                self._note(f"waiting for the rate limit: {failure.reason}")

@@ -1,15 +1,13 @@
-"""History to replay, out of files and of S3: read in windows, so that an archive of any size fits into memory.
+"""Reads events from files and from S3, in windows, so that an archive of any size fits into memory.
 
-Segment's S3 destination keeps gzipped JSON lines, an event a line, under `segment-logs/{source}/{day}/`:
+Segment's S3 destination writes gzipped JSON lines, an event a line, under `segment-logs/{source}/{day}/`:
 https://segment.com/docs/connections/storage/catalog/aws-s3/
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,38 +17,37 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from cli.errors import CommandFailed, Exit
-from cli.events import event_files, events_in_lines, is_document
+from cli.events import event_files, events_in_lines, is_document, reading, unpacked
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _HEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file or an object of S3, as it was found; `version` tells it from another one of its name.
+    """A file or an S3 object. Its `version` changes with its content.
 
-    It has an event or more in each line, or is one JSON document.
+    It is one JSON document, or has one in each line.
     """
 
     name: str
     version: str
     size: int
     is_document: bool
-    opened: Callable[[], AbstractContextManager[IO[bytes]]]
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
 
 
 class Position(NamedTuple):
-    """How far inputs are read: so many of them, and so many lines of the next one."""
+    """How far the inputs are read: the number of inputs, and of lines of the next one."""
 
     inputs: int = 0
     lines: int = 0
 
 
 class Entry(NamedTuple):
-    """What one event was read as, by its number within the window; `fault` says why it is none, `text` what it is."""
+    """One event and its number within the window. A line without an event has a `fault` and its `text`."""
 
     number: int
     place: str
@@ -60,7 +57,7 @@ class Entry(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Events that are worked off together, in their order; `bytes_read` counts as the inputs' sizes do."""
+    """Events that are sent together, in their order. `bytes_read` counts as the sizes of the inputs do."""
 
     end: Position
     entries: list[Entry]
@@ -68,7 +65,7 @@ class Window(NamedTuple):
 
 
 def find_inputs(names: Sequence[str], s3: Callable[[], S3Client]) -> list[Input]:
-    """The files, those below directories, and the objects under `s3://bucket/prefix`. Raises CommandFailed."""
+    """Return files, the files below directories, and the objects under `s3://bucket/prefix`. Raises CommandFailed."""
     found: list[Input] = []
     for name in names:
         if name.startswith("s3://"):
@@ -79,7 +76,7 @@ def find_inputs(names: Sequence[str], s3: Callable[[], S3Client]) -> list[Input]
 
 
 def windows(inputs: Sequence[Input], start: Position, size: int) -> Iterator[Window]:
-    """What lies behind `start`, whole lines at a time, about `size` events each. Raises CommandFailed."""
+    """Read the events after `start` in windows of about `size` events, whole lines each. Raises CommandFailed."""
     entries: list[Entry] = []
     bytes_before = sum(source.size for source in inputs[: start.inputs])
     for index, source in enumerate(inputs[start.inputs :], start.inputs):
@@ -97,27 +94,16 @@ def windows(inputs: Sequence[Input], start: Position, size: int) -> Iterator[Win
 
 
 def _lines(source: Input) -> Iterator[tuple[int, bytes, int]]:
-    """Each line with its number, and how much of the input is read by then; a JSON document is one line."""
-    try:
-        with source.opened() as raw:
-            unpacked = _unpacked(raw)
-            lines: Iterable[bytes] = [unpacked.read()] if source.is_document else unpacked
-            for number, line in enumerate(lines, 1):
-                yield number, line, raw.tell()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CommandFailed(f"{source.name} cannot be unpacked: it is cut off or damaged") from error
-    except OSError as error:
-        raise CommandFailed(f"{source.name} cannot be read: {error.strerror or error}", code=Exit.USAGE) from error
-
-
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    is_packed = raw.read(2) == _GZIP_MAGIC
-    raw.seek(0)
-    return gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[return-value] # it reads like one
+    """Yield each line with its number and the bytes of the input that are read by then; a document is one line."""
+    with reading(source.name), source.open() as raw:
+        file = unpacked(raw)
+        lines: Iterable[bytes] = [file.read()] if source.is_document else file
+        for number, line in enumerate(lines, 1):
+            yield number, line, raw.tell()
 
 
 def _entries(place: str, line: bytes, first: int) -> list[Entry]:
-    """The events of one line; a line that holds none is an entry too, so that it shows in the end."""
+    """Return the events of one line. A line without an event becomes an entry too, so that it is reported."""
     try:
         events = [event for _, event in events_in_lines("", [line])]
     except CommandFailed as failed:
@@ -128,38 +114,32 @@ def _entries(place: str, line: bytes, first: int) -> list[Entry]:
 
 
 def _file(path: Path) -> Input:
-    try:
+    with reading(str(path)):
         with path.open("rb") as file:
             head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()[:16]
         size = path.stat().st_size
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be read: {error.strerror or error}", code=Exit.USAGE) from error
-    return Input(str(path), f"{size}-{head}", size, is_document(path), partial(_opened, path))
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return path.open("rb")
+    return Input(str(path), f"{size}-{head}", size, is_document(path), lambda: path.open("rb"))
 
 
 def _objects(s3: S3Client, url: str) -> list[Input]:
-    """By their names, which in Segment's archive begin with the day."""
+    """Return objects by their names, which begin with the day in Segment's archive."""
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     found: list[Input] = []
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for item in page.get("Contents", ()):
             key, tag, size = item["Key"], item["ETag"], item["Size"]
             if size:
-                is_one = key.endswith(".json")  # an archive's objects have lines, whatever stands before .gz
+                is_one = key.endswith(".json")  # an object of an archive has lines, whatever comes before .gz
                 opened = partial(_downloaded, s3, bucket, key, tag)
                 found.append(Input(f"s3://{bucket}/{key}", tag, size, is_one, opened))
     if not found:
-        raise CommandFailed(f"there is nothing under {url}", "is it s3://bucket/prefix?", Exit.USAGE)
+        raise CommandFailed(f"there are no objects under {url}", "check the bucket and the prefix", Exit.USAGE)
     return found
 
 
 @contextmanager
 def _downloaded(s3: S3Client, bucket: str, key: str, tag: str) -> Iterator[IO[bytes]]:
-    """An object on disk: S3 would close a connection that waits for Voucherify's next window of calls."""
+    """Download an object first: S3 closes a connection that idles while a window waits for the rate limit."""
     with TemporaryFile() as file:
         shutil.copyfileobj(s3.get_object(Bucket=bucket, Key=key, IfMatch=tag)["Body"], file)
         file.seek(0)

@@ -1,1 +1,1 @@
-"""Settings in SSM and in files, for the commands."""
+"""Reads, checks and writes settings, in Parameter Store and in files."""

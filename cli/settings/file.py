@@ -1,4 +1,4 @@
-"""A FILE of settings, TOML or JSON, and a VALUE on the command line: each as the parameter that it would be."""
+"""Turns a settings file (TOML or JSON) and a value of the command line into SSM parameters."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import CommandFailed, Exit
+from cli.events import reading
+from cli.settings.store import UNKNOWN_SETTING
 from handler.model.strict_json import describe_decode_error
 
-# The function's own reading of JSON: a key that stands twice is a fault, not a choice.
+# The function's own reading of JSON: a duplicate key is a fault.
 from handler.settings.setting_types import (
     Choice,
     DuplicateKeys,
@@ -25,32 +27,32 @@ from handler.settings.setting_types import (
 from handler.settings.settings import SETTINGS, Setting
 from mapping import Fault, nearest
 
-# Stored as they are; all others as JSON.
+# Stored as text; all others are stored as JSON.
 _TEXTS = Secret | Url | Choice
-
-_TABLE_IN_A_MAPPING = "is a table of its own; a source with dots stands in quotes: \"traits.email\" = 'customer.email'"
 
 
 def read_file(path: Path) -> tuple[dict[str, Parameter], list[Fault]]:
-    """The parameters of a file by name, and what is wrong with it. Raises CommandFailed where it cannot be read."""
+    """Return the parameters of a file by name, and its faults. Raises CommandFailed where it cannot be read."""
     try:
         document = _document(path)
     except DuplicateKeys as duplicate:
-        return {}, [
-            Fault(path.name, key, "stands there twice; one of the two would be ignored") for key in duplicate.keys
-        ]
+        return {}, [Fault(path.name, key, "is set twice") for key in duplicate.keys]
     parameters: dict[str, Parameter] = {}
     faults: list[Fault] = []
     for name, value in document.items():
+        if name == "$schema":
+            continue
         found = _faults(name, value)
         faults += found
-        if not found and name != "$schema":
-            parameters[name] = Parameter(_text(SETTINGS[name], value))
+        if not found:
+            # A value of the wrong type becomes JSON, which the setting's own check refuses.
+            is_text = isinstance(SETTINGS[name].kind, _TEXTS)
+            parameters[name] = Parameter(value if is_text else _json(value))
     return parameters, faults
 
 
 def parameter_of(setting: Setting, text: str) -> Parameter:
-    """What a person has typed. JSON takes as little room as it can; faulty JSON stays as it is, to be complained of."""
+    """Return a typed value. JSON is compacted, since SSM limits its size; invalid JSON is kept, to be checked later."""
     if isinstance(setting.kind, Mapping | Names):
         try:
             return Parameter(_json(setting.kind.read(setting.name, Parameter(text))))
@@ -60,8 +62,10 @@ def parameter_of(setting: Setting, text: str) -> Parameter:
 
 
 def _document(path: Path) -> dict[str, Any]:
+    with reading(str(path)):
+        content = path.read_bytes()
     try:
-        text = path.read_text("utf-8-sig")
+        text = content.decode("utf-8-sig")
         match path.suffix.lower():
             case ".toml":
                 return tomllib.loads(text)
@@ -76,28 +80,22 @@ def _document(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CommandFailed(f"{path} is not JSON: {describe_decode_error(error)}", code=Exit.USAGE) from error
     if not isinstance(document, dict):
-        raise CommandFailed(f"{path} is no object of settings", code=Exit.USAGE)
+        raise CommandFailed(f"{path} is not an object of settings", code=Exit.USAGE)
     return document
 
 
 def _faults(name: str, value: Any) -> list[Fault]:
-    if name == "$schema":
-        return []
     setting = SETTINGS.get(name)
     if setting is None:
-        return [Fault(name, "", f"is no setting{nearest(name, SETTINGS)}")]
+        return [Fault(name, "", f"{UNKNOWN_SETTING}{nearest(name, SETTINGS)}")]
     if isinstance(setting.kind, Mapping) and isinstance(value, dict):
-        return [Fault(name, key, _TABLE_IN_A_MAPPING) for key, item in value.items() if isinstance(item, dict)]
+        problem = "is a table; put a source with dots in quotes: \"traits.email\" = 'customer.email'"
+        return [Fault(name, key, problem) for key, item in value.items() if isinstance(item, dict)]
     if isinstance(setting.kind, _TEXTS) and not isinstance(value, str):
         return [Fault(name, "", "must be text")]
     return []
 
 
-def _text(setting: Setting, value: Any) -> str:
-    # A value of another kind than its setting becomes JSON too, which the setting's own check complains of.
-    return value if isinstance(setting.kind, _TEXTS) else _json(value)
-
-
 def _json(value: Any) -> str:
-    # A date of TOML's is none of JSON's values; as text it is no destination, and is named as such.
+    # JSON has no dates, but TOML does. As text, a date is refused as a destination.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -1,4 +1,4 @@
-"""How settings are shown: what differs line by line, and of a secret only whether it does."""
+"""Shows settings, their changes line by line, and their faults. A secret's value is never shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mapping import Fault
 
 
 def value_of(name: str, parameter: Parameter) -> Any:
-    """The value as JSON has it, or the text where it is faulty. Not for a secret."""
+    """Return the JSON value of a setting that is not secret, or its text where it is faulty."""
     try:
         return SETTINGS[name].kind.read(name, parameter)
     except InvalidSettingValue:
@@ -27,13 +27,13 @@ def value_of(name: str, parameter: Parameter) -> Any:
 
 
 def in_a_line(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _json(value)
 
 
 def difference(name: str, before: Parameter | None, after: Parameter) -> list[str]:
-    """Lines that begin with `-` and `+`, a row of a mapping in each."""
+    """Return lines that begin with `-` and `+`, one for each row of a mapping."""
     if is_secret(name):
-        return ["+ a secret" if before is None else "~ another secret"]
+        return ["+ new secret" if before is None else "~ different secret"]
     old = [] if before is None else _lines(value_of(name, before))
     new = _lines(value_of(name, after))
     lines = []
@@ -55,7 +55,7 @@ def show_difference(output: Output, lines: Sequence[str]) -> None:
 
 
 def change_document(change: Change) -> dict[str, Any]:
-    """A change for a machine; of a secret without its values."""
+    """Return a change as JSON, without the values of a secret."""
     name = change.setting.name
     document: dict[str, Any] = {"setting": name, "isNew": change.before is None, "isSecret": is_secret(name)}
     if not is_secret(name):
@@ -66,36 +66,30 @@ def change_document(change: Change) -> dict[str, Any]:
 
 def show_faults(output: Output, faults: Mapping[Fault, Sequence[str]]) -> None:
     for fault, sources in faults.items():
-        output.wrong(fault_line(fault, sources))
+        word = "source" if len(sources) == 1 else "sources"
+        output.wrong(str(fault) if list(sources) == [DEFAULT_SOURCE] else f"{fault} ({word} {', '.join(sources)})")
+
+
+def fault_documents(faults: Mapping[Fault, Sequence[str]]) -> list[dict[str, Any]]:
+    return [{**fault._asdict(), "sources": list(sources)} for fault, sources in faults.items()]
 
 
 def refuse(output: Output, faults: Mapping[Fault, Sequence[str]]) -> NoReturn:
-    """End a command that has written nothing."""
+    """End a command that has not written anything."""
     show_faults(output, faults)
-    output.line("Nothing was written.")
-    documents = [fault_document(fault, sources) for fault, sources in faults.items()]
-    output.result({"written": [], "faults": documents})
+    output.line("Nothing was written. Fix the faults and run the command again.")
+    output.result({"written": [], "faults": fault_documents(faults)})
     raise typer.Exit(Exit.WRONG)
-
-
-def fault_line(fault: Fault, sources: Sequence[str]) -> str:
-    if list(sources) == [DEFAULT_SOURCE]:
-        return str(fault)
-    return f"{fault} ({'source' if len(sources) == 1 else 'sources'} {', '.join(sources)})"
-
-
-def fault_document(fault: Fault, sources: Sequence[str]) -> dict[str, Any]:
-    return {**fault._asdict(), "sources": list(sources)}
 
 
 def _lines(value: Any) -> list[str]:
     match value:
         case dict():
-            return [f"{in_json(key)}: {in_json(item)}" for key, item in value.items()]
+            return [f"{_json(key)}: {_json(item)}" for key, item in value.items()]
         case list():
-            return [in_json(item) for item in value]
+            return [_json(item) for item in value]
     return [in_a_line(value)]
 
 
-def in_json(value: Any) -> str:
+def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

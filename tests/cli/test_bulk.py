@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cli.errors import CommandFailed, Exit
-from cli.replay.bulk import MOST_BYTES, PATH, BulkClient, BulkUpdate, batches_of
+from cli.replay.bulk import MOST_BYTES, PATH, BulkUpdate, batches_of
 from cli.replay.plan import Planned, Row
-from cli.replay.retry_loop import CappedRateLimiter, RetryLoop, Stopping, Turns
+from cli.replay.retry_loop import CappedRateLimiter, RetryLoop, StopRequest, Throttle
 from cli.replay.source import Entry
 from handler.voucherify.client import VoucherifyClient
 from local.voucherify_stub.stub import Fault, Request, VoucherifyStub
@@ -26,15 +26,15 @@ class Bulk:
 
     def __init__(self, voucherify: VoucherifyStub) -> None:
         self.clock = Time()
-        self.stopping = Stopping()
+        self.stop_request = StopRequest()
         self.done: list[str] = []
-        turns = Turns(None, self.clock, self.clock.sleep)
+        throttle = Throttle(None, self.clock, self.clock.sleep)
         self._update = BulkUpdate(
-            BulkClient(VoucherifyClient(voucherify.url, "app-id", "app-token")),
-            RetryLoop(self.stopping, self.clock.sleep),
+            VoucherifyClient(voucherify.url, "app-id", "app-token"),
+            RetryLoop(self.stop_request, self.clock.sleep),
             ThreadPoolExecutor(4),
-            rate_limiter=CappedRateLimiter(self.clock, turns),
-            polling_pace=CappedRateLimiter(self.clock, turns),
+            bulk_limiter=CappedRateLimiter(self.clock, throttle),
+            poll_limiter=CappedRateLimiter(self.clock, throttle),
         )
 
     def send(self, rows: list[Row]) -> list[str]:
@@ -179,7 +179,7 @@ def test_an_action_that_takes_its_time_is_asked_for_less_and_less(bulk: Bulk, vo
 def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.rule = lambda call: Fault(body={"status": "ENQUEUED"}) if call.method == "GET" else None
 
-    with pytest.raises(CommandFailed, match="has not ended its action") as failed:
+    with pytest.raises(CommandFailed, match="has not finished its asynchronous action") as failed:
         bulk.send(rows(6))
     assert failed.value.code is Exit.UNREACHABLE
     assert bulk.done == []
@@ -187,7 +187,7 @@ def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucher
 
 def test_who_stops_it_is_obeyed_before_the_next_question(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     def rule(call: Request) -> Fault | None:
-        bulk.stopping.is_asked = call.method == "GET"
+        bulk.stop_request.is_made = call.method == "GET"
         return None
 
     voucherify.rule = rule

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -18,32 +17,23 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from cli.dead_letters import moving, reading
-from cli.target import Target
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
 from local.stack.http_server import Reply
 from local.voucherify_stub.stub import VoucherifyStub
-from tests.cli.conftest import Ended, Run, Time
-from tests.cli.dead_letter_messages import CANARY, DEAD, RETRY, put_letter
-from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, take_some
+from tests.cli.conftest import DEAD, PERSON, RETRY, Ended, Run, Time, put_message
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refusal, take_some
 from tests.worker import Queue, Worker, hidden_seconds, stored
 
 RETRY_400 = ("dead-letters", "retry", "--code", "voucherify_400", "--rate", "500")
 
 
+pytestmark = pytest.mark.usefixtures("without_waiting")
+
+
 @pytest.fixture(autouse=True)
-def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "WAIT_SECONDS", 0)
+def without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moving, "POLL_SECONDS", 0)
-
-
-@pytest.fixture
-def proxy(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
-    """Between the command and moto, as a stack of AWS's own."""
-    with aws_proxy(aws.url) as running:
-        target = replace(Target.local(0), name="stack", endpoint_url=running.url)
-        monkeypatch.setattr(Target, "local", lambda port: target)
-        yield running
 
 
 def ids(queue: Queue) -> Counter[str]:
@@ -56,11 +46,11 @@ def all_can_be_seen(queue: Queue) -> bool:
 
 
 def put_some(aws: LocalAws) -> None:
-    put_letter(aws, "t-1")
-    put_letter(aws, "t-2", source="shop")
-    put_letter(aws, "i-1", type_="identify")
-    put_letter(aws, "x-1", code="unknown_type", type_="bogus")
-    aws.sqs.send_message(QueueUrl=aws.environment[DEAD], MessageBody=f"who is {CANARY}?")
+    put_message(aws, "t-1")
+    put_message(aws, "t-2", source="shop")
+    put_message(aws, "i-1", type_="identify")
+    put_message(aws, "x-1", code="unknown_type", type_="bogus")
+    aws.sqs.send_message(QueueUrl=aws.environment[DEAD], MessageBody=f"who is {PERSON}?")
 
 
 def test_list_groups_by_reason_and_leaves_every_letter_where_it_was(run: Run, aws: LocalAws) -> None:
@@ -75,19 +65,19 @@ def test_list_groups_by_reason_and_leaves_every_letter_where_it_was(run: Run, aw
     assert all_can_be_seen(DEAD)
 
     document = run("dead-letters", "list", "--json").json
-    assert (document["letters"], document["isComplete"], document["hiddenElsewhere"]) == (5, True, 0)
+    assert (document["messages"], document["isComplete"], document["inFlight"]) == (5, True, 0)
     assert document["groups"][0]["sources"] == {"default": 2, "shop": 1}
 
 
 def test_list_of_an_empty_queue(run: Run) -> None:
-    assert run("dead-letters", "list").out == "✓ no dead letters\n"
+    assert run("dead-letters", "list").out == "✓ the dead-letter queue is empty\n"
     assert run("dead-letters", "list", "--json").json["groups"] == []
 
 
 def test_what_someone_else_reads_is_reported(run: Run, aws: LocalAws) -> None:
     put_some(aws)
     aws.sqs.receive_message(QueueUrl=aws.environment[DEAD], MaxNumberOfMessages=2, VisibilityTimeout=60)
-    assert "about 2 more are hidden" in run("dead-letters", "list").err
+    assert "about 2 messages are in flight" in run("dead-letters", "list").err
 
 
 @pytest.mark.parametrize(
@@ -110,7 +100,7 @@ def test_what_someone_else_reads_is_reported(run: Run, aws: LocalAws) -> None:
 def test_filters(run: Run, aws: LocalAws, options: tuple[str, ...], count: int) -> None:
     put_some(aws)
     aws.set_age(DEAD, 3 * 24 * 60 * 60)
-    assert run("dead-letters", "list", *options, "--json").json["letters"] == count
+    assert run("dead-letters", "list", *options, "--json").json["messages"] == count
     Worker(aws).time_passes(60 * 60)  # moto does not show a message again that is older than twelve hours
     assert run("dead-letters", "retry", *options, "--dry-run", "--json").json["moved"] == count
 
@@ -122,31 +112,31 @@ def test_an_age_that_is_none_is_a_wrong_call(run: Run) -> None:
 
 
 def test_show_has_the_record_with_its_keys_and_without_a_persons_data(run: Run, aws: LocalAws) -> None:
-    put_letter(aws, "t-1")
+    put_message(aws, "t-1")
     ended = run("dead-letters", "show", "t-1")
     assert ended.code == 0
-    (letter,) = run("dead-letters", "show", "t-1", "--json").json["letters"]
+    (letter,) = run("dead-letters", "show", "t-1", "--json").json["messages"]
     record = letter["record"]
     assert json.loads(ended.out)["record"] == record
     assert record["event"]["properties"] == {"email": "•••", "total": "•••"}
     assert (record["event"]["type"], record["event"]["event"]) == ("track", "Order Completed")
     assert record["failure"]["message"] == "Voucherify answered 400: •••"
 
-    (letter,) = run("dead-letters", "show", letter["sqsMessageId"], "--show-data", "--json").json["letters"]
-    assert letter["record"]["event"]["properties"]["email"] == CANARY
+    (letter,) = run("dead-letters", "show", letter["sqsMessageId"], "--show-data", "--json").json["messages"]
+    assert letter["record"]["event"]["properties"]["email"] == PERSON
     assert all_can_be_seen(DEAD)
 
 
 def test_show_of_the_first_ones_and_of_none(run: Run, aws: LocalAws) -> None:
     put_some(aws)
-    assert len(run("dead-letters", "show", "--first", "2", "--json").json["letters"]) == 2
-    assert len(run("dead-letters", "show", "--json").json["letters"]) == 1
+    assert len(run("dead-letters", "show", "--first", "2", "--json").json["messages"]) == 2
+    assert len(run("dead-letters", "show", "--json").json["messages"]) == 1
     assert [
         letter["record"]["event"]["messageId"]
-        for letter in run("dead-letters", "show", "--first", "9", "--type", "identify", "--json").json["letters"]
+        for letter in run("dead-letters", "show", "--first", "9", "--type", "identify", "--json").json["messages"]
     ] == ["i-1"]
     ended = run("dead-letters", "show", "nobody")
-    assert (ended.code, ended.err) == (1, "✗ no such dead letter\n")
+    assert (ended.code, ended.err) == (1, "✗ message nobody is not in the dead-letter queue\n")
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
@@ -158,7 +148,7 @@ def test_show_of_the_first_ones_and_of_none(run: Run, aws: LocalAws) -> None:
         ("retry", "--dry-run"),
         ("retry", "--rate", "500"),
         ("drop", "--yes"),
-        ("export", "{tmp}/letters.jsonl"),
+        ("export", "{tmp}/messages.jsonl"),
     ],
 )
 def test_no_output_has_a_persons_data(
@@ -167,14 +157,14 @@ def test_no_output_has_a_persons_data(
     put_some(aws)
     ended = run("dead-letters", *(part.format(tmp=tmp_path) for part in command), *as_json)
     assert ended.code == 0
-    assert CANARY not in ended.out + ended.err
+    assert PERSON not in ended.out + ended.err
     assert not as_json or ended.json
 
 
 def test_show_data_shows_it(run: Run, aws: LocalAws) -> None:
     put_some(aws)
-    assert CANARY in run("dead-letters", "list", "--show-data").out
-    assert f"who is {CANARY}?" in run("dead-letters", "show", "--first", "9", "--show-data").out
+    assert PERSON in run("dead-letters", "list", "--show-data").out
+    assert f"who is {PERSON}?" in run("dead-letters", "show", "--first", "9", "--show-data").out
 
 
 def test_retry_moves_what_matches_as_it_is(run: Run, aws: LocalAws) -> None:
@@ -184,7 +174,7 @@ def test_retry_moves_what_matches_as_it_is(run: Run, aws: LocalAws) -> None:
     }
     ended = run(*RETRY_400, "--type", "track")
     assert ended.code == 0
-    assert ended.out == "2 moved to the retry queue (voucherify_400: 2)\n"
+    assert ended.out == "2 messages moved to the retry queue (voucherify_400: 2)\n"
     assert ids(RETRY) == {"t-1": 1, "t-2": 1}
     (moved,) = [message for message in aws.messages(RETRY) if message["Body"] in before]
     assert moved["MessageAttributes"] == before[moved["Body"]]
@@ -194,13 +184,13 @@ def test_retry_moves_what_matches_as_it_is(run: Run, aws: LocalAws) -> None:
 
 def test_retry_without_a_filter_moves_everything_where_sqs_has_no_redrive(run: Run, aws: LocalAws) -> None:
     for number in range(23):
-        put_letter(aws, f"t-{number}")
+        put_message(aws, f"t-{number}")
     assert run("dead-letters", "retry", "--rate", "500", "--json").json == {
         "moved": 23,
         "inBothQueues": 0,
-        "notTaken": 0,
+        "notMoved": 0,
         "byCode": {"voucherify_400": 23},
-        "hiddenElsewhere": 0,
+        "inFlight": 0,
         "isComplete": True,
         "by": "this command",
     }
@@ -213,7 +203,7 @@ def test_retry_keeps_to_its_rate(run: Run, aws: LocalAws, monkeypatch: pytest.Mo
     waited = []
     for rate in (10, 4):
         for number in range(8):
-            put_letter(aws, f"t-{rate}-{number}")
+            put_message(aws, f"t-{rate}-{number}")
         started = clock.now
         assert run("dead-letters", "retry", "--rate", str(rate), "--code", "voucherify_400").code == 0
         waited.append(clock.now - started)
@@ -282,9 +272,9 @@ def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
     for cut in range(1, 100):
         aws.empty_queues()
         for message_id in wanted:
-            put_letter(aws, message_id)
+            put_message(aws, message_id)
         for message_id in others:
-            put_letter(aws, message_id, code="unknown_type")
+            put_message(aws, message_id, code="unknown_type")
         ended = interrupted(run, cut, when, error)
         assert set(ids(DEAD) + ids(RETRY)) == wanted | others
         assert set(ids(RETRY)) <= wanted
@@ -297,7 +287,7 @@ def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
         assert run(*RETRY_400).code == 0
         assert ids(DEAD) == Counter(others)
         assert set(ids(RETRY)) == wanted
-        assert sum(ids(RETRY).values()) <= len(wanted) + reading.ROUND
+        assert sum(ids(RETRY).values()) <= len(wanted) + reading.BATCH
     else:
         pytest.fail("the command never came to its end")
     assert cut > 8, "several rounds were cut off"
@@ -308,12 +298,12 @@ def test_what_is_in_both_queues_reaches_voucherify_once(
 ) -> None:
     start_cold()
     for number in range(7):
-        put_letter(aws, f"t-{number}")
+        put_message(aws, f"t-{number}")
     # Its depth, receive, send, delete: cut off before the last, all are in both.
     ended = interrupted(run, 4, "before", KeyboardInterrupt())
     assert ended
     assert (ended.code, ids(DEAD)) == (130, ids(RETRY))
-    assert "the same command goes on" in ended.err
+    assert "run the same command to continue" in ended.err
     assert all_can_be_seen(DEAD)
     assert run(*RETRY_400).code == 0
     assert set(ids(RETRY).values()) == {2}
@@ -329,7 +319,7 @@ def test_what_is_in_both_queues_reaches_voucherify_once(
 
 def test_what_the_retry_queue_does_not_take_stays(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
     for number in range(6):
-        put_letter(aws, f"t-{number}")
+        put_message(aws, f"t-{number}")
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
         if call.operation == "SendMessageBatch":
@@ -339,15 +329,15 @@ def test_what_the_retry_queue_does_not_take_stays(run: Run, aws: LocalAws, proxy
     proxy.rule = rule
     ended = run(*RETRY_400)
     assert ended.code == 1
-    assert "3 moved to the retry queue" in ended.out
-    assert "3 stay here: the retry queue did not take them" in ended.out
+    assert "3 messages moved to the retry queue" in ended.out
+    assert "3 messages are still in the dead-letter queue" in ended.out
     assert set(ids(DEAD)).isdisjoint(ids(RETRY))
     assert len(ids(DEAD) + ids(RETRY)) == 6
     assert all_can_be_seen(DEAD)
 
 
 def test_what_cannot_be_deleted_is_in_both_and_said_to_be(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
-    put_letter(aws, "t-1")
+    put_message(aws, "t-1")
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
         if call.operation == "DeleteMessageBatch":
@@ -357,7 +347,7 @@ def test_what_cannot_be_deleted_is_in_both_and_said_to_be(run: Run, aws: LocalAw
     proxy.rule = rule
     ended = run(*RETRY_400)
     assert (ended.code, ids(DEAD), ids(RETRY)) == (1, {"t-1": 1}, {"t-1": 1})
-    assert "1 are in both queues" in ended.out
+    assert "1 messages are in both queues" in ended.out
 
 
 class Redrive:
@@ -398,14 +388,14 @@ def test_everything_is_moved_by_sqs_itself_into_the_retry_queue(run: Run, proxy:
 
 def test_a_redrive_that_runs_already_is_watched(run: Run, proxy: AwsProxy) -> None:
     proxy.rule = redrive = Redrive(task("RUNNING", 3), task("COMPLETED", 9))
-    assert run("dead-letters", "retry").out == "9 moved to the retry queue\n"
+    assert run("dead-letters", "retry").out == "9 messages moved to the retry queue\n"
     assert "StartMessageMoveTask" not in redrive.operations
 
 
 def test_a_redrive_that_fails_says_why(run: Run, proxy: AwsProxy) -> None:
     proxy.rule = Redrive({}, task("FAILED", 3, FailureReason="AccessDenied"))
     ended = run("dead-letters", "retry")
-    assert (ended.code, ended.err) == (1, "✗ SQS's redrive has failed after 3 messages\n  AccessDenied\n")
+    assert (ended.code, ended.err) == (1, "✗ SQS's redrive ended as failed after 3 messages\n  AccessDenied\n")
 
 
 def test_where_redrive_is_not_offered_the_command_moves_by_itself(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
@@ -438,12 +428,12 @@ def test_drop_asks_and_deletes_only_what_matches(run: Run, aws: LocalAws) -> Non
     put_some(aws)
     ended = run("dead-letters", "drop", "--code", "voucherify_400", stdin="n\n")
     assert ended.code == 1
-    assert "0 of 3 dropped (voucherify_400: 3)\n" in ended.out
-    assert "Delete 3 for good?" in ended.err
+    assert "0 of 3 messages dropped (voucherify_400: 3)\n" in ended.out
+    assert "Delete 3 messages permanently?" in ended.err
     assert len(aws.messages(DEAD)) == 5
     ended = run("dead-letters", "drop", "--code", "voucherify_400", stdin="y\n")
     assert ended.code == 0
-    assert "3 of 3 dropped (voucherify_400: 3)\n" in ended.out
+    assert "3 of 3 messages dropped (voucherify_400: 3)\n" in ended.out
     assert len(aws.messages(DEAD)) == 2
 
 
@@ -457,7 +447,7 @@ def test_drop_deletes_nothing_where_nobody_answers(run: Run, aws: LocalAws) -> N
 
 def test_drop_keeps_a_copy_first(run: Run, aws: LocalAws, tmp_path: Path) -> None:
     put_some(aws)
-    copy = tmp_path / "letters.jsonl.gz"
+    copy = tmp_path / "messages.jsonl.gz"
     assert run("dead-letters", "drop", "--type", "track", "--yes", "--export", str(copy)).code == 0
     kept = [json.loads(line)["event"]["messageId"] for line in gzip.decompress(copy.read_bytes()).splitlines()]
     assert sorted(kept) == ["t-1", "t-2"]
@@ -465,16 +455,16 @@ def test_drop_keeps_a_copy_first(run: Run, aws: LocalAws, tmp_path: Path) -> Non
 
     ended = run("dead-letters", "drop", "--yes", "--export", str(copy))
     assert ended.code == 2
-    assert "is there already" in ended.err
+    assert "already exists" in ended.err
     assert len(aws.messages(DEAD)) == 3
 
 
-@pytest.mark.parametrize("name", ["letters.jsonl", "letters.jsonl.gz"])
+@pytest.mark.parametrize("name", ["messages.jsonl", "messages.jsonl.gz"])
 def test_export_writes_records_that_only_the_owner_may_read(run: Run, aws: LocalAws, tmp_path: Path, name: str) -> None:
     put_some(aws)
     file = tmp_path / name
     ended = run("dead-letters", "export", str(file))
-    assert (ended.code, ended.out) == (0, f"✓ 5 letters in {file}\n")
+    assert (ended.code, ended.out) == (0, f"✓ 5 messages written to {file}\n")
     assert "personal data" in ended.err
     assert file.stat().st_mode & 0o777 == 0o600
     content = gzip.decompress(file.read_bytes()) if name.endswith("gz") else file.read_bytes()
@@ -488,7 +478,7 @@ def test_export_writes_records_that_only_the_owner_may_read(run: Run, aws: Local
 def test_an_export_that_is_cut_off_leaves_no_file_and_every_letter(run: Run, aws: LocalAws, tmp_path: Path) -> None:
     put_some(aws)
     with cut_off_at(3, "before", KeyboardInterrupt()):
-        assert run("dead-letters", "export", str(tmp_path / "letters.jsonl")).code == 130
+        assert run("dead-letters", "export", str(tmp_path / "messages.jsonl")).code == 130
     assert list(tmp_path.iterdir()) == []
     assert len(aws.messages(DEAD)) == 5
 

@@ -10,21 +10,19 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
-from typer.testing import CliRunner
 
+from cli.commands import doctor
 from cli.commands.doctor import CUSTOMER
-from cli.main import app
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.cold import start_cold
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
 from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStub
-from tests.cli.conftest import Run
-from tests.cli.secrecy import CANARY, watched
+from tests.cli.conftest import SECRET, Run, invoke
 
 
 @pytest.fixture
-def run(run: Run, aws: LocalAws) -> Run:
-    return watched(run, aws)
+def run(watched_run: Run) -> Run:
+    return watched_run
 
 
 def wrong(run: Run, *arguments: str) -> dict[str, dict[str, Any]]:
@@ -44,40 +42,40 @@ def test_a_system_that_is_well(run: Run, system: LocalSystem) -> None:
         "✓ credentials: arn:aws:sts::123456789012:user/moto",
         f"✓ stack: local, {system.url}/events",
         f"✓ settings: 9 under {SETTINGS_PATH}",
-        "✓ settings of default: no fault",
-        "✓ settings of app: no fault",
-        f"✓ Voucherify of default: {system.voucherify.url} takes the keys",
-        f"✓ Voucherify of app: {system.voucherify.url} takes the keys",
+        "✓ settings of default: no faults",
+        "✓ settings of app: no faults",
+        f"✓ Voucherify of default: the credentials are valid for {system.voucherify.url}",
+        f"✓ Voucherify of app: the credentials are valid for {system.voucherify.url}",
         "✓ retry queue: empty",
-        "✓ dead letters: empty",
-        "✓ ledger: table DeduplicationTable is active",
+        "✓ dead-letter queue: empty",
+        "✓ deduplication table: DeduplicationTable is active",
     ]
     assert {call.method for call in system.voucherify.calls} == {"GET"}
 
 
 def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
-    aws.put_settings({"trackDisabled": "maybe", "app/trackMapping": '{"a": "metdata"}', "apiTokn": f"{CANARY}1"})
+    aws.put_settings({"trackDisabled": "maybe", "app/trackMapping": '{"a": "metdata"}', "apiTokn": f"{SECRET}1"})
     lines = run("doctor").out.splitlines()
 
     assert [line for line in lines if line.startswith("✗")] == [
         "✗ settings of default: trackDisabled: must be true or false",
         "✗ settings of app: trackDisabled: must be true or false",
         "✗ settings of app: trackMapping['a']: 'metdata' is not a Voucherify field; did you mean 'metadata'?",
-        "✗ settings of default: apiTokn is no setting; did you mean 'apiToken'?",
+        "✗ settings of default: unknown setting apiTokn; did you mean 'apiToken'?",
     ]
-    assert "  voucherify-destination settings set trackMapping --source app" in lines
+    assert "  run voucherify-destination settings set trackMapping --source app" in lines
 
 
 def test_without_settings_init_makes_them(run: Run, aws: LocalAws) -> None:
     aws.delete_settings()
 
-    assert wrong(run)["settings"]["advice"] == "voucherify-destination init"
+    assert wrong(run)["settings"]["advice"] == "run voucherify-destination init"
 
 
 @pytest.mark.parametrize("name", ["apiKey", "apiToken"])
 def test_keys_that_voucherify_does_not_take(run: Run, aws: LocalAws, name: str) -> None:
     aws.put_settings({f"app/{key}": value for key, value in (("apiKey", API_KEY), ("apiToken", API_TOKEN))})
-    aws.put_settings({f"app/{name}": f"{CANARY}key"})
+    aws.put_settings({f"app/{name}": f"{SECRET}key"})
     found = wrong(run)
 
     assert list(found) == ["Voucherify of app"]
@@ -90,8 +88,8 @@ def test_what_is_left_of_the_plan(run: Run, system: LocalSystem) -> None:
         system.aws.put_settings({"apiUrl": limited.url})
         out = run("doctor").out
 
-    assert "✓ plan of default: 99 of 100 calls are left now" in out
-    assert "✓ plan of app: 98 of 100 calls are left now" in out
+    assert "✓ plan of default: 99 of 100 calls left" in out
+    assert "✓ plan of app: 98 of 100 calls left" in out
 
 
 def test_what_lies_in_the_queues(run: Run, aws: LocalAws) -> None:
@@ -100,13 +98,16 @@ def test_what_lies_in_the_queues(run: Run, aws: LocalAws) -> None:
     ended = run("doctor")
 
     assert ended.code == 1
-    assert "✓ retry queue: 1 ready, 1 waiting for their time" in ended.out
-    assert "✗ dead letters: 1 ready\n  voucherify-destination dead-letters list" in ended.out
+    assert "✓ retry queue: 1 visible, 1 delayed" in ended.out
+    assert "✗ dead-letter queue: 1 visible\n  run voucherify-destination dead-letters list" in ended.out
 
 
-def test_how_old_the_oldest_message_of_a_queue_is_as_cloudwatch_has_it(run: Run, aws: LocalAws) -> None:
+def test_the_age_of_the_oldest_message_comes_from_cloudwatch(
+    run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aws.sqs.send_message(QueueUrl=aws.environment["RETRY_QUEUE_URL"], MessageBody="{}")
-    now = datetime.now(UTC)
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(doctor, "CLOCK", lambda: now)
     boto3.client("cloudwatch").put_metric_data(
         Namespace="AWS/SQS",
         MetricData=[
@@ -119,7 +120,7 @@ def test_how_old_the_oldest_message_of_a_queue_is_as_cloudwatch_has_it(run: Run,
             for minutes, seconds in ((20, 60.0), (2, 5400.0))
         ],
     )
-    assert "✓ retry queue: 1 ready, the oldest for 1.5 hours" in run("doctor").out
+    assert "✓ retry queue: 1 visible, the oldest is 1.5 hours old" in run("doctor").out
 
 
 def test_a_check_that_aws_refuses_is_wrong_and_the_others_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,11 +132,11 @@ def test_a_check_that_aws_refuses_is_wrong_and_the_others_go_on(run: Run, monkey
         return call(self, operation, arguments)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", refusing)
-    lines = CliRunner().invoke(app, ["doctor", "--local"]).stdout.splitlines()
+    lines = invoke("doctor", "--local").out.splitlines()
 
-    assert "✗ settings: AWS refused GetParametersByPath: AccessDeniedException" in lines
-    assert "✓ dead letters: empty" in lines
-    assert "✗ ledger: AWS refused DescribeTable: AccessDeniedException" in lines
+    assert "✗ settings: AWS refused GetParametersByPath: AccessDeniedException: no" in lines
+    assert "✓ dead-letter queue: empty" in lines
+    assert "✗ deduplication table: AWS refused DescribeTable: AccessDeniedException: no" in lines
 
 
 class TestEvent:
@@ -143,7 +144,7 @@ class TestEvent:
         ended = run("doctor", "--send-event")
 
         assert ended.code == 0
-        assert f"it creates or updates the customer {CUSTOMER} in Voucherify" in ended.err
+        assert f"It creates or updates the customer {CUSTOMER} in Voucherify" in ended.err
         assert f"✓ test event: delivered; the customer {CUSTOMER} is in Voucherify" in ended.out
         assert list(voucherify.customers) == [CUSTOMER]
 
@@ -153,7 +154,7 @@ class TestEvent:
         assert voucherify.customers == {}
 
     def test_both_secrets_are_shown_where_both_are_checked(self, run: Run, aws: LocalAws) -> None:
-        aws.put_settings({"accessToken": f"{CANARY}token"})
+        aws.put_settings({"accessToken": f"{SECRET}token"})
 
         assert wrong(run, "--send-event") == {}
 
@@ -166,7 +167,7 @@ class TestEvent:
         ended = run("doctor", "--send-event")
 
         assert ended.code == 0
-        assert "/events/app:" in ended.err
+        assert "/events/app. It creates" in ended.err
         assert list(voucherify.customers) == [CUSTOMER]
 
     def test_what_becomes_of_it_otherwise_is_said(self, run: Run, aws: LocalAws, voucherify: VoucherifyStub) -> None:
@@ -176,13 +177,13 @@ class TestEvent:
         start_cold()  # the function keeps its settings for a minute
         skipped = wrong(run, "--send-event")["test event"]["text"]
 
-        assert stored == "was stored and is not delivered yet"
-        assert skipped == "was skipped: a setting drops identifies"
+        assert stored == "queued, not delivered yet"
+        assert skipped == "skipped: identifyDisabled is set"
 
     def test_with_faulty_settings_it_is_not_sent(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"trackDisabled": "maybe"})
 
-        assert "was not sent" in wrong(run, "--send-event")["test event"]["text"]
+        assert "not sent" in wrong(run, "--send-event")["test event"]["text"]
 
 
 def test_a_stack_that_lacks_an_output_is_the_last_that_is_looked_at(aws: LocalAws) -> None:
@@ -193,13 +194,13 @@ def test_a_stack_that_lacks_an_output_is_the_last_that_is_looked_at(aws: LocalAw
     client = boto3.client("cloudformation")
     client.create_stack(StackName="of-doctor", TemplateBody=json.dumps(template))
     try:
-        lines = CliRunner().invoke(app, ["doctor", "--stack", "of-doctor"]).stdout.splitlines()
+        lines = invoke("doctor", "--stack", "of-doctor").out.splitlines()
     finally:
         client.delete_stack(StackName="of-doctor")
 
     assert lines[-2:] == [
-        "✗ stack: of-doctor has no TrackingApiUrl",
-        "  is it a stack of this version? make deploy brings it up",
+        "✗ stack: stack of-doctor has no output or parameter TrackingApiUrl",
+        "  deploy the current version of the stack (make deploy)",
     ]
 
 
@@ -209,14 +210,14 @@ def test_without_credentials_nothing_else_is_asked(aws: LocalAws, monkeypatch: p
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    ended = CliRunner().invoke(app, ["doctor"])
+    ended = invoke("doctor")
 
-    assert ended.exit_code == 1
-    assert ended.stdout.splitlines()[-2:] == [
-        "✗ credentials: AWS could not be asked: Unable to locate credentials",
-        "  aws configure, or aws sso login, or --region",
+    assert ended.code == 1
+    assert ended.out.splitlines()[-2:] == [
+        "✗ credentials: no AWS credentials found",
+        "  run aws configure or aws sso login",
     ]
 
 
 def test_the_help_has_examples() -> None:
-    assert "doctor --send-event" in " ".join(CliRunner().invoke(app, ["doctor", "--help"]).output.split())
+    assert "doctor --send-event" in " ".join(invoke("doctor", "--help").out.split())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import pytest
 
 from cli.errors import CommandFailed
 from cli.events import read_events
-from handler.storage.queues import FailureRecord
-from handler.voucherify.answers import Failure
 from local.stack.samples import EVENTS
-from tests.cli.dead_letter_messages import event
+from tests.cli.conftest import event
 
 ONE, TWO = event("e-1"), event("e-2")
 
@@ -67,11 +64,9 @@ def test_json_lines_are_read_as_they_are_asked_for(tmp_path: Path, name: str) ->
         next(events)
 
 
-def test_a_letter_as_it_is_exported_is_the_event_in_it(tmp_path: Path) -> None:
-    failure = Failure("normalise", "invalid_event", "an event is an object, not text", permanent=True)
-    path = tmp_path / "letters.jsonl"
-    path.write_text(FailureRecord("text", "default", 0, datetime.now(UTC), failure).to_message()[0])
-    assert read(path) == ["text"]
+def test_an_exported_failure_record_is_read_as_its_event(tmp_path: Path) -> None:
+    record = {"event": "text", "source": "default", "failure": {"code": "invalid_event"}}
+    assert read(written(tmp_path / "messages.jsonl", record)) == ["text"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +78,7 @@ def test_a_letter_as_it_is_exported_is_the_event_in_it(tmp_path: Path) -> None:
         ("a.json", b"5", "a.json is neither an event nor an array of events"),
         ("a.jsonl", b'{}\n"text"', "a.jsonl:2 is neither an event nor an array of events"),
         ("a.jsonl.gz", CUT_OFF, "a.jsonl.gz cannot be unpacked: it is cut off or damaged"),
-        ("a.json", b'{"requestContext": {}, "rawPath": "/"}', "a.json is a payload of API Gateway that cannot be read"),
+        ("a.json", b'{"requestContext": {}, "rawPath": "/"}', "a.json is an API Gateway payload that cannot be read"),
     ],
 )
 def test_what_is_no_event_is_named_with_its_place(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
@@ -96,7 +91,7 @@ def test_what_is_no_event_is_named_with_its_place(tmp_path: Path, name: str, con
 
 def test_a_file_that_is_not_there_and_a_directory_without_events(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no events")
-    with pytest.raises(CommandFailed, match="holds no events"):
+    with pytest.raises(CommandFailed, match="has no event files"):
         read(tmp_path)
     with pytest.raises(CommandFailed, match="No such file"):
         read(tmp_path / "nothing.json")

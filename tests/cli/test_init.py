@@ -6,37 +6,27 @@ from pathlib import Path
 
 import boto3
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
-from cli.output import Output
 from cli.target import Target
 from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.samples import SHARED_SECRET
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
 from local.voucherify_stub.stub import Fault, VoucherifyStub
-from tests.cli.conftest import Run
-from tests.cli.secrecy import CANARY, watched
+from tests.cli.conftest import SECRET, Run, invoke, use_target
 
 
 @pytest.fixture
-def run(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(watched_run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("VOUCHERIFY_API_KEY", "VOUCHERIFY_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    return watched(run, aws)
+    return watched_run
 
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOUCHERIFY_API_KEY", API_KEY)
     monkeypatch.setenv("VOUCHERIFY_API_TOKEN", API_TOKEN)
-
-
-@pytest.fixture
-def person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody sits at the terminal."""
-    monkeypatch.setattr(Output, "is_interactive", True)
 
 
 def parameters(aws: LocalAws, source: str = "default") -> dict[str, str]:
@@ -63,7 +53,7 @@ def test_a_person_answers_and_is_told_what_to_do_in_segment(run: Run, system: Lo
 
 def test_europe_is_what_return_means(run: Run, aws: LocalAws, person: None) -> None:
     aws.delete_settings()
-    ended = run("init", "--skip-check", stdin=f"\n{CANARY}key\n{CANARY}token\ny\n")
+    ended = run("init", "--skip-check", stdin=f"\n{SECRET}key\n{SECRET}token\ny\n")
 
     assert ended.code == 0
     assert parameters(aws)["apiUrl"] == "https://api.voucherify.io"
@@ -71,10 +61,10 @@ def test_europe_is_what_return_means(run: Run, aws: LocalAws, person: None) -> N
 
 def test_a_person_may_say_no(run: Run, aws: LocalAws, person: None) -> None:
     aws.delete_settings()
-    ended = run("init", "--skip-check", stdin=f"us1\n{CANARY}key\n{CANARY}token\nn\n")
+    ended = run("init", "--skip-check", stdin=f"us1\n{SECRET}key\n{SECRET}token\nn\n")
 
     assert ended.code == 1
-    assert f"Write sharedSecret, accessToken, apiUrl, apiKey, apiToken under {SETTINGS_PATH}?" in ended.err
+    assert f"Write sharedSecret, accessToken, apiUrl, apiKey, apiToken to {SETTINGS_PATH}?" in ended.err
     assert parameters(aws) == {}
 
 
@@ -96,7 +86,7 @@ def test_a_script_gives_variables(run: Run, system: LocalSystem, keys: None) -> 
 def test_or_files(run: Run, aws: LocalAws, tmp_path: Path) -> None:
     aws.delete_settings()
     for name in ("key", "token"):
-        (tmp_path / name).write_text(f"{CANARY}{name}\n")
+        (tmp_path / name).write_text(f"{SECRET}{name}\n")
     ended = run(
         *("init", "--yes", "--cluster", "as1", "--skip-check"),
         *("--api-key-file", str(tmp_path / "key"), "--api-token-file", str(tmp_path / "token")),
@@ -104,7 +94,7 @@ def test_or_files(run: Run, aws: LocalAws, tmp_path: Path) -> None:
 
     assert ended.code == 0
     stored = parameters(aws)
-    assert (stored["apiKey"], stored["apiToken"]) == (f"{CANARY}key", f"{CANARY}token")
+    assert (stored["apiKey"], stored["apiToken"]) == (f"{SECRET}key", f"{SECRET}token")
     assert stored["apiUrl"] == "https://as1.api.voucherify.io"
 
 
@@ -115,7 +105,7 @@ def test_again_it_keeps_everything(run: Run, system: LocalSystem, keys: None) ->
     ended = run("init")
 
     assert ended.code == 0
-    assert "✓ apiKey is kept as it was" in ended.out
+    assert "✓ apiKey is unchanged" in ended.out
     assert f"URL: {system.url}/events" in ended.out
     assert parameters(system.aws) == before
 
@@ -164,12 +154,12 @@ def test_what_a_source_inherits_is_not_asked_for(run: Run, aws: LocalAws) -> Non
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (Fault(401), "does not take the keys (401)"),
-        (Fault(403), "does not let these keys read customers (403)"),
-        (Fault(404), "is it the address of Voucherify's API?"),
+        (Fault(401), "refused the credentials (401)"),
+        (Fault(403), "lack the permission to read customers (403"),
+        (Fault(404), "check that this is the address of Voucherify's API"),
         (Fault(429), "the plan's calls are used up (429)"),
-        (Fault(503), "fails (503)"),
-        (Fault(drop="before"), "does not answer: the connection ended"),
+        (Fault(503), "is failing (503)"),
+        (Fault(drop="before"), "the connection ended"),
     ],
 )
 def test_keys_that_voucherify_does_not_take_are_not_written(
@@ -189,8 +179,8 @@ def test_a_key_that_no_header_can_hold_is_not_sent(
     run: Run, system: LocalSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system.aws.delete_settings()
-    monkeypatch.setenv("VOUCHERIFY_API_KEY", f"{CANARY}é")
-    monkeypatch.setenv("VOUCHERIFY_API_TOKEN", f"{CANARY}token")
+    monkeypatch.setenv("VOUCHERIFY_API_KEY", f"{SECRET}é")
+    monkeypatch.setenv("VOUCHERIFY_API_TOKEN", f"{SECRET}token")
     ended = run("init", "--yes", "--cluster", system.voucherify.url)
 
     assert ended.code == 1
@@ -238,7 +228,7 @@ def test_a_region_is_asked_for_where_there_is_none(
         monkeypatch.delenv(name, raising=False)
     known = {"EventsUrl": f"{system.url}/events", "SettingsPath": SETTINGS_PATH}
     target = Target("local", boto3.Session(), system.aws.url, known)
-    monkeypatch.setattr(Target, "local", lambda port: target)
+    use_target(monkeypatch, target)
     ended = run("init", stdin="eu-west-1\n")
 
     assert ended.code == 0
@@ -247,4 +237,4 @@ def test_a_region_is_asked_for_where_there_is_none(
 
 
 def test_the_help_has_examples() -> None:
-    assert "voucherify-destination init --yes" in " ".join(CliRunner().invoke(app, ["init", "--help"]).output.split())
+    assert "voucherify-destination init --yes" in " ".join(invoke("init", "--help").out.split())

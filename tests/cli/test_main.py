@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from typer.testing import CliRunner
-
-from cli.main import app
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, invoke
 
 
 def test_without_a_command_there_is_help() -> None:
-    assert "Set up, watch and mend" in CliRunner().invoke(app, []).output
+    ended = invoke()
+    assert "Set up, monitor and repair" in ended.out + ended.err
 
 
 def test_the_common_options_may_stand_after_the_command(run: Run) -> None:
@@ -21,8 +18,8 @@ def test_a_command_that_is_called_wrongly_ends_with_2(run: Run) -> None:
     assert run("settings", "shwo").code == 2
 
 
-def test_a_stack_that_is_not_there_ends_with_2_and_advice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = CliRunner().invoke(app, ["settings", "show", "--stack", "nobody", "--region", "eu-west-1"])
-    assert ended.exit_code == 2
-    assert "there is no stack nobody in eu-west-1" in ended.stderr
-    assert "--local" in ended.stderr
+def test_a_stack_that_is_not_there_ends_with_2_and_advice(run: Run) -> None:
+    ended = invoke("settings", "show", "--stack", "nobody", "--region", "eu-west-1")
+    assert ended.code == 2
+    assert "there is no stack nobody in eu-west-1" in ended.err
+    assert "--local" in ended.err

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
-from cli.target import Target
 from local.stack.samples import EVENTS
 from local.stack.system import LocalSystem
 from tests.cli.conftest import Run
@@ -21,10 +21,10 @@ TRACK = {"type": "track", "messageId": "e-1", "userId": "u-1", "event": "Order C
 
 @pytest.fixture
 def without_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_client(self: Target, service: str) -> None:
+    def no_client(self: boto3.Session, service: str, **options: Any) -> None:
         pytest.fail(f"a client of {service} was made")
 
-    monkeypatch.setattr(Target, "_client", no_client)
+    monkeypatch.setattr(boto3.Session, "client", no_client)
 
 
 def written(path: Path, value: Any) -> Path:
@@ -46,7 +46,7 @@ def test_one_event_becomes_the_presets_request_and_each_field_has_its_origin(run
     assert ended.code == 0
     assert "✓ POST /v1/events" in ended.out
     assert "metadata.total\tproperties.total\t27.5\n" in ended.out
-    assert 'customer.source_id\tuserId (by itself)\t"u-1815"\n' in ended.out
+    assert 'customer.source_id\tuserId (fallback)\t"u-1815"\n' in ended.out
 
     document = run("preview", str(PRESET), "--mapping", str(PRESET), "--json").json
     assert document["request"] == json.loads(PRESET.read_text())["request"]
@@ -61,8 +61,8 @@ def test_what_was_converted_left_out_unused_and_empty_is_said(run: Run, tmp_path
     assert ended.code == 0
     assert 'customer.address.postal_code\tproperties.zip\t10115 → "10115" (converted)' in ended.out
     assert "Left out\ncustomer.email\temail\t" in ended.out
-    assert "Filled and not sent\nmetadata.x\tproperties.a\treplaced by b" in ended.out
-    assert "Stayed empty\ncustomer.phone\tmail" in ended.out
+    assert "Found but not sent\nmetadata.x\tproperties.a\treplaced by b" in ended.out
+    assert "Empty\ncustomer.phone\tmail" in ended.out
 
 
 @pytest.mark.usefixtures("without_aws")
@@ -86,7 +86,7 @@ def test_without_a_mapping_the_one_in_force_counts_by_source(run: Run, system: L
     assert run("preview", event, "--source", "app", "--json").json["request"]["body"]["metadata"] == {"of_app": 5}
 
     ended = run("preview", event, "--source", "shop")
-    assert (ended.code, ended.err) == (1, "✗ there are no settings for the source shop\n  there are: default, app\n")
+    assert (ended.code, ended.err) == (1, "✗ source shop has no settings\n  sources with settings: default, app\n")
 
 
 def test_faults_of_settings_in_force_are_all_named(run: Run, system: LocalSystem, tmp_path: Path) -> None:
@@ -101,11 +101,11 @@ def test_faults_of_settings_in_force_are_all_named(run: Run, system: LocalSystem
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("s.json", {"trackMaping": {}}, "trackMaping: is no setting; did you mean 'trackMapping'?"),
-        ("s.json", {"email": "customer.email"}, "a mapping stands under the name of its setting"),
+        ("s.json", {"trackMaping": {}}, "trackMaping: unknown setting; did you mean 'trackMapping'?"),
+        ("s.json", {"email": "customer.email"}, "put a mapping under the name of its setting"),
         ("s.json", {"trackMapping": {"email": "customer.mail"}}, "'customer.mail' is not a Voucherify field"),
         ("s.toml", "trackMapping = ", "is not TOML"),
-        ("s.json", "[]", "is no object of settings"),
+        ("s.json", "[]", "is not an object of settings"),
     ],
 )
 def test_a_faulty_file_of_settings_is_refused(run: Run, tmp_path: Path, name: str, content: Any, problem: str) -> None:
@@ -141,7 +141,7 @@ def test_many_events_are_counted_by_what_becomes_of_them(run: Run, tmp_path: Pat
     ]
     assert document["skipped"] == {"page_disabled": 1}
     assert document["rejected"] == {"customer_id_missing": 1, "invalid_event": 1}
-    assert (document["events"], document["lackingCustomer"], document["lackingMessageId"]) == (7, 1, 2)
+    assert (document["events"], document["withoutCustomer"], document["withoutMessageId"]) == (7, 1, 2)
     filled = {row["destination"]: row["filled"] for row in document["rows"] if row["call"] == "track"}
     assert filled == {"metadata.total": 2, "customer.email": 0, "customer.firstName": 1, "customer.metadata": 1}
     assert [(out["destination"], out["count"]) for out in document["leftOut"]] == [("customer.metadata", 1)]
@@ -180,7 +180,7 @@ def test_against_compares_with_the_mapping_in_force_and_ends_with_1_where_it_rej
     assert run("preview", event, "--against", str(REFERRAL)).code == 0
     ended = run("preview", event, "--against", str(mapping_in(tmp_path, trackMapping={"name": "event"})))
     assert ended.code == 1
-    assert "1 of them are rejected, and were not before" in ended.out
+    assert "1 of them would be rejected, and are not rejected now" in ended.out
 
 
 def test_help_has_examples(run: Run) -> None:
