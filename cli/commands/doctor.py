@@ -20,10 +20,10 @@ from cli.output import Output
 from cli.settings.credentials import check_credentials
 from cli.settings.store import UNKNOWN_SETTING, parameters_of, settings_of, sources_in
 from cli.target import Target
-from handler.api.authentication import Secrets, signature
+from handler.api.authentication import signature
 from handler.model.errors import FaultySettings
 from handler.settings.setting_types import Parameter
-from handler.settings.settings import SETTINGS, Settings
+from handler.settings.settings import SETTINGS, Secrets, Settings
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import nearest
 

@@ -24,7 +24,7 @@ from cli.replay.project import project_of, versioned_settings
 from cli.replay.retry_loop import RetryLoop, StopRequest, Throttle
 from cli.replay.run import FAILED, Replay
 from cli.replay.source import Input, Position, find_inputs, windows
-from handler.delivery.dispatcher import DeliveryStatus
+from handler.model.job import DeliveryStatus
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import EventMapping
 

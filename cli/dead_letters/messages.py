@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from handler.model.errors import UnreadableRecord
-from handler.storage.queues import FailureRecord
+from handler.model.failure_record import FailureRecord
 from mapping import InvalidEvent, UnknownType, message_id_of, normalise
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-UNREADABLE = "unreadable_record"
+UNREADABLE_RECORD = "unreadable_record"
 UNKNOWN = "unknown"
 MASK = "•••"
 
@@ -52,7 +52,7 @@ class QueueMessage:
 
     @property
     def code(self) -> str:
-        return self.record.failure.code if self.record else UNREADABLE
+        return self.record.failure.code if self.record else UNREADABLE_RECORD
 
     @property
     def source(self) -> str:

@@ -54,7 +54,7 @@ def _mapping_settings(path: Path) -> dict[str, Any]:
     if faults:
         raise InvalidSettingValue(*faults)
     return {
-        name: SETTINGS[name].kind.read(name, parameter)
+        name: SETTINGS[name].type.read(name, parameter)
         for name, parameter in parameters.items()
         if name in _MAPPING_SETTINGS
     }

@@ -18,7 +18,9 @@ from cli.errors import CommandFailed, Exit
 from cli.replay.plan import Row
 from cli.replay.retry_loop import CALL_SECONDS, CappedRateLimiter, RetryLoop
 from handler.model.deadline import Deadline
-from handler.voucherify.answers import AmbiguousTrack, Failure, failure_of_answer, failure_of_no_answer
+from handler.model.failure import Failure
+from handler.model.policy import AmbiguousTrack
+from handler.voucherify.answers import failure_of_answer, failure_of_no_answer
 from handler.voucherify.client import Answer, NoAnswer, VoucherifyClient
 from mapping import Operation, Request
 
@@ -118,7 +120,7 @@ class BulkUpdate:
 
     def _post(self, batch: Batch) -> Failure | None:
         failure, document = self._call(self._bulk_limiter, "POST", PATH, batch.body)
-        if failure and not failure.permanent:
+        if failure and not failure.is_permanent:
             return failure
         match document:
             case {"async_action_id": str(action_id)} if not failure:
@@ -130,7 +132,7 @@ class BulkUpdate:
     def _get_action(self, batch: Batch) -> Failure | None:
         path = f"/v1/async-actions/{quote(batch.action_id, safe='')}"
         failure, document = self._call(self._poll_limiter, "GET", path, None)
-        if failure and not failure.permanent:
+        if failure and not failure.is_permanent:
             return failure
         match document:
             case {"status": "ENQUEUED" | "IN_PROGRESS"}:

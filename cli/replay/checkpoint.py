@@ -15,7 +15,7 @@ from typing import Any
 
 from cli.errors import CommandFailed, Exit
 from cli.replay.source import Entry, Input, Position
-from handler.voucherify.answers import Failure
+from handler.model.failure import Failure
 
 # Marks a database as a checkpoint: https://www.sqlite.org/pragma.html#pragma_application_id
 # A change of the tables needs another one.

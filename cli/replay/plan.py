@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cli.replay.source import Entry
-from handler.voucherify.answers import Failure, failure_of_bug, failure_of_invalid_event
+from handler.model.failure import Action, Failure, failure_of_bug
+from handler.voucherify.answers import failure_of_invalid_event
 from mapping import EventMapping, InvalidEvent, Operation, Request, Skip, map_event, normalise
 
 # A bulk call takes two more calls at least, which poll for its result. For fewer customers, single calls are no more.
@@ -82,7 +83,7 @@ def map_entries(entries: Iterable[Entry], mapping: EventMapping) -> tuple[list[P
 
 def _map_entry(entry: Entry, mapping: EventMapping) -> Planned | Unsent:
     if entry.fault:
-        return Unsent(entry, failure=Failure("decode", "unreadable", entry.fault, permanent=True))
+        return Unsent(entry, failure=Failure("decode", "unreadable", entry.fault, action=Action.DEAD_LETTER))
     try:
         request = map_event(entry.event, mapping)
     except InvalidEvent as error:

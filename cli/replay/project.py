@@ -11,8 +11,8 @@ from cli.replay.checkpoint import digest_of
 from cli.replay.retry_loop import CALL_SECONDS, CappedRateLimiter, Throttle
 from cli.settings.store import settings_of_source
 from cli.target import Target
-from handler.delivery.dispatcher import Delivery
-from handler.runtime import KeptProject
+from handler.delivery.delivery import Delivery
+from handler.delivery.project import Project as VoucherifyProject
 from handler.settings.settings import Settings
 from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
@@ -37,7 +37,7 @@ class Project:
     """Everything that a replay calls."""
 
     settings: Settings
-    kept: KeptProject
+    kept: VoucherifyProject
     rate_limiter: CappedRateLimiter
     bulk_limiter: CappedRateLimiter
     store: IdempotencyStore
@@ -64,11 +64,13 @@ def project_of(target: Target, settings: Settings, throttle: Throttle, clock: Ca
     dynamodb = partial(getattr, target, "dynamodb")
     return Project(
         settings=settings,
-        kept=KeptProject(client, rate_limiter, Threads(CONCURRENCY)),
+        kept=VoucherifyProject(client, rate_limiter, Threads(CONCURRENCY)),
         rate_limiter=rate_limiter,
         bulk_limiter=CappedRateLimiter(clock, throttle),
         store=IdempotencyStore(dynamodb, table, settings.source, try_seconds=CALL_SECONDS),
         threads=ThreadPoolExecutor(CONCURRENCY),
         # Where deletions are switched off, no customer is deleted: there is nothing to look up.
-        deletions=None if "delete" in settings.policy.mapping.disabled else Deletions(dynamodb, table, settings.source),
+        deletions=None
+        if "delete" in settings.policy.mapping.disabled
+        else Deletions(dynamodb, table, settings.project_id),
     )

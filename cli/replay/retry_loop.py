@@ -14,7 +14,8 @@ from typing import TypeVar
 from cli.errors import CommandFailed, Exit
 from handler.delivery.rate_limiter import RateLimiter
 from handler.model.deadline import Deadline
-from handler.voucherify.answers import CREDENTIALS_REFUSED, OUT_OF_TIME, PLAN_USED_UP, Failure
+from handler.model.failure import OUT_OF_TIME, Failure
+from handler.model.reason_codes import ReasonCode
 
 # The longest call, and the longest wait of a thread for the rate limit. A replay that is told to stop ends as soon.
 CALL_SECONDS = 10.0
@@ -30,8 +31,8 @@ _LONG_SECONDS = 90.0
 
 _CONTINUES = "then run the same command: it continues"
 _ADVICE = {
-    CREDENTIALS_REFUSED: f"fix apiKey and apiToken (settings set), {_CONTINUES}",
-    PLAN_USED_UP: f"wait until the plan allows calls again, {_CONTINUES}",
+    ReasonCode.CREDENTIALS_REFUSED: f"fix apiKey and apiToken (settings set), {_CONTINUES}",
+    ReasonCode.PLAN_USED_UP: f"wait until the plan allows calls again, {_CONTINUES}",
     "wrong_api_url": f"fix apiUrl (settings set), {_CONTINUES}",
 }
 
@@ -150,7 +151,7 @@ class RetryLoop:
             for _, failure in left:
                 if failure.code in _ADVICE:
                     raise CommandFailed(failure.reason, _ADVICE[failure.code], Exit.UNREACHABLE)
-            if waiting := [failure for _, failure in left if failure.waits or failure == OUT_OF_TIME]:
+            if waiting := [failure for _, failure in left if failure.waits_for_quota or failure == OUT_OF_TIME]:
                 self._wait_for(rate_limiter, waiting[0])
             elif tries == MOST_TRIES:
                 break

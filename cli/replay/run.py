@@ -14,9 +14,10 @@ from cli.replay.plan import Bulk, Planned, Row, leaves_customer_unchanged, map_e
 from cli.replay.project import Project
 from cli.replay.retry_loop import RetryLoop
 from cli.replay.source import Window
-from handler.delivery.dispatcher import Delivery, DeliveryStatus, Job
-from handler.storage.deletions import DeletionsUnknown
-from handler.voucherify.answers import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
+from handler.delivery.delivery import Delivery
+from handler.model.errors import DeletionsUnknown
+from handler.model.failure import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
+from handler.model.job import DeliveryStatus, Job
 from mapping import Operation
 
 # The outcome of an event whose every try failed.

@@ -46,16 +46,16 @@ def read_file(path: Path) -> tuple[dict[str, Parameter], list[Fault]]:
         faults += found
         if not found:
             # A value of the wrong type becomes JSON, which the setting's own check refuses.
-            is_text = isinstance(SETTINGS[name].kind, _TEXTS)
+            is_text = isinstance(SETTINGS[name].type, _TEXTS)
             parameters[name] = Parameter(value if is_text else _json(value))
     return parameters, faults
 
 
 def parameter_of(setting: Setting, text: str) -> Parameter:
     """Return a typed value. JSON is compacted, since SSM limits its size; invalid JSON is kept, to be checked later."""
-    if isinstance(setting.kind, Mapping | Names):
+    if isinstance(setting.type, Mapping | Names):
         try:
-            return Parameter(_json(setting.kind.read(setting.name, Parameter(text))))
+            return Parameter(_json(setting.type.read(setting.name, Parameter(text))))
         except InvalidSettingValue:
             pass
     return Parameter(text)
@@ -88,10 +88,10 @@ def _faults(name: str, value: Any) -> list[Fault]:
     setting = SETTINGS.get(name)
     if setting is None:
         return [Fault(name, "", f"{UNKNOWN_SETTING}{nearest(name, SETTINGS)}")]
-    if isinstance(setting.kind, Mapping) and isinstance(value, dict):
+    if isinstance(setting.type, Mapping) and isinstance(value, dict):
         problem = "is a table; put a source with dots in quotes: \"traits.email\" = 'customer.email'"
         return [Fault(name, key, problem) for key, item in value.items() if isinstance(item, dict)]
-    if isinstance(setting.kind, _TEXTS) and not isinstance(value, str):
+    if isinstance(setting.type, _TEXTS) and not isinstance(value, str):
         return [Fault(name, "", "must be text")]
     return []
 

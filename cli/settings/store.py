@@ -65,7 +65,7 @@ class Plan:
 
 def is_secret(name: str) -> bool:
     """Return whether a value must not be shown. An unknown name may be a misspelt secret."""
-    return name not in SETTINGS or isinstance(SETTINGS[name].kind, Secret)
+    return name not in SETTINGS or isinstance(SETTINGS[name].type, Secret)
 
 
 def setting_named(name: str) -> Setting:
@@ -275,7 +275,7 @@ def _differs(change: Change) -> bool:
 def _meaning(setting: Setting, parameter: Parameter) -> str:
     """Return the same text for parameters that mean the same to the function; the order of mapping rows counts."""
     try:
-        return json.dumps(setting.kind.read(setting.name, parameter))
+        return json.dumps(setting.type.read(setting.name, parameter))
     except InvalidSettingValue:
         return f"faulty: {parameter.value}"
 

@@ -21,7 +21,7 @@ from mapping import Fault
 def value_of(name: str, parameter: Parameter) -> Any:
     """Return the JSON value of a setting that is not secret, or its text where it is faulty."""
     try:
-        return SETTINGS[name].kind.read(name, parameter)
+        return SETTINGS[name].type.read(name, parameter)
     except InvalidSettingValue:
         return parameter.value
 

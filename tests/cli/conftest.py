@@ -17,8 +17,8 @@ from cli.dead_letters import reading
 from cli.main import app
 from cli.output import Output
 from cli.target import Target
-from handler.storage.queues import FailureRecord
-from handler.voucherify.answers import Failure
+from handler.model.failure import Failure
+from handler.model.failure_record import FailureRecord, RecordedFailure
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.system import LocalSystem
 from tests.scenarios.aws_proxy import AwsProxy, aws_proxy
@@ -150,9 +150,11 @@ def put_message(
     queue: Queue = DEAD,
 ) -> None:
     """Send a failure record as the function does; its message quotes the event as Voucherify does."""
-    failure = Failure("deliver", code, "Voucherify answered 400", detail=f"{PERSON} is not valid", permanent=True)
+    failure = Failure("deliver", code, "Voucherify answered 400", detail=f"{PERSON} is not valid")
     failed_at = datetime(2026, 5, 1, tzinfo=UTC)
-    body, attributes = FailureRecord(event(message_id, type_), source, 1, failed_at, failure).to_message()
+    body, attributes = FailureRecord(
+        event(message_id, type_), source, 1, failed_at, RecordedFailure.of(failure)
+    ).to_message()
     aws.sqs.send_message(QueueUrl=aws.environment[queue], MessageBody=body, MessageAttributes=attributes)
 
 
