@@ -54,6 +54,8 @@ lint-code:
 	@$(VENV) -m ruff format --check .
 	@echo '── lint'
 	@$(VENV) -m ruff check .
+	@echo '── security'
+	@$(VENV) -m bandit --quiet --configfile pyproject.toml --recursive handler mapping cli
 	@echo '── imports'
 	@$(VENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' > .venv/imports.log || \
 		{ cat .venv/imports.log; exit 1; }
