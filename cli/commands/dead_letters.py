@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -142,7 +141,7 @@ def show(
     documents = [message.to_json(is_masked=not show_data) for message in found]
     ctx.output.result({"messages": documents})
     for document in documents:
-        ctx.output.line(json.dumps(document, indent=2, ensure_ascii=False))
+        ctx.output.json_lines(document)
 
 
 @app.command(
