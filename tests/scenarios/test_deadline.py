@@ -17,6 +17,8 @@ from tests.raw_server import Dribbling
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
 from tests.worker import Worker, put, stored
 
+pytestmark = pytest.mark.scenario(row=33)
+
 IDENTIFY: dict[str, Any] = {"type": "identify", "messageId": "i-1", "userId": "u-1", "traits": {"name": "Ada"}}
 TRACK: dict[str, Any] = {"type": "track", "messageId": "t-1", "userId": "u-1", "event": "Event 1"}
 

@@ -420,6 +420,7 @@ class Fair(Choices):
         return options[0]
 
 
+@pytest.mark.scenario(row=34)
 @pytest.mark.parametrize("unguarded_track", UnguardedTrack)
 def test_no_track_is_lost_or_applied_twice(
     unguarded_track: UnguardedTrack,

@@ -1,4 +1,4 @@
-"""Senders that mean harm, and one bad event among good ones: rows 36 and 37 of the scenarios.
+"""Senders that mean harm, and one bad event among good ones.
 
 Each limit has a test on both sides of it: what is just allowed is delivered.
 """
@@ -45,6 +45,7 @@ def nested(levels: int) -> dict[str, Any]:
 # Strangers
 
 
+@pytest.mark.scenario(row=36)
 @pytest.mark.parametrize("path", ["/events", "/v1/track", "/v1/batch"])
 def test_a_bomb_is_refused_before_anybody_is_asked_who_he_is(function: Function, path: str) -> None:
     bomb = gzip.compress(b'{"a":[' + b'{"":{}},' * 4_000_000 + b"1]}")
@@ -76,6 +77,7 @@ def test_an_event_of_another_service_gets_a_clear_500(function: Function) -> Non
 # One bad event, or too many
 
 
+@pytest.mark.scenario(row=36)
 def test_a_request_has_a_limit_of_events(function: Function) -> None:
     skipped = [{"type": "alias", "userId": "u"}] * MAX_EVENTS
     assert function.post_batch(skipped).body["skipped"] == MAX_EVENTS
@@ -83,6 +85,7 @@ def test_a_request_has_a_limit_of_events(function: Function) -> None:
     assert (answer.status, answer.body["message"]) == (413, f"the body has more than {MAX_EVENTS} events")
 
 
+@pytest.mark.scenario(row=36)
 def test_a_request_of_bad_events_has_a_bounded_reply_and_a_bounded_log(function: Function) -> None:
     long_id = "x" * 10_000
     answer = function.post_batch([{"messageId": f"{number}{long_id}"} for number in range(150)])
@@ -111,6 +114,7 @@ def batch_with_context(events: int, context_size: int, **own: Any) -> bytes:
     return json.dumps({"context": context, "batch": [identify(number, **own) for number in range(events)]}).encode()
 
 
+@pytest.mark.scenario(row=36)
 def test_the_common_context_of_a_batch_is_not_multiplied(function: Function) -> None:
     """400 KB of it in each of 1,000 events would be 400 MB."""
     function.put(accessToken=ACCESS_TOKEN)
@@ -141,6 +145,7 @@ def test_a_delete_is_carried_out_only_where_it_is_signed_or_a_token_covers_it(fu
     ]
 
 
+@pytest.mark.scenario(row=37)
 def test_a_customer_who_was_deleted_through_one_source_does_not_return_through_another(
     function: Function, worker: Worker
 ) -> None:
@@ -161,6 +166,7 @@ def error(key: str) -> dict[str, Any]:
     return {"code": 400, "key": key, "message": "no"}
 
 
+@pytest.mark.scenario(row=35)
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [

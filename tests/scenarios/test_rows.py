@@ -12,7 +12,7 @@ ROWS = [int(row) for row in re.findall(r"^\| (\d+) \|", (FOLDER / "README.md").r
 
 
 def test_rows_are_numbered() -> None:
-    assert list(range(1, 32)) == ROWS
+    assert list(range(1, len(ROWS) + 1)) == ROWS
 
 
 def test_every_row_has_a_test(request: pytest.FixtureRequest) -> None:

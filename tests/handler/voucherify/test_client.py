@@ -264,6 +264,7 @@ def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
         assert no_answer(client, TRACK) == ("voucherify_connection_lost", True)
 
 
+@pytest.mark.scenario(row=32)
 @pytest.mark.parametrize("status", [101, 102, 103, 199])
 def test_an_interim_status_is_no_answer_and_the_real_one_is_nobody_elses(status: int) -> None:
     """Taken for the answer, it would leave the real one to the next request: a refused event would be delivered."""
