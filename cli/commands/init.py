@@ -60,9 +60,10 @@ def init(
 ) -> None:
     """Write the settings that are missing and print the steps in Segment. Existing settings are unchanged.
 
-    The credentials of your Voucherify project are asked for without showing them, or read from VOUCHERIFY_API_KEY and
-    VOUCHERIFY_API_TOKEN or from files. They are checked with a call to Voucherify. The secrets that Segment has to send
-    are generated.
+    The credentials of your Voucherify project are asked for without showing
+    them, or read from VOUCHERIFY_API_KEY and VOUCHERIFY_API_TOKEN or from
+    files. They are checked with a call to Voucherify. The secrets that
+    Segment has to send are generated.
     """
     ctx: Context = context.obj
     prompt = _Prompt(ctx.output, may_ask=not yes and ctx.output.is_interactive)

@@ -43,7 +43,8 @@ def preview(
 ) -> None:
     """Show the request of one event field by field, or the totals of many events. Nothing is sent.
 
-    With --mapping it needs no AWS credentials. Exit code 1: an event would be rejected.
+    With --mapping it needs no AWS credentials. Exit code 1: an event would
+    be rejected.
     """
     ctx: Context = context.obj
     new = mapping_of_file(against) if against else None
