@@ -50,5 +50,5 @@ def aws_errors() -> Iterator[None]:
         advice = "check the permissions of your AWS credentials"
         raise CommandFailed(problem, advice, Exit.UNREACHABLE) from error
     except BotoCoreError as error:
-        advice = "check your network and --region"
+        advice = "check your network and --region; with --local, check that make serve is running on --port"
         raise CommandFailed(f"AWS could not be reached: {error}", advice, Exit.UNREACHABLE) from error

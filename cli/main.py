@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from cli.commands import dead_letters, doctor, init, preview, replay, settings, trace
 from cli.context import Context
 from cli.errors import CommandFailed, Exit, aws_errors
-from cli.output import Output
+from cli.output import Output, advice_lines, escaped
 from cli.target import LOCAL_PORT, Target
 
 # The common options, with the number of values of each.
@@ -34,9 +34,9 @@ class _Group(TyperGroup):
         except KeyboardInterrupt:
             advice = "what is done stays done; run the same command to continue"
             failed = CommandFailed("interrupted", advice, Exit.INTERRUPTED)
-        print(f"✗ {failed.problem}", file=sys.stderr)
-        if failed.advice:
-            print(f"  {failed.advice}", file=sys.stderr)
+        print(f"✗ {escaped(failed.problem)}", file=sys.stderr)
+        for line in advice_lines(failed.advice):
+            print(escaped(line), file=sys.stderr)
         raise SystemExit(failed.code)
 
 

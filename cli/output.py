@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.errors import CommandFailed, Exit
+
+# Control and escape characters, C1, line separators, bidirectional marks and lone surrogates. Names of events,
+# properties and Voucherify's messages are other people's text: a terminal must not act on them, and nobody must forge a
+# line.
+# https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def escaped(text: str) -> str:
+    """Return a text with unsafe characters as in JSON, such as \\u001b."""
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def advice_lines(advice: str) -> list[str]:
+    """Return the lines of an advice, indented."""
+    return [f"  {line.strip()}" for line in advice.split("\n") if line.strip()]
 
 
 class Output:
@@ -31,12 +48,17 @@ class Output:
     def result(self, document: Any) -> None:
         """Write the command's JSON document, if --json is given."""
         if self.as_json:
-            print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+            print(_json(document))
 
-    def line(self, text: str, style: str = "") -> None:
+    def line(self, text: str = "", style: str = "") -> None:
         """Write a line of the result, unless --json is given."""
         if not self.as_json:
-            self.console.print(Text(text, style))
+            self.console.print(Text(escaped(text), style))
+
+    def json_lines(self, document: Any) -> None:
+        """Write a JSON document as part of the result, unless --json is given."""
+        if not self.as_json:
+            self.console.print(Text(_json(document)))
 
     def fine(self, text: str) -> None:
         self.line(f"✓ {text}", "green")
@@ -44,28 +66,33 @@ class Output:
     def wrong(self, text: str, advice: str = "") -> None:
         """Write a problem, and what to do about it."""
         self.line(f"✗ {text}", "red")
-        if advice:
-            self.line(f"  {advice}")
+        for line in advice_lines(advice):
+            self.line(line)
 
     def note(self, text: str) -> None:
         """Write a note, which is not part of the result."""
-        self.notes.print(Text(text, "dim"))
+        self.notes.print(Text(escaped(text), "dim"))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         if self.as_json:
             return
         if not self.console.is_terminal:
             for row in rows:
-                print("\t".join(map(str, row)))
+                print("\t".join(escaped(str(cell)) for cell in row))
             return
         table = Table(*columns)
         for row in rows:
-            table.add_row(*(Text(str(cell)) for cell in row))
+            table.add_row(*(Text(escaped(str(cell))) for cell in row))
         self.console.print(table, soft_wrap=False)
 
     def confirm(self, question: str, otherwise: str, *, default: bool = False) -> None:
         """Ask before writing. Raises CommandFailed where the answer is no, or where nobody can answer."""
         if not self.is_interactive:
             raise CommandFailed("cannot ask for confirmation without a terminal", otherwise, Exit.USAGE)
-        if not typer.confirm(question, default=default, err=True):
+        if not typer.confirm(escaped(question), default=default, err=True):
             raise CommandFailed("nothing was written")
+
+
+def _json(document: Any) -> str:
+    lines = json.dumps(document, indent=2, ensure_ascii=False, default=str).split("\n")
+    return "\n".join(map(escaped, lines))

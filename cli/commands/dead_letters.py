@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,8 +80,8 @@ voucherify-destination dead-letters list --type track --newer-than 3h""",
 def list_(context: typer.Context, wanted: MessageFilter, show_data: ShowData = False) -> None:
     """Count the messages by reason code, with one example of each.
 
-    Reading hides each message from other readers until the command ends. docs/runbook.md has the cause and the fix of
-    each reason code.
+    Reading hides each message from other readers until the command ends.
+    docs/runbook.md has the cause and the fix of each reason code.
     """
     ctx: Context = context.obj
     groups: dict[str, _Group] = {}
@@ -136,13 +135,13 @@ def show(
                 break
     if not found:
         in_flight = reader.depth.in_flight
-        advice = f"{in_flight} messages are in flight: another reader has them, try again later" if in_flight else ""
+        advice = f"{_messages(in_flight)} in flight: another reader has them, try again later" if in_flight else ""
         problem = f"message {message_id} is not in the dead-letter queue" if message_id else "no message matches"
         raise CommandFailed(problem, advice)
     documents = [message.to_json(is_masked=not show_data) for message in found]
     ctx.output.result({"messages": documents})
     for document in documents:
-        ctx.output.line(json.dumps(document, indent=2, ensure_ascii=False))
+        ctx.output.json_lines(document)
 
 
 @app.command(
@@ -161,10 +160,12 @@ def retry(
 ) -> None:
     """Move messages back to the retry queue, to deliver them again. Fix the cause first.
 
-    It is safe to interrupt this command and to run it again: a message is deleted only after SQS has confirmed that
-    the retry queue has it. An interrupted message may be in both queues; it still counts once, because a track has an
-    idempotency record and the other events have the same effect twice as once. Without a filter, SQS's own redrive
-    moves all messages.
+    It is safe to interrupt this command and to run it again: a message is
+    deleted only after SQS has confirmed that the retry queue has it. An
+    interrupted message may be in both queues; it still counts once, because
+    a track has an idempotency record and the other events have the same
+    effect twice as once. Without a filter, SQS's own redrive moves all
+    messages.
     """
     ctx: Context = context.obj
     queues = ctx.target.value("DeadLetterQueueUrl"), ctx.target.value("RetryQueueUrl")
@@ -218,8 +219,8 @@ def drop(
             dropped = reader.delete(matching)
     ctx.output.result({"matching": len(matching), "dropped": len(dropped), "byCode": dict(by_code)})
     if export:
-        _warn_of_data(ctx.output, export, len(matching))
-    ctx.output.line(f"{len(dropped)} of {len(matching)} messages dropped{_by_code(by_code)}")
+        _warn_of_data(ctx.output, export)
+    ctx.output.line(f"{len(dropped)} of {_messages(len(matching))} dropped{_by_code(by_code)}")
     _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
     if len(dropped) < len(matching) or not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
@@ -238,8 +239,8 @@ def export(
 ) -> None:
     """Write messages to a file, one failure record a line, and leave them in the queue.
 
-    The file contains personal data: encrypt it, and delete it when you no longer need it. `preview` and `replay` read
-    it.
+    The file contains personal data: encrypt it, and delete it when you no
+    longer need it. `preview` and `replay` read it.
     """
     ctx: Context = context.obj
     written = 0
@@ -248,8 +249,8 @@ def export(
             write(message)
             written += 1
     ctx.output.result({"file": str(file), "messages": written, "isComplete": reader.is_complete})
-    ctx.output.fine(f"{written} messages written to {file}")
-    _warn_of_data(ctx.output, file, written)
+    ctx.output.fine(f"{_messages(written)} written to {file}")
+    _warn_of_data(ctx.output, file)
     _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
     if not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
@@ -280,14 +281,18 @@ def _show_moved(output: Output, moved: Moved, by: str) -> None:
         }
     )
     verb = "would be moved" if by == "dry run" else "moved"
-    output.line(f"{moved.moved} messages {verb} to the retry queue{_by_code(moved.by_code)}")
+    output.line(f"{_messages(moved.moved)} {verb} to the retry queue{_by_code(moved.by_code)}")
     if moved.in_both:
-        problem = f"{moved.in_both} messages are in both queues: SQS did not delete them from the dead-letter queue"
+        problem = f"{_messages(moved.in_both)} in both queues: SQS did not delete them from the dead-letter queue"
         output.wrong(problem, "run the command again, which is harmless")
     if moved.not_moved:
-        problem = f"{moved.not_moved} messages are still in the dead-letter queue: SQS did not accept them"
+        problem = f"{_messages(moved.not_moved)} still in the dead-letter queue: the retry queue did not accept them"
         output.wrong(problem, "run the command again")
     _note_unread(output, moved.in_flight, is_complete=moved.is_complete)
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count} messages"
 
 
 def _by_code(by_code: Counter[str]) -> str:
@@ -296,16 +301,16 @@ def _by_code(by_code: Counter[str]) -> str:
 
 def _note_unread(output: Output, in_flight: int, *, is_complete: bool) -> None:
     if in_flight:
-        output.note(f"about {in_flight} messages are in flight: another reader, or an interrupted command, has them")
+        output.note(f"about {_messages(in_flight)} in flight: another reader, or an interrupted command, has them")
     if not is_complete:
         output.note("there are more messages than can be read at once: run the command again for the rest")
 
 
-def _warn_of_data(output: Output, path: Path, messages: int) -> None:
-    output.note(f"{path} contains {messages} events with personal data: encrypt it, and delete it when done")
+def _warn_of_data(output: Output, path: Path) -> None:
+    output.note(f"{path} contains personal data: encrypt it, and delete it when done")
 
 
 def _is_confirmed(output: Output, by_code: Counter[str]) -> bool:
     count = sum(by_code.values())
-    output.note(f"{count} messages{_by_code(by_code)}")
-    return typer.confirm(f"Delete {count} messages permanently?", err=True)
+    output.note(f"{_messages(count)}{_by_code(by_code)}")
+    return typer.confirm(f"Delete {_messages(count)} permanently?", err=True)

@@ -90,6 +90,7 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
     by_source: Parameters = {}
     check = _guarded("settings", _read_settings, target, by_source)
     yield check
+    yield _guarded("settings path", _settings_path, target)
     valid: list[Settings] = []
     if check.is_fine:
         yield from _settings(target, by_source, valid)
@@ -132,6 +133,18 @@ def _read_settings(name: str, target: Target, by_source: Parameters) -> Check:
     if not count:
         return Check(name, False, f"none under {target.settings_path}", "run voucherify-destination init")
     return Check(name, True, f"{count} under {target.settings_path}")
+
+
+def _settings_path(name: str, target: Target) -> Check:
+    """Check that the path is not inside that of another stage, which would read these settings as those of a source."""
+    parts = target.settings_path.strip("/").split("/")
+    outer = ["/" + "/".join(parts[:length]) for length in range(1, len(parts))]
+    found = target.ssm.get_parameters(Names=[f"{path}/apiKey" for path in outer])["Parameters"] if outer else []
+    if not found:
+        return Check(name, True, target.settings_path)
+    path = found[0]["Name"].removesuffix("/apiKey")
+    text = f"{target.settings_path} is inside {path}, which another stage uses: it reads these settings too"
+    return Check(name, False, text, "give one of the stages another SettingsPath")
 
 
 def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> Checks:

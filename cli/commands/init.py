@@ -60,9 +60,10 @@ def init(
 ) -> None:
     """Write the settings that are missing and print the steps in Segment. Existing settings are unchanged.
 
-    The credentials of your Voucherify project are asked for without showing them, or read from VOUCHERIFY_API_KEY and
-    VOUCHERIFY_API_TOKEN or from files. They are checked with a call to Voucherify. The secrets that Segment has to send
-    are generated.
+    The credentials of your Voucherify project are asked for without showing
+    them, or read from VOUCHERIFY_API_KEY and VOUCHERIFY_API_TOKEN or from
+    files. They are checked with a call to Voucherify. The secrets that
+    Segment has to send are generated.
     """
     ctx: Context = context.obj
     prompt = _Prompt(ctx.output, may_ask=not yes and ctx.output.is_interactive)
@@ -184,12 +185,15 @@ def _show_steps(output: Output, target: Target, store: Store, plan: Plan) -> Non
         if name in effective
     }
     steps = connection_steps(url, commands)
-    output.line("\nIn Segment:", "bold")
+    output.line()
+    output.line("In Segment:", "bold")
     for number, step in enumerate(steps, 1):
         output.line(f"{number}. {step}")
     for name, command in commands.items():
-        output.line(f"\nTo print the {name}:", "bold")
+        output.line()
+        output.line(f"To print the {name}:", "bold")
         output.line(command)
-    output.line("\nThen check everything: voucherify-destination doctor")
+    output.line()
+    output.line("Then check everything: voucherify-destination doctor")
     written = [change.setting.name for change in plan.changes]
     output.result({"path": store.path, "written": written, "eventsUrl": url, "steps": steps, "copy": commands})

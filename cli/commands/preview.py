@@ -43,7 +43,8 @@ def preview(
 ) -> None:
     """Show the request of one event field by field, or the totals of many events. Nothing is sent.
 
-    With --mapping it needs no AWS credentials. Exit code 1: an event would be rejected.
+    With --mapping it needs no AWS credentials. Exit code 1: an event would
+    be rejected.
     """
     ctx: Context = context.obj
     new = mapping_of_file(against) if against else None
@@ -67,7 +68,7 @@ def _show_explanation(output: Output, explanation: Explanation) -> bool:
         case Request(method=method, path=path, body=body):
             output.fine(f"{method} {path}")
             if body is not None:
-                output.line(json.dumps(body, indent=2, ensure_ascii=False))
+                output.json_lines(body)
         case Skip(reason):
             output.line(f"- skipped: {reason}", "yellow")
         case InvalidEvent() as error:
@@ -84,7 +85,8 @@ def _show_explanation(output: Output, explanation: Explanation) -> bool:
 
 def _section(output: Output, title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
     if rows:
-        output.line(f"\n{title}", "bold")
+        output.line()
+        output.line(title, "bold")
         output.table(columns, rows)
 
 

@@ -73,19 +73,20 @@ def replay(
 ) -> None:
     """Send old events: Segment's S3 archive or any JSON lines, with the current settings.
 
-    Identify and group events go to Voucherify's bulk endpoint, 100 customers a
-    call. It creates and updates customers; a customer that it refuses is sent
-    alone. Several identify events of a customer are merged into one, and the
-    customer's tracks follow it.
+    Identify and group events go to Voucherify's bulk endpoint, 100
+    customers a call. It creates and updates customers; a customer that it
+    refuses is sent alone. Several identify events of a customer are merged
+    into one, and the customer's tracks follow it.
 
     All other events are sent one by one, in their order. A track with a
     messageId that was delivered in the last 15 days is not sent again. If
-    deletions are enabled, events from before a customer's deletion are skipped.
+    deletions are enabled, events from before a customer's deletion are
+    skipped.
 
-    Ctrl-C stops the replay, and the same command continues it. When it ends,
-    CHECKPOINT.rejected.jsonl has the events that were rejected or kept failing,
-    each with its reason; fix them and replay that file. Exit code 1: there are
-    such events.
+    Ctrl-C stops the replay, and the same command continues it. When it
+    ends, CHECKPOINT.rejected.jsonl has the events that were rejected or
+    kept failing, each with its reason; fix them and replay that file. Exit
+    code 1: there are such events.
     """
     ctx: Context = context.obj
     per_second = _per_second(rate) if rate else None

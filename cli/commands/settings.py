@@ -66,7 +66,8 @@ def set_(
 ) -> None:
     """Change one setting. Leave out the value of a secret to be asked for it, so that your shell does not record it.
 
-    A new source needs both credentials at once: use init --source or settings apply.
+    A new source needs both credentials at once: use init --source or
+    settings apply.
     """
     ctx: Context = context.obj
     store = Store(ctx.target, source)

@@ -69,8 +69,9 @@ def trace(
 ) -> None:
     """Show what happened to one event: delivered, queued, in the dead-letter queue, or not found.
 
-    Reading a queue hides its messages from other readers until the command ends, and counts as a receive of each. Exit
-    code 1: the event is in the dead-letter queue or was not found.
+    Reading a queue hides its messages from other readers until the command
+    ends, and counts as a receive of each. Exit code 1: the event is in the
+    dead-letter queue or was not found.
     """
     ctx: Context = context.obj
     dead = _find(ctx.target, "DeadLetterQueueUrl", message_id, source, limit)

@@ -164,6 +164,7 @@ class Checkpoint:
         count = len(self._identity.inputs)
         self._database.execute("UPDATE replay SET inputs = ?, inputs_digest = ?", (count, self._identity.digest(count)))
         self._database.commit()
+        self._database.execute("PRAGMA journal_mode = WAL")  # one fsync for each commit instead of three
         return not is_new
 
     def _create(self) -> None:

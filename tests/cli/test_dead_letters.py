@@ -77,7 +77,7 @@ def test_list_of_an_empty_queue(run: Run) -> None:
 def test_what_someone_else_reads_is_reported(run: Run, aws: LocalAws) -> None:
     put_some(aws)
     aws.sqs.receive_message(QueueUrl=aws.environment[DEAD], MaxNumberOfMessages=2, VisibilityTimeout=60)
-    assert "about 2 messages are in flight" in run("dead-letters", "list").err
+    assert "about 2 messages in flight" in run("dead-letters", "list").err
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_what_the_retry_queue_does_not_take_stays(run: Run, aws: LocalAws, proxy
     ended = run(*RETRY_400)
     assert ended.code == 1
     assert "3 messages moved to the retry queue" in ended.out
-    assert "3 messages are still in the dead-letter queue" in ended.out
+    assert "3 messages still in the dead-letter queue" in ended.out
     assert set(ids(DEAD)).isdisjoint(ids(RETRY))
     assert len(ids(DEAD) + ids(RETRY)) == 6
     assert all_can_be_seen(DEAD)
@@ -347,7 +347,7 @@ def test_what_cannot_be_deleted_is_in_both_and_said_to_be(run: Run, aws: LocalAw
     proxy.rule = rule
     ended = run(*RETRY_400)
     assert (ended.code, ids(DEAD), ids(RETRY)) == (1, {"t-1": 1}, {"t-1": 1})
-    assert "1 messages are in both queues" in ended.out
+    assert "1 message in both queues" in ended.out
 
 
 class Redrive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from cli.commands import doctor
-from cli.commands.doctor import CUSTOMER
+from cli.commands.doctor import CUSTOMER, _settings_path
+from cli.target import Target
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.cold import start_cold
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
@@ -42,6 +44,7 @@ def test_a_system_that_is_well(run: Run, system: LocalSystem) -> None:
         "✓ credentials: arn:aws:sts::123456789012:user/moto",
         f"✓ stack: local, {system.url}/events",
         f"✓ settings: 9 under {SETTINGS_PATH}",
+        f"✓ settings path: {SETTINGS_PATH}",
         "✓ settings of default: no faults",
         "✓ settings of app: no faults",
         f"✓ Voucherify of default: the credentials are valid for {system.voucherify.url}",
@@ -51,6 +54,16 @@ def test_a_system_that_is_well(run: Run, system: LocalSystem) -> None:
         "✓ deduplication table: DeduplicationTable is active",
     ]
     assert {call.method for call in system.voucherify.calls} == {"GET"}
+
+
+def test_settings_inside_those_of_another_stage_are_named(aws: LocalAws) -> None:
+    local = Target.local(8080)
+    target = replace(local, endpoint_url=aws.url, known={**local.known, "SettingsPath": "/shop/eu/test"})
+    assert _settings_path("settings path", target).is_fine
+    aws.ssm.put_parameter(Name="/shop/apiKey", Value="x", Type="SecureString")
+    check = _settings_path("settings path", target)
+    assert not check.is_fine
+    assert check.text == "/shop/eu/test is inside /shop, which another stage uses: it reads these settings too"
 
 
 def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:

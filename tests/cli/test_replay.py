@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ import botocore.endpoint
 import pytest
 
 from cli.commands import replay
-from cli.replay import project as replay_project
+from cli.replay import project, run
+from cli.replay.checkpoint import Checkpoint, Identity
 from cli.target import Target
 from local.stack.aws import LocalAws
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
@@ -387,6 +389,27 @@ class TestCheckpoint:
         assert ended.code == 2
         assert "is not a checkpoint" in ended.err
 
+    def test_an_empty_file_is_a_beginning(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
+        (tmp_path / "replay.sqlite").touch()
+        assert replayed(history(identify("u1"))).code == 0
+
+    def test_another_database_is_none(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
+        with closing(sqlite3.connect(tmp_path / "replay.sqlite")) as database:
+            database.execute("CREATE TABLE other (name)")
+        ended = replayed(history(identify("u1")))
+
+        assert ended.code == 2
+        assert "is not a checkpoint" in ended.err
+
+    def test_two_replays_cannot_share_it(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
+    ) -> None:
+        with closing(Checkpoint(tmp_path / "replay.sqlite", Identity([], "of another run"))):
+            ended = replayed(history(identify("u1")))
+
+        assert (ended.code, voucherify.calls) == (2, [])
+        assert "is in use by another replay" in ended.err
+
     def test_nobody_else_may_read_it(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
         replayed(history({"type": "identify"}))
 
@@ -438,16 +461,22 @@ class TestFailures:
 
     @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
     def test_an_outage_ends_it_without_giving_anything_up(
-        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, fault: Fault
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        voucherify: VoucherifyStub,
+        monkeypatch: pytest.MonkeyPatch,
+        fault: Fault,
     ) -> None:
+        monkeypatch.setattr(run, "MOST_FAILING", 3)
         voucherify.rule = lambda call: fault
-        path = history(*(track(f"u{number}", "Moved", f"m{number}") for number in range(25)))
+        path = history(*(track(f"u{number}", "Moved", f"m{number}") for number in range(5)))
         ended = replayed(path)
 
         assert ended.code == 3
         voucherify.rule = None
         assert replayed(path).code == 0
-        assert len(voucherify.events) == 25
+        assert len(voucherify.events) == 5
 
 
 # A little of everything: it must come out as if each event had been sent, once, after the one before it.
@@ -465,23 +494,57 @@ STORY = [
 ]
 
 
-def assert_told(voucherify: VoucherifyStub, rejected: Path) -> None:
-    """The whole story, once."""
-    assert sorted((event["customer"]["source_id"], event["event"]) for event in voucherify.events) == [
-        ("u0", "Order Completed"),
-        ("u1", "Renamed"),
-        ("u4", "Order Completed"),
-        ("u5", "Order Completed"),
-    ]
-    shown = ("name", "email", "metadata")
-    customers = {key: tuple(customer.get(part) for part in shown) for key, customer in voucherify.customers.items()}
-    assert customers == {
-        "u0": ("Second", None, {"n": 0, "plan": "pro"}),
-        "u1": ("By a track", "u1@example.com", {"n": 1}),
-        **{f"u{n}": (f"User {n}", f"u{n}@example.com", {"n": n}) for n in (2, 3, 4)},
-        "u5": ("Came back", None, {}),
-    }
-    assert len(rejected.read_text().splitlines()) == 1
+class Story:
+    """A replay of STORY that can begin again: under new ids, so that DynamoDB knows nothing of them."""
+
+    def __init__(self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub) -> None:
+        self._replayed = replayed
+        self._history = history
+        self._voucherify = voucherify
+        self._number = 0
+        self._path = Path()
+
+    def begin(self) -> None:
+        self._number += 1
+        self._voucherify.reset()
+        self._path = self._history(*({**event, **self._ids(event)} for event in STORY))
+        for path in self._path.parent.glob("replay.sqlite*"):
+            path.unlink()
+
+    def run(self) -> Ended:
+        return self._replayed(self._path, "--json")
+
+    def check(self, ended: Ended) -> None:
+        """The whole story is told, once."""
+        assert ended.code == 1  # for the event without an id
+        counts = ended.json
+        skipped = sum(counts["skipped"].values()) if counts["skipped"] else 0
+        assert counts["delivered"] + counts["duplicate"] + skipped + 1 == len(STORY)
+        assert counts["failed"] == 0
+        assert len(Path(counts["rejectedFile"]).read_text().splitlines()) == 1
+        tracks = self._voucherify.events
+        assert sorted((self._name(event["customer"]["source_id"]), event["event"]) for event in tracks) == [
+            ("u0", "Order Completed"),
+            ("u1", "Renamed"),
+            ("u4", "Order Completed"),
+            ("u5", "Order Completed"),
+        ]
+        customers = {
+            self._name(key): tuple(customer.get(part) for part in ("name", "email", "metadata"))
+            for key, customer in self._voucherify.customers.items()
+        }
+        assert customers == {
+            "u0": ("Second", None, {"n": 0, "plan": "pro"}),
+            "u1": ("By a track", "u1@example.com", {"n": 1}),
+            **{f"u{n}": (f"User {n}", f"u{n}@example.com", {"n": n}) for n in (2, 3, 4)},
+            "u5": ("Came back", None, {}),
+        }
+
+    def _ids(self, event: dict[str, Any]) -> dict[str, str]:
+        return {name: f"{self._number}-{event[name]}" for name in ("userId", "messageId") if name in event}
+
+    def _name(self, user: str) -> str:
+        return user.removeprefix(f"{self._number}-")
 
 
 class Crash(BaseException):
@@ -489,16 +552,17 @@ class Crash(BaseException):
 
 
 class FilesAtCrash:
-    """The files of a checkpoint as they are on disk at its n-th statement."""
+    """The files of a checkpoint as they are on disk at the n-th of some statements."""
 
-    def __init__(self, directory: Path, number: int) -> None:
+    def __init__(self, directory: Path, number: int, statements: tuple[str, ...]) -> None:
         self._directory = directory
         self._left = number
+        self._statements = statements
         self._files: dict[str, bytes] | None = None
 
-    def count(self) -> None:
+    def count(self, statement: str) -> None:
         """Count a statement, and crash from the n-th on."""
-        self._left -= 1
+        self._left -= statement.startswith(self._statements)
         if self._left > 0:
             return
         if self._files is None:
@@ -521,12 +585,11 @@ class CrashingDatabase(sqlite3.Connection):
         self._files = files
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
-        if not sql.startswith(("SELECT", "PRAGMA")):
-            self._files.count()
+        self._files.count(sql)
         return super().execute(sql, parameters)
 
     def commit(self) -> None:
-        self._files.count()
+        self._files.count("COMMIT")
         super().commit()
 
 
@@ -534,36 +597,14 @@ class TestInterruptions:
     """Each test goes through its replay again and again, until nothing is left to interrupt."""
 
     @pytest.fixture
-    def told(
-        self, replayed: Replay, history: Callable[..., Path], system: LocalSystem, tmp_path: Path
-    ) -> Callable[[], Ended]:
+    def story(self, replayed: Replay, history: Callable[..., Path], system: LocalSystem) -> Story:
         switch_on(system.aws, "delete")
-        path = history(*STORY)
-        return lambda: replayed(path, "--json")
-
-    @pytest.fixture
-    def afresh(self, system: LocalSystem, tmp_path: Path) -> Callable[[], None]:
-        def afresh() -> None:
-            system.voucherify.reset()
-            system.aws.empty_table()
-            for path in tmp_path.glob("replay.sqlite*"):
-                path.unlink()
-
-        return afresh
-
-    def _check(self, ended: Ended, voucherify: VoucherifyStub, tmp_path: Path) -> None:
-        assert ended.code == 1  # for the event without an id
-        counts = ended.json
-        total = sum(counts["skipped"].values()) if counts["skipped"] else 0
-        assert counts["delivered"] + counts["duplicate"] + total + 1 == len(STORY)
-        assert counts["failed"] == 0
-        assert_told(voucherify, tmp_path / "replay.sqlite.rejected.jsonl")
+        return Story(replayed, history, system.voucherify)
 
     @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
     def test_whichever_call_of_voucherify_fails(
         self,
-        told: Callable[[], Ended],
-        afresh: Callable[[], None],
+        story: Story,
         voucherify: VoucherifyStub,
         tmp_path: Path,
         fault: Fault,
@@ -571,38 +612,35 @@ class TestInterruptions:
         number, reached = 0, True
         while reached:
             number += 1
-            afresh()
+            story.begin()
             failing = number
 
             def rule(call: Request, failing: int = failing) -> Fault | None:
                 return fault if call.number == failing else None
 
             voucherify.rule = rule
-            self._check(told(), voucherify, tmp_path)
+            story.check(story.run())
             reached = len(voucherify.calls) > number
         assert number >= 10
 
-    def test_whichever_upsert_may_have_been_applied(
-        self, told: Callable[[], Ended], afresh: Callable[[], None], voucherify: VoucherifyStub, tmp_path: Path
-    ) -> None:
+    def test_whichever_upsert_may_have_been_applied(self, story: Story, voucherify: VoucherifyStub) -> None:
         number, reached = 0, True
         while reached:
             number += 1
-            afresh()
+            story.begin()
             failing = number
 
             def rule(call: Request, failing: int = failing) -> Fault | None:
                 return Fault(drop="after") if call.number == failing and call.path != "/v1/events" else None
 
             voucherify.rule = rule
-            self._check(told(), voucherify, tmp_path)
+            story.check(story.run())
             reached = len(voucherify.calls) > number
 
     @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, 8])
     def test_whenever_a_person_stops_it(
         self,
-        told: Callable[[], Ended],
-        afresh: Callable[[], None],
+        story: Story,
         voucherify: VoucherifyStub,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -616,51 +654,56 @@ class TestInterruptions:
         number, reached = 0, True
         while reached:
             number += 1
-            afresh()
+            story.begin()
             voucherify.on_call = stop_at(number)
-            ended = told()
+            ended = story.run()
             voucherify.on_call = None
             reached = ended.code == 130
             if reached:
                 assert "run the same command to continue" in ended.err
-                ended = told()
-            self._check(ended, voucherify, tmp_path)
+                ended = story.run()
+            story.check(ended)
         assert number >= 10
 
-    @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, 8])
+    @pytest.mark.parametrize(
+        ("window", "statements"),
+        [
+            (replay.WINDOW_EVENTS, ("INSERT INTO settled",)),
+            (8, ("BEGIN", "CREATE", "COMMIT", "INSERT INTO counts", "INSERT INTO rejected", "DELETE", "UPDATE")),
+        ],
+        ids=["settled", "others"],
+    )
     def test_whichever_statement_of_its_checkpoint_it_crashes_at(
         self,
-        told: Callable[[], Ended],
-        afresh: Callable[[], None],
+        story: Story,
         voucherify: VoucherifyStub,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         window: int,
+        statements: tuple[str, ...],
     ) -> None:
         """The replay continues from the files as they are on disk at that moment."""
         monkeypatch.setattr(replay, "WINDOW_EVENTS", window)
-        monkeypatch.setattr(replay_project, "CONCURRENCY", 1)  # a crash ends every thread
+        monkeypatch.setattr(project, "CONCURRENCY", 1)  # a crash ends every thread
         connect = sqlite3.connect
         number, reached = 0, True
         while reached:
             number += 1
-            afresh()
-            files = FilesAtCrash(tmp_path, number)
+            story.begin()
+            files = FilesAtCrash(tmp_path, number, statements)
             monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=partial(CrashingDatabase, files)))
             try:
-                ended = told()
+                ended = story.run()
                 reached = False
             except Crash:
                 files.restore()
                 monkeypatch.setattr(sqlite3, "connect", connect)
-                ended = told()
-            self._check(ended, voucherify, tmp_path)
-        assert number >= 40
+                ended = story.run()
+            story.check(ended)
+        assert number >= 15
 
     @pytest.fixture
-    def proxy(
-        self, told: Callable[[], Ended], system: LocalSystem, monkeypatch: pytest.MonkeyPatch
-    ) -> Iterator[AwsProxy]:
+    def proxy(self, story: Story, system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
         """AWS as the command sees it, without the waits between botocore's tries."""
         direct = Target.local(0)
         monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
@@ -673,8 +716,7 @@ class TestInterruptions:
     def test_whichever_call_of_aws_fails(
         self,
         proxy: AwsProxy,
-        told: Callable[[], Ended],
-        afresh: Callable[[], None],
+        story: Story,
         voucherify: VoucherifyStub,
         tmp_path: Path,
         outage: bool,
@@ -682,7 +724,7 @@ class TestInterruptions:
         number, reached = 0, True
         while reached:
             number += 1
-            afresh()
+            story.begin()
             counted = Counter[str]()
             failing = number
 
@@ -692,13 +734,13 @@ class TestInterruptions:
                 return refusal() if fails else forward(call)
 
             proxy.rule = rule
-            ended = told()
+            ended = story.run()
             reached = counted["calls"] >= number
             proxy.rule = None
             if outage and reached and ended.code != 1:
                 assert ended.code == 3
-                ended = told()
-            self._check(ended, voucherify, tmp_path)
+                ended = story.run()
+            story.check(ended)
         assert number >= 10
 
 

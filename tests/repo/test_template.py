@@ -367,7 +367,7 @@ ALIASES = [
 def statements(stack: Stack, role: str) -> list[Any]:
     """Those of a role's own policies and of those attached to it."""
     own = stack.properties(role)["Policies"]
-    attached = [policy for policy in stack.of_type("AWS::IAM::DeliveryPolicy").values() if ref(role) in policy["Roles"]]
+    attached = [policy for policy in stack.of_type("AWS::IAM::Policy").values() if ref(role) in policy["Roles"]]
     return [statement for policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
 
 

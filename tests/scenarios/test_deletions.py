@@ -135,7 +135,7 @@ def test_order_within_a_request_counts(
 ) -> None:
     function.post(identify("Ada"))
     function.voucherify.next(*[None] * (failing - 1), Fault(500))
-    answer = function.post_batch(events)
+    answer = function.post({"batch": events})  # signed as a whole
     assert (answer.body["delivered"], answer.body["queued"]) == (1, 1)
     work_it_all_off(worker)
     assert names(function) == left
