@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -24,6 +25,8 @@ MAX_BODY_BYTES = 6 * 1024 * 1024
 
 # A gzip stream may have several members. Senders use one; thousands of empty ones only cost time.
 MAX_GZIP_MEMBERS = 16
+
+_PARAMETER = re.compile(r"\{([^}+]+)\+?\}")
 
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS  # https://docs.python.org/3/library/zlib.html#zlib.decompressobj
 _GZIP_MAGIC = b"\x1f\x8b"  # no JSON text starts with it, and a proxy may drop the Content-Encoding
@@ -74,7 +77,7 @@ def read_request(event: Mapping[str, Any]) -> HttpRequest:
         context = proxy.request_context
         return HttpRequest(
             method=context.http.method.upper(),
-            path=_without_stage(proxy.raw_path, context.get("stage") or "$default"),
+            path=_path(event, context.get("stage") or "$default"),
             headers={str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()},
             encoded_body=_text(event.get("body")),
             is_base64=bool(event.get("isBase64Encoded")),
@@ -99,9 +102,19 @@ def _text(body: object) -> str:
     raise TypeError("the body is not text")
 
 
-def _without_stage(path: str, stage: str) -> str:
-    """Return the path without the stage, which is its first part where the stage has a name."""
-    if stage != "$default" and (path + "/").startswith(f"/{stage}/"):
+def _path(event: Mapping[str, Any], stage: str) -> str:
+    """Return the path that API Gateway has matched.
+
+    `rawPath` also holds the stage, and a custom domain's API mapping key, which nothing else in the event names. The
+    route key has neither: `ANY /events/{source}`, with its path parameters.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-mappings.html
+    """
+    path: str = event["rawPath"]
+    _, _, route = (event.get("routeKey") or "").partition(" ")
+    parameters = event.get("pathParameters") or {}
+    if route and all(name in parameters for name in _PARAMETER.findall(route)):
+        path = _PARAMETER.sub(lambda match: parameters[match[1]], route)
+    elif stage != "$default" and (path + "/").startswith(f"/{stage}/"):
         path = path[len(stage) + 1 :]
     return path.rstrip("/") or "/"
 

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from handler.api.body import signed_bytes
 from handler.model.errors import Unauthorised
@@ -18,19 +19,30 @@ from handler.model.reason_codes import RefusalCause
 from handler.settings.settings import Secrets
 
 
-def authenticate(headers: Mapping[str, str], body: bytes, secrets: Secrets) -> dict[str, str]:
-    """Check the credentials, and return which secret matched (`current` or `previous`) by the name of its setting.
+class Proof(NamedTuple):
+    """The credentials that matched: `current` or `previous`, by the name of the setting.
 
-    `headers` has lower-case names. Raises Unauthorised where a secret that is set does not match, or none is set.
+    `covers_all`: they prove that all events of the request come from Segment, and not only the first one.
+    """
+
+    matched: dict[str, str]
+    covers_all: bool
+
+
+def authenticate(headers: Mapping[str, str], body: bytes, secrets: Secrets) -> Proof:
+    """Check the credentials. `headers` has lower-case names.
+
+    Raises Unauthorised where a secret that is set does not match, or none is set.
     """
     if not secrets.shared_secrets and not secrets.access_tokens:
         raise unauthorised(RefusalCause.NO_SECRET_SET)
-    matched = {}
+    proof = Proof({}, covers_all=False)
     if secrets.access_tokens:
-        matched["accessToken"] = check_token(token_in(headers), secrets.access_tokens)
+        proof = Proof({"accessToken": check_token(token_in(headers), secrets.access_tokens)}, covers_all=True)
     if secrets.shared_secrets:
-        matched["sharedSecret"] = _check_signature(headers, body, secrets.shared_secrets)
-    return matched
+        which, is_whole = _check_signature(headers, body, secrets.shared_secrets)
+        proof = Proof({**proof.matched, "sharedSecret": which}, proof.covers_all or is_whole)
+    return proof
 
 
 def check_token(token: bytes, accepted: Sequence[str]) -> str:
@@ -40,16 +52,24 @@ def check_token(token: bytes, accepted: Sequence[str]) -> str:
     return _match(accepted, lambda other: hmac.compare_digest(other.encode(), token), RefusalCause.WRONG_TOKEN)
 
 
-def _check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> str:
+def _check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> tuple[str, bool]:
+    """Return which secret has signed, and whether it has signed the whole body.
+
+    Segment signs the first element of an array today. A signature over all of it proves more, and is proposed:
+    https://github.com/segmentio/action-destinations/pull/3989
+    """
     given = _to_bytes(headers.get("x-signature", "").strip().lower())
     if not given:
         raise unauthorised(RefusalCause.MISSING_SIGNATURE)
     signed = signed_bytes(body)
 
-    def matches(secret: str) -> bool:
-        return hmac.compare_digest(signature(signed, secret).encode(), given)
+    def matches(part: bytes, secret: str) -> bool:
+        return hmac.compare_digest(signature(part, secret).encode(), given)
 
-    return _match(secrets, matches, RefusalCause.WRONG_SIGNATURE)
+    which = _match(
+        secrets, lambda secret: matches(signed, secret) or matches(body, secret), RefusalCause.WRONG_SIGNATURE
+    )
+    return which, signed is body or any(matches(body, secret) for secret in secrets)
 
 
 def _match(secrets: Sequence[str], matches: Callable[[str], bool], cause: RefusalCause) -> str:

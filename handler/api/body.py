@@ -53,6 +53,8 @@ def decode(body: bytes) -> Body:
     """Return the events in a body. Raises MalformedBody where it is not JSON or none of the known shapes."""
     value, is_deep = read_json(body)
     match value:
+        case [] | {"batch": []}:
+            raise MalformedBody(RefusalCause.NO_EVENTS, "the body holds no events")
         case {"batch": list(events)}:
             return Body(events, is_batch=True, may_be_too_deep=is_deep)
         case {"batch": _}:
@@ -83,11 +85,6 @@ def signed_bytes(body: bytes) -> bytes:
     except (ValueError, RecursionError):
         return body
     return text[start:end].encode("utf-8")
-
-
-def is_signed_as_a_whole(body: bytes) -> bool:
-    """Return whether the signature of a body covers all of its events."""
-    return _ARRAY.match(body) is None
 
 
 def _leading_text(part: bytes) -> str:

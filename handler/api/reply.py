@@ -49,7 +49,7 @@ def tracking_reply(reply: Reply, code: str = "") -> Reply:
 
 def reply_to_refused(error: RequestRefused) -> Reply:
     """Return the reply to a request that is refused as a whole."""
-    headers = {"Allow": "POST"} if isinstance(error, MethodNotAllowed) else {}
+    headers = {"Allow": error.allowed} if isinstance(error, MethodNotAllowed) else {}
     return Reply(error.status, {**_NOTHING, "message": error.message}, headers)
 
 

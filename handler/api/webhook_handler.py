@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from handler.api.api_gateway import HttpRequest, Reply, read_request, request_id_of
-from handler.api.authentication import authenticate, check_token, token_in, unauthorised
-from handler.api.body import Body, decode, is_signed_as_a_whole
+from handler.api.authentication import Proof, authenticate, check_token, token_in, unauthorised
+from handler.api.body import Body, decode
 from handler.api.reply import reply_to, reply_to_refused, reply_to_unavailable, tracking_reply
 from handler.api.routes import Route, TrackingApi, Webhook, check_method, route_at
 from handler.api.tracking_api import check_size, decode_call, write_key_of
@@ -84,25 +84,25 @@ class RoutedRequest:
         """The write key, which Segment's libraries send as user name or in the body. Raises MalformedBody."""
         return token_in(self.request.headers) or write_key_of(self.body).encode("utf-8", "replace")
 
-    def authenticate(self, secrets: Secrets) -> dict[str, str]:
+    def authenticate(self, secrets: Secrets) -> Proof:
         """Return which secret matched. Segment's libraries cannot sign. Raises Unauthorised."""
         if isinstance(self.route, Webhook):
             return authenticate(self.request.headers, self.body, secrets)
-        return {"accessToken": check_token(self.write_key, secrets.access_tokens)}
+        return Proof({"accessToken": check_token(self.write_key, secrets.access_tokens)}, covers_all=True)
 
     def decode(self) -> Body:
         """Return the events. Raises MalformedBody."""
         return decode(self.body) if isinstance(self.route, Webhook) else decode_call(self.body, self.route.call)
 
-    def jobs_of(self, body: Body, *, has_token: bool) -> list[Job]:
-        """Return the job of each event. `has_token`: an access token, which covers all of them, has matched.
+    def jobs_of(self, body: Body, proof: Proof) -> list[Job]:
+        """Return the job of each event.
 
         A write key may be public, and a signature covers the first event of an array only: neither deletes a customer
         beyond that.
         """
         if isinstance(self.route, TrackingApi):
             return [_job(event, DELETE_NOT_TAKEN) for event in body.events]
-        covered = len(body.events) if has_token or is_signed_as_a_whole(self.body) else 1
+        covered = len(body.events) if proof.covers_all else 1
         return [
             Job(event) if place < covered else _job(event, DELETE_NOT_SIGNED) for place, event in enumerate(body.events)
         ]
@@ -136,7 +136,7 @@ class WebhookHandler:
         try:
             request = read_request(event)
             route = route_at(request.path)
-            check_method(request)
+            check_method(request, route)
             routed = RoutedRequest(route, request, request.body())
             if isinstance(route, TrackingApi):
                 check_size(routed.body, route.call)
@@ -172,11 +172,11 @@ class WebhookHandler:
     def _answer(
         self, routed: RoutedRequest, settings: Settings, deadlines: _Deadlines
     ) -> tuple[Reply, dict[str, Any], BatchSummary]:
-        matched = routed.authenticate(settings.secrets)
+        proof = routed.authenticate(settings.secrets)
         body = routed.decode()
         if len(body.events) > MAX_EVENTS:
             raise BodyTooLarge(RefusalCause.TOO_MANY_EVENTS, f"the body has more than {MAX_EVENTS} events")
-        jobs = routed.jobs_of(body, has_token="accessToken" in matched)
+        jobs = routed.jobs_of(body, proof)
         for place in _not_storable(body, len(routed.body)):
             jobs[place] = Job(jobs[place].event, rejection=EVENT_TOO_LARGE)
         # All of them may have to be stored.
@@ -184,7 +184,7 @@ class WebhookHandler:
         outcomes = self._new_delivery(settings, deliver_by).deliver(jobs, deliver_by)
         self._store(outcomes, settings, deadlines.store_by)
         summary = BatchSummary(outcomes)
-        return reply_to(outcomes, summary, is_batch=body.is_batch), {"matched": matched}, summary
+        return reply_to(outcomes, summary, is_batch=body.is_batch), {"matched": proof.matched}, summary
 
     def _store(self, outcomes: Sequence[Outcome], settings: Settings, deadline: Deadline) -> None:
         """Store each event that was not delivered. Raises NotStored."""

@@ -45,7 +45,13 @@ class NotFound(RequestRefused):
 
 
 class MethodNotAllowed(RequestRefused):
+    """`allowed` are the methods that the path takes."""
+
     status = 405
+
+    def __init__(self, cause: RefusalCause, message: str, allowed: str) -> None:
+        super().__init__(cause, message)
+        self.allowed = allowed
 
 
 class MalformedBody(RequestRefused):

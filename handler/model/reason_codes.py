@@ -44,6 +44,7 @@ class RefusalCause(StrEnum):
 
     # 400
     BAD_ENCODING = "bad_encoding"
+    NO_EVENTS = "no_events"
     NOT_JSON = "not_json"
     UNKNOWN_SHAPE = "unknown_shape"
     # 401

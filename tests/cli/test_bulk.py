@@ -71,7 +71,7 @@ def rows(count: int) -> list[Row]:
     return [row(f"u{number}", {"name": f"User {number}"}) for number in range(count)]
 
 
-def test_later_fields_replace_and_metadata_is_merged() -> None:
+def test_row_merges_upserts() -> None:
     one = row(
         "u1",
         {"name": "First", "metadata": {"a": 1, "b": 1}, "address": {"city": "Paris"}},
@@ -106,14 +106,14 @@ def test_customers_are_made_and_updated(bulk: Bulk, voucherify: VoucherifyStub) 
     assert len(voucherify.customers) == 120
 
 
-def test_the_last_action_is_asked_for_first_and_the_others_once(bulk: Bulk, voucherify: VoucherifyStub) -> None:
+def test_last_action_is_polled_first(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     bulk.send(rows(300))
 
     assert [call.method for call in voucherify.calls] == ["POST"] * 3 + ["GET"] * 4
     assert bulk.clock.now - Time().now < 2
 
 
-def test_rows_that_failed_come_back_and_the_rest_is_done(bulk: Bulk, voucherify: VoucherifyStub) -> None:
+def test_failed_rows_are_returned(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.row_rule = lambda row: "no" if row["source_id"] in ("u1", "u101") else None
 
     assert bulk.send(rows(120)) == ["u1", "u101"]
@@ -121,7 +121,7 @@ def test_rows_that_failed_come_back_and_the_rest_is_done(bulk: Bulk, voucherify:
     assert not {"u1", "u101"} & set(bulk.done)
 
 
-def test_a_call_that_is_refused_comes_back_as_a_whole(bulk: Bulk, voucherify: VoucherifyStub) -> None:
+def test_refused_call_returns_all_rows(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.next(Fault(400))
 
     assert len(bulk.send(rows(6))) == 6
@@ -140,9 +140,7 @@ def test_a_call_that_is_refused_comes_back_as_a_whole(bulk: Bulk, voucherify: Vo
         "x",
     ],
 )
-def test_where_it_is_not_known_which_rows_failed_all_come_back(
-    bulk: Bulk, voucherify: VoucherifyStub, answer: Any
-) -> None:
+def test_unclear_result_refuses_all_rows(bulk: Bulk, voucherify: VoucherifyStub, answer: Any) -> None:
     voucherify.rule = lambda call: Fault(body=answer) if call.method == "GET" else None
 
     assert len(bulk.send(rows(6))) == 6
@@ -150,7 +148,7 @@ def test_where_it_is_not_known_which_rows_failed_all_come_back(
 
 
 @pytest.mark.parametrize("fault", [Fault(body={}), Fault(body=b"ok"), Fault(202, body={"async_action_id": 7})])
-def test_an_answer_without_an_action_counts_as_refused(bulk: Bulk, voucherify: VoucherifyStub, fault: Fault) -> None:
+def test_answer_without_action_refuses_rows(bulk: Bulk, voucherify: VoucherifyStub, fault: Fault) -> None:
     voucherify.next(fault)
 
     assert len(bulk.send(rows(6))) == 6
@@ -158,16 +156,14 @@ def test_an_answer_without_an_action_counts_as_refused(bulk: Bulk, voucherify: V
 
 @pytest.mark.parametrize("fault", [Fault(503), Fault(409), Fault(drop="before"), Fault(drop="after")])
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_what_may_succeed_later_is_tried_again(
-    bulk: Bulk, voucherify: VoucherifyStub, number: int, fault: Fault
-) -> None:
+def test_temporary_failure_is_retried(bulk: Bulk, voucherify: VoucherifyStub, number: int, fault: Fault) -> None:
     voucherify.rule = lambda call: fault if call.number == number else None
 
     assert bulk.send(rows(120)) == []
     assert len(voucherify.customers) == 120
 
 
-def test_an_action_that_takes_its_time_is_asked_for_less_and_less(bulk: Bulk, voucherify: VoucherifyStub) -> None:
+def test_polling_slows_down(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     def rule(call: Request) -> Fault | None:
         return Fault(body={"status": "IN_PROGRESS"}) if call.method == "GET" and call.number < 20 else None
 
@@ -176,7 +172,7 @@ def test_an_action_that_takes_its_time_is_asked_for_less_and_less(bulk: Bulk, vo
     assert 60 < bulk.clock.now - Time().now < 120
 
 
-def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucherify: VoucherifyStub) -> None:
+def test_endless_action_is_given_up(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.rule = lambda call: Fault(body={"status": "ENQUEUED"}) if call.method == "GET" else None
 
     with pytest.raises(CommandFailed, match="has not finished its asynchronous action") as failed:
@@ -185,7 +181,7 @@ def test_an_action_that_never_ends_is_given_up_after_an_hour(bulk: Bulk, voucher
     assert bulk.done == []
 
 
-def test_who_stops_it_is_obeyed_before_the_next_question(bulk: Bulk, voucherify: VoucherifyStub) -> None:
+def test_stop_before_next_poll(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     def rule(call: Request) -> Fault | None:
         bulk.stop_request.is_made = call.method == "GET"
         return None
@@ -197,7 +193,7 @@ def test_who_stops_it_is_obeyed_before_the_next_question(bulk: Bulk, voucherify:
     assert bulk.done == []
 
 
-def test_keys_that_are_refused_end_it(bulk: Bulk, voucherify: VoucherifyStub) -> None:
+def test_refused_credentials_end_it(bulk: Bulk, voucherify: VoucherifyStub) -> None:
     voucherify.rule = lambda call: Fault(401)
 
     with pytest.raises(CommandFailed, match="answered 401"):

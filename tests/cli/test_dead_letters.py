@@ -53,7 +53,7 @@ def put_some(aws: LocalAws) -> None:
     aws.sqs.send_message(QueueUrl=aws.environment[DEAD], MessageBody=f"who is {PERSON}?")
 
 
-def test_list_groups_by_reason_and_leaves_every_letter_where_it_was(run: Run, aws: LocalAws) -> None:
+def test_list_groups_by_reason_code(run: Run, aws: LocalAws) -> None:
     put_some(aws)
     ended = run("dead-letters", "list")
     assert ended.code == 0
@@ -74,7 +74,7 @@ def test_list_of_an_empty_queue(run: Run) -> None:
     assert run("dead-letters", "list", "--json").json["groups"] == []
 
 
-def test_what_someone_else_reads_is_reported(run: Run, aws: LocalAws) -> None:
+def test_in_flight_messages_are_reported(run: Run, aws: LocalAws) -> None:
     put_some(aws)
     aws.sqs.receive_message(QueueUrl=aws.environment[DEAD], MaxNumberOfMessages=2, VisibilityTimeout=60)
     assert "about 2 messages in flight" in run("dead-letters", "list").err
@@ -105,13 +105,13 @@ def test_filters(run: Run, aws: LocalAws, options: tuple[str, ...], count: int) 
     assert run("dead-letters", "retry", *options, "--dry-run", "--json").json["moved"] == count
 
 
-def test_an_age_that_is_none_is_a_wrong_call(run: Run) -> None:
+def test_invalid_age_exits_2(run: Run) -> None:
     ended = run("dead-letters", "list", "--older-than", "soon")
     assert ended.code == 2
     assert "--older-than" in ended.err
 
 
-def test_show_has_the_record_with_its_keys_and_without_a_persons_data(run: Run, aws: LocalAws) -> None:
+def test_show_masks_personal_data(run: Run, aws: LocalAws) -> None:
     put_message(aws, "t-1")
     ended = run("dead-letters", "show", "t-1")
     assert ended.code == 0
@@ -182,7 +182,7 @@ def test_retry_moves_what_matches_as_it_is(run: Run, aws: LocalAws) -> None:
     assert run(*RETRY_400, "--type", "track", "--json").json["moved"] == 0
 
 
-def test_retry_without_a_filter_moves_everything_where_sqs_has_no_redrive(run: Run, aws: LocalAws) -> None:
+def test_retry_all_without_redrive(run: Run, aws: LocalAws) -> None:
     for number in range(23):
         put_message(aws, f"t-{number}")
     assert run("dead-letters", "retry", "--rate", "500", "--json").json == {
@@ -210,7 +210,7 @@ def test_retry_keeps_to_its_rate(run: Run, aws: LocalAws, monkeypatch: pytest.Mo
     assert waited == [0.0, 1.0]
 
 
-def test_letters_that_are_too_large_to_go_together_go_one_by_one(run: Run, aws: LocalAws) -> None:
+def test_large_messages_go_one_by_one(run: Run, aws: LocalAws) -> None:
     body = json.dumps({"event": {"type": "track", "messageId": "large", "pad": "x" * 700_000}})
     for _ in range(3):
         aws.sqs.send_message(QueueUrl=aws.environment[DEAD], MessageBody=body)
@@ -264,7 +264,7 @@ REFUSED = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "made 
     ("when", "error", "code"),
     [("before", KeyboardInterrupt(), 130), ("after", KeyboardInterrupt(), 130), ("before", REFUSED, 3)],
 )
-def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
+def test_interrupt_at_each_call_loses_nothing(
     run: Run, aws: LocalAws, when: When, error: BaseException, code: int
 ) -> None:
     """Run again to the end, each is in the retry queue; twice at most those of the batch that was cut off."""
@@ -293,7 +293,7 @@ def test_interrupted_at_any_call_of_aws_no_letter_is_lost(
     assert cut > 8, "several rounds were cut off"
 
 
-def test_what_is_in_both_queues_reaches_voucherify_once(
+def test_message_in_both_queues_is_delivered_once(
     run: Run, aws: LocalAws, voucherify: VoucherifyStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_cold()
@@ -317,7 +317,7 @@ def test_what_is_in_both_queues_reaches_voucherify_once(
     start_cold()
 
 
-def test_what_the_retry_queue_does_not_take_stays(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
+def test_unsent_message_is_reported(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
     for number in range(6):
         put_message(aws, f"t-{number}")
 
@@ -336,7 +336,7 @@ def test_what_the_retry_queue_does_not_take_stays(run: Run, aws: LocalAws, proxy
     assert all_can_be_seen(DEAD)
 
 
-def test_what_cannot_be_deleted_is_in_both_and_said_to_be(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
+def test_undeleted_message_is_reported(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
     put_message(aws, "t-1")
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
@@ -376,7 +376,7 @@ def task(status: str, moved: int, **more: Any) -> dict[str, Any]:
     return {"Status": status, "ApproximateNumberOfMessagesMoved": moved, "ApproximateNumberOfMessagesToMove": 9, **more}
 
 
-def test_everything_is_moved_by_sqs_itself_into_the_retry_queue(run: Run, proxy: AwsProxy) -> None:
+def test_redrive_moves_everything(run: Run, proxy: AwsProxy) -> None:
     proxy.rule = redrive = Redrive({}, task("RUNNING", 3), task("RUNNING", 6), task("COMPLETED", 9))
     ended = run("dead-letters", "retry", "--rate", "50", "--json")
     assert (ended.code, ended.json["moved"], ended.json["by"]) == (0, 9, "SQS's redrive")
@@ -398,7 +398,7 @@ def test_a_redrive_that_fails_says_why(run: Run, proxy: AwsProxy) -> None:
     assert (ended.code, ended.err) == (1, "✗ SQS's redrive ended as failed after 3 messages\n  AccessDenied\n")
 
 
-def test_where_redrive_is_not_offered_the_command_moves_by_itself(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
+def test_unsupported_redrive_falls_back(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
     put_some(aws)
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
@@ -412,7 +412,7 @@ def test_where_redrive_is_not_offered_the_command_moves_by_itself(run: Run, aws:
     assert aws.messages(DEAD) == []
 
 
-def test_a_redrive_that_is_interrupted_is_cancelled(run: Run, proxy: AwsProxy) -> None:
+def test_interrupted_redrive_is_cancelled(run: Run, proxy: AwsProxy) -> None:
     proxy.rule = redrive = Redrive({}, task("RUNNING", 3), task("RUNNING", 3, TaskHandle="task"))
     with pytest.MonkeyPatch.context() as patch:
 
@@ -437,7 +437,7 @@ def test_drop_asks_and_deletes_only_what_matches(run: Run, aws: LocalAws) -> Non
     assert len(aws.messages(DEAD)) == 2
 
 
-def test_drop_deletes_nothing_where_nobody_answers(run: Run, aws: LocalAws) -> None:
+def test_drop_without_answer_deletes_nothing(run: Run, aws: LocalAws) -> None:
     put_some(aws)
     assert run("dead-letters", "drop").code == 1
     assert run("dead-letters", "drop", "--json").code == 2
@@ -460,7 +460,7 @@ def test_drop_keeps_a_copy_first(run: Run, aws: LocalAws, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["messages.jsonl", "messages.jsonl.gz"])
-def test_export_writes_records_that_only_the_owner_may_read(run: Run, aws: LocalAws, tmp_path: Path, name: str) -> None:
+def test_export_is_private(run: Run, aws: LocalAws, tmp_path: Path, name: str) -> None:
     put_some(aws)
     file = tmp_path / name
     ended = run("dead-letters", "export", str(file))
@@ -475,7 +475,7 @@ def test_export_writes_records_that_only_the_owner_may_read(run: Run, aws: Local
     )
 
 
-def test_an_export_that_is_cut_off_leaves_no_file_and_every_letter(run: Run, aws: LocalAws, tmp_path: Path) -> None:
+def test_interrupted_export_leaves_no_file(run: Run, aws: LocalAws, tmp_path: Path) -> None:
     put_some(aws)
     with cut_off_at(3, "before", KeyboardInterrupt()):
         assert run("dead-letters", "export", str(tmp_path / "messages.jsonl")).code == 130

@@ -35,7 +35,7 @@ def wrong(run: Run, *arguments: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_a_system_that_is_well(run: Run, system: LocalSystem) -> None:
+def test_healthy_system(run: Run, system: LocalSystem) -> None:
     ended = run("doctor")
 
     assert ended.code == 0
@@ -86,7 +86,7 @@ def test_without_settings_init_makes_them(run: Run, aws: LocalAws) -> None:
 
 
 @pytest.mark.parametrize("name", ["apiKey", "apiToken"])
-def test_keys_that_voucherify_does_not_take(run: Run, aws: LocalAws, name: str) -> None:
+def test_invalid_credentials(run: Run, aws: LocalAws, name: str) -> None:
     aws.put_settings({f"app/{key}": value for key, value in (("apiKey", API_KEY), ("apiToken", API_TOKEN))})
     aws.put_settings({f"app/{name}": f"{SECRET}key"})
     found = wrong(run)
@@ -95,7 +95,7 @@ def test_keys_that_voucherify_does_not_take(run: Run, aws: LocalAws, name: str) 
     assert "Application keys" in found["Voucherify of app"]["advice"]
 
 
-def test_what_is_left_of_the_plan(run: Run, system: LocalSystem) -> None:
+def test_calls_left_of_the_plan(run: Run, system: LocalSystem) -> None:
     limited = VoucherifyStub(api_key=API_KEY, api_token=API_TOKEN, limit=RateLimit(100, 3600))
     with limited:
         system.aws.put_settings({"apiUrl": limited.url})
@@ -105,7 +105,7 @@ def test_what_is_left_of_the_plan(run: Run, system: LocalSystem) -> None:
     assert "✓ plan of app: 98 of 100 calls left" in out
 
 
-def test_what_lies_in_the_queues(run: Run, aws: LocalAws) -> None:
+def test_queue_contents(run: Run, aws: LocalAws) -> None:
     for queue, delay in (("RETRY_QUEUE_URL", 0), ("RETRY_QUEUE_URL", 900), ("DEAD_LETTER_QUEUE_URL", 0)):
         aws.sqs.send_message(QueueUrl=aws.environment[queue], MessageBody="{}", DelaySeconds=delay)
     ended = run("doctor")
@@ -115,9 +115,7 @@ def test_what_lies_in_the_queues(run: Run, aws: LocalAws) -> None:
     assert "✗ dead-letter queue: 1 visible\n  run voucherify-destination dead-letters list" in ended.out
 
 
-def test_the_age_of_the_oldest_message_comes_from_cloudwatch(
-    run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_age_of_oldest_message(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     aws.sqs.send_message(QueueUrl=aws.environment["RETRY_QUEUE_URL"], MessageBody="{}")
     now = datetime(2026, 5, 1, 12, tzinfo=UTC)
     monkeypatch.setattr(doctor, "CLOCK", lambda: now)
@@ -136,7 +134,7 @@ def test_the_age_of_the_oldest_message_comes_from_cloudwatch(
     assert "✓ retry queue: 1 visible, the oldest is 1.5 hours old" in run("doctor").out
 
 
-def test_a_check_that_aws_refuses_is_wrong_and_the_others_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_check_does_not_stop_the_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     call = vars(BaseClient)["_make_api_call"]
 
     def refusing(self: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
@@ -166,14 +164,12 @@ class TestEvent:
 
         assert voucherify.customers == {}
 
-    def test_both_secrets_are_shown_where_both_are_checked(self, run: Run, aws: LocalAws) -> None:
+    def test_both_secrets_are_sent(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"accessToken": f"{SECRET}token"})
 
         assert wrong(run, "--send-event") == {}
 
-    def test_where_only_sources_have_keys_it_goes_to_the_first(
-        self, run: Run, aws: LocalAws, voucherify: VoucherifyStub
-    ) -> None:
+    def test_sent_to_first_source_with_credentials(self, run: Run, aws: LocalAws, voucherify: VoucherifyStub) -> None:
         for name in ("apiKey", "apiToken"):
             aws.ssm.delete_parameter(Name=f"{SETTINGS_PATH}/{name}")
         aws.put_settings({"app/apiKey": API_KEY, "app/apiToken": API_TOKEN})
@@ -199,7 +195,7 @@ class TestEvent:
         assert "not sent" in wrong(run, "--send-event")["test event"]["text"]
 
 
-def test_a_stack_that_lacks_an_output_is_the_last_that_is_looked_at(aws: LocalAws) -> None:
+def test_missing_output_ends_the_checks(aws: LocalAws) -> None:
     template = {
         "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
         "Outputs": {"EventsUrl": {"Value": "https://events.example/events"}},
@@ -217,7 +213,7 @@ def test_a_stack_that_lacks_an_output_is_the_last_that_is_looked_at(aws: LocalAw
     ]
 
 
-def test_without_credentials_nothing_else_is_asked(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_aws_credentials_end_the_checks(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

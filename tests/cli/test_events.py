@@ -46,7 +46,7 @@ def test_each_shape_of_a_document(tmp_path: Path, value: Any, events: list[Any])
     assert read(written(tmp_path / "events.json", value)) == events
 
 
-def test_the_samples_of_the_checkout_with_api_gateways_payloads_and_presets() -> None:
+def test_samples_and_presets_are_read() -> None:
     found = dict(read_events([EVENTS]))
     assert found[f"{EVENTS}/identify.json"]["type"] == "identify"
     assert found[f"{EVENTS}/batch.json#2"]["messageId"] == "ajs-batch-2"
@@ -54,7 +54,7 @@ def test_the_samples_of_the_checkout_with_api_gateways_payloads_and_presets() ->
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", "events.jsonl.gz", "1467763200000.1.gz", "named-otherwise.jsonl"])
-def test_json_lines_are_read_as_they_are_asked_for(tmp_path: Path, name: str) -> None:
+def test_json_lines_are_read_lazily(tmp_path: Path, name: str) -> None:
     lines = f"\ufeff{json.dumps(ONE)}\n\n{json.dumps([TWO, TWO])}\nno JSON\n".encode()
     path = tmp_path / name
     path.write_bytes(gzip.compress(lines) if name.endswith(".gz") or name.startswith("named") else lines)
@@ -64,7 +64,7 @@ def test_json_lines_are_read_as_they_are_asked_for(tmp_path: Path, name: str) ->
         next(events)
 
 
-def test_an_exported_failure_record_is_read_as_its_event(tmp_path: Path) -> None:
+def test_exported_record_is_read_as_event(tmp_path: Path) -> None:
     record = {"event": "text", "source": "default", "failure": {"code": "invalid_event"}}
     assert read(written(tmp_path / "messages.jsonl", record)) == ["text"]
 
@@ -81,7 +81,7 @@ def test_an_exported_failure_record_is_read_as_its_event(tmp_path: Path) -> None
         ("a.json", b'{"requestContext": {}, "rawPath": "/"}', "a.json is an API Gateway payload that cannot be read"),
     ],
 )
-def test_what_is_no_event_is_named_with_its_place(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
+def test_invalid_content_is_reported_with_its_place(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(CommandFailed) as failed:
@@ -89,7 +89,7 @@ def test_what_is_no_event_is_named_with_its_place(tmp_path: Path, name: str, con
     assert failed.value.problem.startswith(f"{tmp_path}/{problem}")
 
 
-def test_a_file_that_is_not_there_and_a_directory_without_events(tmp_path: Path) -> None:
+def test_missing_file_and_empty_directory(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no events")
     with pytest.raises(CommandFailed, match="has no event files"):
         read(tmp_path)

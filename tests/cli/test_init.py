@@ -34,7 +34,7 @@ def parameters(aws: LocalAws, source: str = "default") -> dict[str, str]:
     return {name: parameter.value for name, parameter in found.items()}
 
 
-def test_a_person_answers_and_is_told_what_to_do_in_segment(run: Run, system: LocalSystem, person: None) -> None:
+def test_person_answers_and_sees_the_steps(run: Run, system: LocalSystem, person: None) -> None:
     system.aws.delete_settings()
     typed = "\n".join((system.voucherify.url, API_KEY, API_TOKEN, "y", ""))
     ended = run("init", stdin=typed)
@@ -51,7 +51,7 @@ def test_a_person_answers_and_is_told_what_to_do_in_segment(run: Run, system: Lo
     assert [(call.method, call.path) for call in system.voucherify.calls] == [("GET", "/v1/customers?limit=1")]
 
 
-def test_europe_is_what_return_means(run: Run, aws: LocalAws, person: None) -> None:
+def test_default_cluster_is_europe(run: Run, aws: LocalAws, person: None) -> None:
     aws.delete_settings()
     ended = run("init", "--skip-check", stdin=f"\n{SECRET}key\n{SECRET}token\ny\n")
 
@@ -83,7 +83,7 @@ def test_a_script_gives_variables(run: Run, system: LocalSystem, keys: None) -> 
     assert types == {**dict.fromkeys(types, "SecureString"), "apiUrl": "String"}
 
 
-def test_or_files(run: Run, aws: LocalAws, tmp_path: Path) -> None:
+def test_credentials_from_files(run: Run, aws: LocalAws, tmp_path: Path) -> None:
     aws.delete_settings()
     for name in ("key", "token"):
         (tmp_path / name).write_text(f"{SECRET}{name}\n")
@@ -98,7 +98,7 @@ def test_or_files(run: Run, aws: LocalAws, tmp_path: Path) -> None:
     assert stored["apiUrl"] == "https://as1.api.voucherify.io"
 
 
-def test_again_it_keeps_everything(run: Run, system: LocalSystem, keys: None) -> None:
+def test_second_run_changes_nothing(run: Run, system: LocalSystem, keys: None) -> None:
     system.aws.delete_settings()
     run("init", "--yes", "--cluster", system.voucherify.url)
     before = parameters(system.aws)
@@ -121,7 +121,7 @@ def test_it_asks_only_for_what_is_missing(run: Run, system: LocalSystem, person:
     assert (stored["apiKey"], stored["apiToken"], stored["sharedSecret"]) == (API_KEY, API_TOKEN, SHARED_SECRET)
 
 
-def test_of_a_running_system_the_one_secret_stays_the_only_one(run: Run, aws: LocalAws) -> None:
+def test_existing_secret_stays_the_only_one(run: Run, aws: LocalAws) -> None:
     """Another one would shut out a Segment that does not send it."""
     ended = run("init", "--yes", "--json")
 
@@ -130,7 +130,7 @@ def test_of_a_running_system_the_one_secret_stays_the_only_one(run: Run, aws: Lo
     assert not any("Authorization" in step for step in ended.json["steps"])
 
 
-def test_a_new_source_gets_keys_and_secrets_of_its_own(run: Run, system: LocalSystem, keys: None) -> None:
+def test_new_source_gets_own_credentials(run: Run, system: LocalSystem, keys: None) -> None:
     ended = run("init", "--source", "shop", "--yes", "--cluster", system.voucherify.url)
 
     own = parameters(system.aws, "shop")
@@ -162,7 +162,7 @@ def test_what_a_source_inherits_is_not_asked_for(run: Run, aws: LocalAws) -> Non
         (Fault(drop="before"), "the connection ended"),
     ],
 )
-def test_keys_that_voucherify_does_not_take_are_not_written(
+def test_invalid_credentials_are_not_written(
     run: Run, system: LocalSystem, voucherify: VoucherifyStub, keys: None, fault: Fault, says: str
 ) -> None:
     system.aws.delete_settings()
@@ -175,7 +175,7 @@ def test_keys_that_voucherify_does_not_take_are_not_written(
     assert parameters(system.aws) == {}
 
 
-def test_a_key_that_no_header_can_hold_is_not_sent(
+def test_credential_unfit_for_a_header_is_not_sent(
     run: Run, system: LocalSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system.aws.delete_settings()
@@ -195,9 +195,7 @@ def test_a_key_that_no_header_can_hold_is_not_sent(
         (["init", "--yes", "--cluster", "us2"], "did you mean 'us1'?"),
     ],
 )
-def test_a_script_that_does_not_say_enough_is_called_wrongly(
-    run: Run, aws: LocalAws, arguments: list[str], says: str
-) -> None:
+def test_script_without_credentials_exits_2(run: Run, aws: LocalAws, arguments: list[str], says: str) -> None:
     aws.delete_settings()
     ended = run(*arguments)
 
@@ -205,14 +203,14 @@ def test_a_script_that_does_not_say_enough_is_called_wrongly(
     assert says in ended.err
 
 
-def test_another_cluster_than_the_one_that_is_set_is_called_wrongly(run: Run) -> None:
+def test_other_cluster_is_refused(run: Run) -> None:
     ended = run("init", "--yes", "--cluster", "us1")
 
     assert ended.code == 2
     assert "settings set apiUrl https://us1.api.voucherify.io" in ended.err
 
 
-def test_without_yes_and_without_anybody_nothing_is_written(run: Run, system: LocalSystem, keys: None) -> None:
+def test_without_yes_and_terminal_exits_2(run: Run, system: LocalSystem, keys: None) -> None:
     system.aws.delete_settings()
     ended = run("init", "--cluster", system.voucherify.url)
 
@@ -221,7 +219,7 @@ def test_without_yes_and_without_anybody_nothing_is_written(run: Run, system: Lo
     assert parameters(system.aws) == {}
 
 
-def test_a_region_is_asked_for_where_there_is_none(
+def test_missing_region_is_asked_for(
     run: Run, system: LocalSystem, person: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):

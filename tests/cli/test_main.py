@@ -10,15 +10,15 @@ def test_without_a_command_there_is_help() -> None:
     assert "Set up, monitor and repair" in ended.out + ended.err
 
 
-def test_the_common_options_may_stand_after_the_command(run: Run) -> None:
+def test_common_options_after_the_command(run: Run) -> None:
     assert run("settings", "show", "--json").code == run("--json", "settings", "show").code == 0
 
 
-def test_a_command_that_is_called_wrongly_ends_with_2(run: Run) -> None:
+def test_unknown_command_exits_2(run: Run) -> None:
     assert run("settings", "shwo").code == 2
 
 
-def test_a_stack_that_is_not_there_ends_with_2_and_advice(run: Run) -> None:
+def test_missing_stack_exits_2(run: Run) -> None:
     ended = invoke("settings", "show", "--stack", "nobody", "--region", "eu-west-1")
     assert ended.code == 2
     assert "there is no stack nobody in eu-west-1" in ended.err

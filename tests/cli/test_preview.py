@@ -41,7 +41,7 @@ def mapping_in(tmp_path: Path, **settings: Any) -> Path:
 
 
 @pytest.mark.usefixtures("without_aws")
-def test_one_event_becomes_the_presets_request_and_each_field_has_its_origin(run: Run) -> None:
+def test_one_event_shows_request_and_origins(run: Run) -> None:
     ended = run("preview", str(PRESET), "--mapping", str(PRESET))
     assert ended.code == 0
     assert "✓ POST /v1/events" in ended.out
@@ -53,7 +53,7 @@ def test_one_event_becomes_the_presets_request_and_each_field_has_its_origin(run
 
 
 @pytest.mark.usefixtures("without_aws")
-def test_what_was_converted_left_out_unused_and_empty_is_said(run: Run, tmp_path: Path) -> None:
+def test_explanation_sections(run: Run, tmp_path: Path) -> None:
     event = {**TRACK, "properties": {"zip": 10115, "email": {"no": "text"}, "a": 1, "b": 2}}
     rows = {"zip": "customer.address.postal_code", "email": "customer.email", "mail": "customer.phone"}
     mapping = mapping_in(tmp_path, trackMapping={**rows, "a": "metadata.x", "b": "metadata.x"})
@@ -66,7 +66,7 @@ def test_what_was_converted_left_out_unused_and_empty_is_said(run: Run, tmp_path
 
 
 @pytest.mark.usefixtures("without_aws")
-def test_a_skipped_event_is_fine_and_a_rejected_one_is_not(run: Run, tmp_path: Path) -> None:
+def test_skipped_exits_0_rejected_exits_1(run: Run, tmp_path: Path) -> None:
     mapping = written(tmp_path / "settings.toml", "trackDisabled = true\n")
     ended = run("preview", str(written(tmp_path / "event.json", TRACK)), "--mapping", str(mapping))
     assert (ended.code, ended.out) == (0, "- skipped: track_disabled\n")
@@ -77,7 +77,7 @@ def test_a_skipped_event_is_fine_and_a_rejected_one_is_not(run: Run, tmp_path: P
     assert "✗ rejected: customer_id_missing: no userId or anonymousId" in ended.out
 
 
-def test_without_a_mapping_the_one_in_force_counts_by_source(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+def test_current_mapping_of_each_source(run: Run, system: LocalSystem, tmp_path: Path) -> None:
     system.aws.put_settings(
         {"trackMapping": '{"total": "metadata.common"}', "app/trackMapping": '{"total": "metadata.of_app"}'}
     )
@@ -89,7 +89,7 @@ def test_without_a_mapping_the_one_in_force_counts_by_source(run: Run, system: L
     assert (ended.code, ended.err) == (1, "✗ source shop has no settings\n  sources with settings: default, app\n")
 
 
-def test_faults_of_settings_in_force_are_all_named(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+def test_faulty_current_settings(run: Run, system: LocalSystem, tmp_path: Path) -> None:
     system.aws.put_settings({"trackMapping": '{"total": "metadat.total"}', "trackDisabled": "maybe"})
     ended = run("preview", str(written(tmp_path / "event.json", TRACK)))
     assert ended.code == 1
@@ -116,7 +116,7 @@ def test_a_faulty_file_of_settings_is_refused(run: Run, tmp_path: Path, name: st
 
 
 @pytest.mark.usefixtures("without_aws")
-def test_many_events_are_counted_by_what_becomes_of_them(run: Run, tmp_path: Path) -> None:
+def test_many_events_are_counted(run: Run, tmp_path: Path) -> None:
     rows = {
         "total": "metadata.total",
         "mail": "customer.email",
@@ -154,7 +154,7 @@ def test_many_events_are_counted_by_what_becomes_of_them(run: Run, tmp_path: Pat
     assert f"rejected\tinvalid_event, first {events}:7\t1\n" in ended.out
 
 
-def test_against_shows_which_events_and_fields_would_change(run: Run, tmp_path: Path) -> None:
+def test_against_shows_changes(run: Run, tmp_path: Path) -> None:
     events = events_in(
         tmp_path,
         *({**TRACK, "messageId": f"e-{number}", "properties": {"total": number}} for number in range(9)),
@@ -175,7 +175,7 @@ def test_against_shows_which_events_and_fields_would_change(run: Run, tmp_path: 
     assert f"{events}:1 (e-0)\nmetadata.sum\t—\t0\n" in ended.out
 
 
-def test_against_compares_with_the_mapping_in_force_and_ends_with_1_where_it_rejects(run: Run, tmp_path: Path) -> None:
+def test_against_current_mapping_exits_1_on_new_rejections(run: Run, tmp_path: Path) -> None:
     event = str(written(tmp_path / "event.json", {**TRACK, "properties": {"name": "x" * 400}}))
     assert run("preview", event, "--against", str(REFERRAL)).code == 0
     ended = run("preview", event, "--against", str(mapping_in(tmp_path, trackMapping={"name": "event"})))

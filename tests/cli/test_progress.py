@@ -29,7 +29,7 @@ def measure(output: Output) -> None:
             meter.count()
 
 
-def test_without_a_terminal_a_line_comes_twice_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     measure(Output(as_json=False))
 
     assert capsys.readouterr().err.splitlines() == [
@@ -39,7 +39,7 @@ def test_without_a_terminal_a_line_comes_twice_a_minute(capsys: pytest.CaptureFi
     ]
 
 
-def test_on_a_terminal_there_is_a_bar() -> None:
+def test_bar_on_a_terminal() -> None:
     output, written = Output(as_json=False), io.StringIO()
     output.notes = Console(file=written, force_terminal=True, width=120)
     measure(output)
@@ -48,7 +48,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
     assert "67%" in written.getvalue()
 
 
-def test_beside_json_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_with_json(capsys: pytest.CaptureFixture[str]) -> None:
     measure(Output(as_json=True))
 
     assert capsys.readouterr().err == ""

@@ -90,7 +90,7 @@ def switch_on(aws: LocalAws, *calls: str) -> None:
 
 
 class TestWhatIsSent:
-    def test_customers_go_in_bulk_and_tracks_follow_them(
+    def test_customers_in_bulk_then_tracks(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         events = [track("u1", "Order Completed", "m1"), *crowd(250), track("u2", "Moved", "m2")]
@@ -103,7 +103,7 @@ class TestWhatIsSent:
         assert paths(voucherify) == {BULK: 3, "action": 4, "/v1/events": 2}
         assert len(voucherify.customers) == 250
 
-    def test_of_one_customer_the_last_state_wins_and_metadata_is_merged(
+    def test_upserts_of_a_customer_are_merged(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         replayed(
@@ -126,7 +126,7 @@ class TestWhatIsSent:
             }
         ]
 
-    def test_a_track_that_changes_its_customer_is_not_overtaken(
+    def test_track_with_traits_is_not_overtaken(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         renamed = [track(f"u{number}", "Renamed", f"m{number}", name="By a track") for number in range(6)]
@@ -136,7 +136,7 @@ class TestWhatIsSent:
         assert names(voucherify) == {**dict.fromkeys(["u0", "u1", "u2", "u3", "u4"], "Last"), "u5": "By a track"}
         assert paths(voucherify)[BULK] == 2
 
-    def test_a_deletion_takes_its_customer_along_and_who_comes_back_is_let_in(
+    def test_deletion_and_new_identify_keep_their_order(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
     ) -> None:
         switch_on(aws, "delete")
@@ -146,7 +146,7 @@ class TestWhatIsSent:
         assert ended.code == 0
         assert names(voucherify) == {"u0": "User 0", "u2": None, **{f"u{n}": f"User {n}" for n in (3, 4, 5)}}
 
-    def test_what_is_older_than_a_known_deletion_brings_nobody_back(
+    def test_events_before_a_deletion_are_skipped(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
     ) -> None:
         switch_on(aws, "delete")
@@ -171,14 +171,14 @@ class TestWhatIsSent:
 
         assert paths(voucherify) == {"/v1/customers": 8}
 
-    def test_few_customers_are_not_worth_a_bulk_call(
+    def test_few_customers_are_sent_singly(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         replayed(history(*crowd(4)))
 
         assert paths(voucherify) == {"/v1/customers": 4}
 
-    def test_a_customer_that_bulk_refuses_is_sent_alone_and_says_why(
+    def test_refused_row_is_sent_alone(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         alone = {"source_id": "u1", "name": "User 1", "metadata": {"n": 1}}
@@ -192,7 +192,7 @@ class TestWhatIsSent:
         assert json.loads(line)["event"]["userId"] == "u1"
         assert json.loads(line)["failure"]["code"] == "voucherify_400"
 
-    def test_the_settings_of_a_source_are_those_in_force(
+    def test_settings_of_the_source_apply(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
     ) -> None:
         aws.put_settings({"shop/identifyMapping": '{"nick": "customer.name"}'})
@@ -200,9 +200,7 @@ class TestWhatIsSent:
 
         assert voucherify.calls[0].json == {"source_id": "u1", "name": "Ada"}
 
-    def test_a_source_that_is_not_there_or_has_faults_says_so(
-        self, replayed: Replay, history: Callable[..., Path], aws: LocalAws
-    ) -> None:
+    def test_missing_or_faulty_source(self, replayed: Replay, history: Callable[..., Path], aws: LocalAws) -> None:
         path = history(identify("u1"))
         assert "source nobody has no settings" in replayed(path, "--source", "nobody").err
         aws.put_settings({"identifyMapping": "{"})
@@ -236,7 +234,7 @@ class TestWhatItReads:
 
         assert [call.json["name"] for call in voucherify.calls] == ["1", "2", "3", "4"]
 
-    def test_a_line_that_is_no_event_is_rejected_and_the_rest_goes_on(
+    def test_invalid_line_is_rejected(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         ended = replayed(history("{", identify("u1"), {"type": "identify"}, {"type": "alias", "userId": "x"}), "--json")
@@ -248,7 +246,7 @@ class TestWhatItReads:
         assert json.loads(first)["place"].endswith("history.jsonl:1")
         assert json.loads(first)["text"] == "{"
 
-    def test_what_was_rejected_can_be_mended_and_replayed_from_its_file(
+    def test_rejected_file_can_be_replayed(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
     ) -> None:
         voucherify.next(Fault(400))
@@ -259,7 +257,7 @@ class TestWhatItReads:
         assert ended.code == 0
         assert len(voucherify.events) == 1
 
-    def test_a_damaged_archive_says_so_and_keeps_what_was_done(
+    def test_damaged_archive_is_reported(
         self, replayed: Replay, history: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = history(*crowd(2), name="a.jsonl.gz")
@@ -287,9 +285,7 @@ class TestWhatItSays:
         assert voucherify.calls == []
         assert not (tmp_path / "replay.sqlite").exists()
 
-    def test_a_dry_run_ends_with_1_where_something_would_be_rejected(
-        self, replayed: Replay, history: Callable[..., Path]
-    ) -> None:
+    def test_dry_run_exits_1_on_rejections(self, replayed: Replay, history: Callable[..., Path]) -> None:
         assert replayed(history({"type": "identify"}), "--dry-run").code == 1
 
     def test_the_summary_names_each_outcome(
@@ -303,14 +299,14 @@ class TestWhatItSays:
         assert len(voucherify.events) == 1
 
     @pytest.mark.parametrize("rate", ["10", "0/s", "10/h", "x"])
-    def test_a_rate_that_is_none_is_refused(self, replayed: Replay, history: Callable[..., Path], rate: str) -> None:
+    def test_invalid_rate_exits_2(self, replayed: Replay, history: Callable[..., Path], rate: str) -> None:
         ended = replayed(history(identify("u1")), "--rate", rate)
 
         assert (ended.code, ended.err.splitlines()[0]) == (2, f"✗ invalid rate: {rate}")
 
 
 class TestPace:
-    def test_a_rate_is_kept(
+    def test_rate_is_kept(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, clock: Time
     ) -> None:
         began = clock.now
@@ -319,7 +315,7 @@ class TestPace:
         assert ended.code == 0
         assert 30 <= clock.now - began <= 40
 
-    def test_a_window_that_stays_closed_for_long_is_said(
+    def test_long_wait_is_reported(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         voucherify.next(Fault(429, headers={"Retry-After": "3000"}))
@@ -329,7 +325,7 @@ class TestPace:
         assert "waiting for the rate limit: " in ended.err
 
     @pytest.mark.parametrize("bulk", ["--bulk", "--no-bulk"])
-    def test_it_waits_for_windows_of_calls_and_none_is_refused(
+    def test_waits_for_rate_limit_windows(
         self, replayed: Replay, history: Callable[..., Path], clock: Time, aws: LocalAws, bulk: str
     ) -> None:
         limit = RateLimit(10, 60)
@@ -345,14 +341,14 @@ class TestPace:
 
 
 class TestCheckpoint:
-    def test_what_is_done_is_not_done_again(
+    def test_settled_events_are_not_sent_again(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         path = history(*crowd(3))
         assert replayed(path).code == replayed(path).code == 0
         assert len(voucherify.calls) == 3
 
-    def test_inputs_that_come_behind_are_gone_on_with(
+    def test_added_inputs_are_continued(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         first, second = history(identify("u1"), name="a.jsonl"), history(identify("u2"), name="b.jsonl")
@@ -360,7 +356,7 @@ class TestCheckpoint:
         assert replayed(first, second).code == 0
         assert [call.json["source_id"] for call in voucherify.calls] == ["u1", "u2"]
 
-    def test_that_of_other_inputs_is_refused(self, replayed: Replay, history: Callable[..., Path]) -> None:
+    def test_other_inputs_are_refused(self, replayed: Replay, history: Callable[..., Path]) -> None:
         replayed(history(identify("u1")))
         ended = replayed(history(identify("u2"), identify("u3")))
 
@@ -368,9 +364,7 @@ class TestCheckpoint:
         assert "belongs to other inputs" in ended.err
         assert "--checkpoint" in ended.err
 
-    def test_that_of_another_mapping_is_refused(
-        self, replayed: Replay, history: Callable[..., Path], aws: LocalAws
-    ) -> None:
+    def test_other_mapping_is_refused(self, replayed: Replay, history: Callable[..., Path], aws: LocalAws) -> None:
         path = history(identify("u1"))
         replayed(path)
         aws.put_settings({"identifyMapping": '{"nick": "customer.name"}'})
@@ -380,7 +374,7 @@ class TestCheckpoint:
         assert "belongs to another mapping" in ended.err
 
     @pytest.mark.parametrize("content", ["[]", "{}", "x" * 5000])
-    def test_another_file_is_none(
+    def test_other_file_is_refused(
         self, replayed: Replay, history: Callable[..., Path], tmp_path: Path, content: str
     ) -> None:
         (tmp_path / "replay.sqlite").write_text(content)
@@ -389,11 +383,11 @@ class TestCheckpoint:
         assert ended.code == 2
         assert "is not a checkpoint" in ended.err
 
-    def test_an_empty_file_is_a_beginning(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
+    def test_empty_file_starts_a_replay(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
         (tmp_path / "replay.sqlite").touch()
         assert replayed(history(identify("u1"))).code == 0
 
-    def test_another_database_is_none(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
+    def test_other_database_is_refused(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "replay.sqlite")) as database:
             database.execute("CREATE TABLE other (name)")
         ended = replayed(history(identify("u1")))
@@ -410,12 +404,12 @@ class TestCheckpoint:
         assert (ended.code, voucherify.calls) == (2, [])
         assert "is in use by another replay" in ended.err
 
-    def test_nobody_else_may_read_it(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
+    def test_files_are_private(self, replayed: Replay, history: Callable[..., Path], tmp_path: Path) -> None:
         replayed(history({"type": "identify"}))
 
         assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("replay.sqlite*")} == {0o600}
 
-    def test_windows_bound_what_is_in_memory(
+    def test_windows_limit_memory(
         self,
         replayed: Replay,
         history: Callable[..., Path],
@@ -432,7 +426,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("status", "problem"), [(401, "answered 401"), (302, "answered 302"), (402, "answered 402")]
     )
-    def test_what_only_the_operator_can_mend_ends_it(
+    def test_operator_errors_end_the_replay(
         self,
         replayed: Replay,
         history: Callable[..., Path],
@@ -450,7 +444,7 @@ class TestFailures:
         assert replayed(path).code == 0
         assert (len(voucherify.customers), len(voucherify.events)) == (8, 1)
 
-    def test_one_event_that_keeps_failing_is_given_up_and_its_customers_next_goes_on(
+    def test_event_that_keeps_failing_is_given_up(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         voucherify.rule = lambda call: Fault(500) if call.json["event"] == "Cursed" else None
@@ -460,7 +454,7 @@ class TestFailures:
         assert (ended.json["delivered"], ended.json["failed"]) == (1, {"voucherify_500": 1})
 
     @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
-    def test_an_outage_ends_it_without_giving_anything_up(
+    def test_outage_ends_the_replay(
         self,
         replayed: Replay,
         history: Callable[..., Path],
@@ -602,7 +596,7 @@ class TestInterruptions:
         return Story(replayed, history, system.voucherify)
 
     @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
-    def test_whichever_call_of_voucherify_fails(
+    def test_each_voucherify_call_fails(
         self,
         story: Story,
         voucherify: VoucherifyStub,
@@ -623,7 +617,7 @@ class TestInterruptions:
             reached = len(voucherify.calls) > number
         assert number >= 10
 
-    def test_whichever_upsert_may_have_been_applied(self, story: Story, voucherify: VoucherifyStub) -> None:
+    def test_each_upsert_is_ambiguous(self, story: Story, voucherify: VoucherifyStub) -> None:
         number, reached = 0, True
         while reached:
             number += 1
@@ -638,7 +632,7 @@ class TestInterruptions:
             reached = len(voucherify.calls) > number
 
     @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, 8])
-    def test_whenever_a_person_stops_it(
+    def test_interrupt_at_each_call(
         self,
         story: Story,
         voucherify: VoucherifyStub,
@@ -673,7 +667,7 @@ class TestInterruptions:
         ],
         ids=["settled", "others"],
     )
-    def test_whichever_statement_of_its_checkpoint_it_crashes_at(
+    def test_crash_at_each_statement(
         self,
         story: Story,
         voucherify: VoucherifyStub,
@@ -713,7 +707,7 @@ class TestInterruptions:
             yield proxy
 
     @pytest.mark.parametrize("outage", [False, True])
-    def test_whichever_call_of_aws_fails(
+    def test_each_aws_call_fails(
         self,
         proxy: AwsProxy,
         story: Story,
@@ -744,7 +738,7 @@ class TestInterruptions:
         assert number >= 10
 
 
-def test_without_a_name_the_checkpoint_is_named_after_the_inputs(
+def test_default_checkpoint_name(
     run: Run, clock: Time, history: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = history(identify("u1"))

@@ -58,7 +58,7 @@ class TestShow:
         assert rows["identifyMapping"].startswith("12 rows\tdefault")
         assert rows["pageDisabled"].startswith("true\tdefault")
 
-    def test_of_a_source_its_own_go_over_the_common_ones(self, run: Run, aws: LocalAws) -> None:
+    def test_own_settings_override_common_ones(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"sharedSecretPrevious": "before", "app/sharedSecret": "app's own"})
         settings = run("settings", "show", "--source", "app", "--json").json["settings"]
 
@@ -68,14 +68,14 @@ class TestShow:
         assert settings["pageDisabled"]["value"] is False
         assert "value" not in settings["apiKey"]
 
-    def test_what_is_no_setting_is_pointed_out_without_its_value(self, run: Run, aws: LocalAws) -> None:
+    def test_unknown_setting_is_shown_without_value(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"apiTokn": f"{SECRET}1"})
         ended = run("settings", "show")
 
         assert f"✗ {SETTINGS_PATH}/apiTokn: unknown setting; did you mean 'apiToken'?" in ended.out
 
     @pytest.mark.parametrize("source", ["default", "a/b", ""])
-    def test_a_name_that_no_source_can_have_is_called_wrongly(self, run: Run, source: str) -> None:
+    def test_invalid_source_name_exits_2(self, run: Run, source: str) -> None:
         assert run("settings", "show", "--source", source).code == 2
 
 
@@ -89,16 +89,14 @@ class TestSet:
         assert aws.ssm.get_parameter(Name=f"{SETTINGS_PATH}/trackDisabled")["Parameter"]["Type"] == "String"
 
     @pytest.mark.parametrize("arguments", [["accessToken"], ["accessToken", "-"]])
-    def test_a_secret_is_read_from_standard_input_and_encrypted(
-        self, run: Run, aws: LocalAws, arguments: list[str]
-    ) -> None:
+    def test_secret_from_standard_input_is_encrypted(self, run: Run, aws: LocalAws, arguments: list[str]) -> None:
         ended = run("settings", "set", *arguments, stdin=f"{SECRET}token\n")
 
         assert ended.code == 0
         assert value(aws, "accessToken") == f"{SECRET}token"
         assert aws.ssm.get_parameter(Name=f"{SETTINGS_PATH}/accessToken")["Parameter"]["Type"] == "SecureString"
 
-    def test_a_secret_on_the_command_line_is_advised_against(self, run: Run) -> None:
+    def test_secret_on_command_line_warns(self, run: Run) -> None:
         assert "Your shell may record this secret" in run("settings", "set", "accessToken", f"{SECRET}token").err
 
     def test_a_mapping_takes_as_little_room_as_it_can(self, run: Run, aws: LocalAws) -> None:
@@ -134,7 +132,7 @@ class TestSet:
         assert ended.code == 2
         assert "did you mean 'trackMapping'?" in ended.err
 
-    def test_the_settings_can_be_put_one_by_one_from_nothing(self, run: Run, aws: LocalAws) -> None:
+    def test_set_one_by_one_from_nothing(self, run: Run, aws: LocalAws) -> None:
         aws.delete_settings()
         first = run("settings", "set", "apiKey", stdin=f"{SECRET}key")
         run("settings", "set", "apiToken", stdin=f"{SECRET}token")
@@ -144,13 +142,13 @@ class TestSet:
         assert "still wrong: apiToken: is required and not set" in first.err
         assert last.err == ""
 
-    def test_what_was_wrong_before_does_not_keep_another_from_being_put_right(self, run: Run, aws: LocalAws) -> None:
+    def test_set_despite_other_faults(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"trackDisabled": "maybe", "identifyDisabled": "maybe"})
 
         assert run("settings", "set", "trackDisabled", "false").code == 0
         assert value(aws, "trackDisabled") == "false"
 
-    def test_a_common_setting_is_checked_for_every_source(self, run: Run, aws: LocalAws) -> None:
+    def test_common_setting_is_checked_for_every_source(self, run: Run, aws: LocalAws) -> None:
         ended = run("settings", "set", "trackDisabled", "maybe", "--json")
 
         assert ended.code == 1
@@ -163,7 +161,7 @@ class TestSet:
         assert "apiToken: is not set for the source shop, which has its own keys" in ended.out
         assert value(aws, "shop/apiKey") is None
 
-    def test_a_list_stays_one(self, run: Run, aws: LocalAws) -> None:
+    def test_string_list_stays_one(self, run: Run, aws: LocalAws) -> None:
         aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/trackEventsFilter", Type="StringList", Value="A,B")
         ended = run("settings", "set", "trackEventsFilter", '["A", "C d"]')
         refused = run("settings", "set", "trackEventsFilter", '["A, B"]')
@@ -172,7 +170,7 @@ class TestSet:
         assert value(aws, "trackEventsFilter") == "A,C d"
         assert f"delete {SETTINGS_PATH}/trackEventsFilter first" in refused.out
 
-    def test_a_secret_that_lies_there_in_plain_text_is_refused(self, run: Run, aws: LocalAws) -> None:
+    def test_plain_text_secret_is_refused(self, run: Run, aws: LocalAws) -> None:
         aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/accessToken", Type="String", Value=f"{SECRET}1")
         ended = run("settings", "set", "accessToken", stdin=f"{SECRET}2")
 
@@ -238,7 +236,7 @@ class TestApply:
 
         assert (ended.code, ended.out) == (0, f"✓ no changes to {SETTINGS_PATH}\n")
 
-    def test_a_json_file_may_name_its_schema_and_hold_secrets(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+    def test_json_file_with_schema_and_secrets(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
         file = in_json(tmp_path, **{"$schema": "../settings.schema.json", "accessToken": f"{SECRET}token"})
         ended = run("settings", "apply", file, "--yes", "--json")
 
@@ -275,7 +273,7 @@ class TestApply:
         }
         assert value(aws, "identifyDisabled") is None
 
-    def test_without_anybody_to_ask_yes_is_required(self, run: Run, aws: LocalAws, toml: Path) -> None:
+    def test_without_terminal_yes_is_required(self, run: Run, aws: LocalAws, toml: Path) -> None:
         ended = run("settings", "apply", str(toml))
 
         assert ended.code == 2
@@ -314,9 +312,7 @@ class TestApply:
             ("x.json", '{"trackMapping": {"a": "metadata.a", "a": "metadata.b"}}', "x.json['a']: is set twice"),
         ],
     )
-    def test_what_the_format_would_swallow_is_a_fault(
-        self, run: Run, tmp_path: Path, name: str, content: str, says: str
-    ) -> None:
+    def test_ambiguous_file_is_faulty(self, run: Run, tmp_path: Path, name: str, content: str, says: str) -> None:
         (tmp_path / name).write_text(content)
         ended = run("settings", "apply", str(tmp_path / name), "--yes")
 
@@ -362,7 +358,7 @@ class TestDiff:
 
 
 class TestHistory:
-    def test_versions_of_a_mapping_are_shown_by_what_changed(self, run: Run, aws: LocalAws) -> None:
+    def test_versions_show_changes(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"trackMapping": '{"a": "metadata.a"}'})
         aws.put_settings({"trackMapping": '{"a": "metadata.a", "b": "metadata.b"}'})
         lines = run("settings", "history", "trackMapping").out.splitlines()
@@ -377,7 +373,7 @@ class TestHistory:
         assert [version["version"] for version in versions][-1] == 1
         assert all(version.keys() == {"version", "changedAt", "by"} for version in versions)
 
-    def test_what_is_not_set_has_none(self, run: Run) -> None:
+    def test_unset_setting_has_no_history(self, run: Run) -> None:
         ended = run("settings", "history", "trackMapping")
 
         assert ended.code == 1
@@ -385,14 +381,14 @@ class TestHistory:
 
 
 class TestRollback:
-    def test_the_version_before_is_put_again(self, run: Run, aws: LocalAws) -> None:
+    def test_previous_version_is_restored(self, run: Run, aws: LocalAws) -> None:
         for flag in ("true", "false"):
             aws.put_settings({"trackDisabled": flag})
 
         assert run("settings", "rollback", "trackDisabled").code == 0
         assert value(aws, "trackDisabled") == "true"
 
-    def test_or_any_other(self, run: Run, aws: LocalAws) -> None:
+    def test_any_version_is_restored(self, run: Run, aws: LocalAws) -> None:
         for url in ("https://a.example", "https://b.example", "https://c.example"):
             aws.put_settings({"apiUrl": url})
         newest = run("settings", "history", "apiUrl", "--json").json[0]["version"]
@@ -401,14 +397,14 @@ class TestRollback:
         assert value(aws, "apiUrl") == "https://a.example"
         assert run("settings", "rollback", "apiUrl", "--to", "999").code == 2
 
-    def test_a_secret_too(self, run: Run, aws: LocalAws) -> None:
+    def test_secret_is_restored(self, run: Run, aws: LocalAws) -> None:
         before = value(aws, "apiToken")
         run("settings", "set", "apiToken", stdin=f"{SECRET}token")
 
         assert run("settings", "rollback", "apiToken").code == 0
         assert value(aws, "apiToken") == before
 
-    def test_a_version_that_would_be_faulty_now_is_not(self, run: Run, aws: LocalAws) -> None:
+    def test_faulty_version_is_not_restored(self, run: Run, aws: LocalAws) -> None:
         for flag in ("maybe", "false"):
             aws.put_settings({"trackDisabled": flag})
         ended = run("settings", "rollback", "trackDisabled")
@@ -439,7 +435,7 @@ def test_a_refusal_of_ssm_does_not_tell_the_value(run: Run, aws: LocalAws, monke
     assert f"SSM refused {SETTINGS_PATH}/apiKey: ValidationException: Value '***' at 'value'" in ended.err
 
 
-def test_a_stack_says_where_its_settings_lie_and_which_key_encrypts_them(aws: LocalAws) -> None:
+def test_stack_gives_settings_path_and_kms_key(aws: LocalAws) -> None:
     key = "arn:aws:kms:eu-west-1:123456789012:key/settings"
     template = {
         "Parameters": {"SettingsPath": {"Type": "String"}, "SettingsKmsKeyArn": {"Type": "String"}},

@@ -1,4 +1,4 @@
-"""`trace`: one event's way, as far as ledger, queues and log know it."""
+"""`trace`: what the idempotency record, the queues and the log say about one event."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def claim(aws: LocalAws, source: str = "default", *, is_completed: bool = False)
         store.mark_completed(claim)
 
 
-def test_a_delivered_track_is_in_the_ledger(run: Run, aws: LocalAws) -> None:
+def test_delivered_track_has_an_idempotency_record(run: Run, aws: LocalAws) -> None:
     claim(aws, is_completed=True)
     ended = run("trace", "t-1")
     assert ended.code == 0
@@ -63,7 +63,7 @@ def test_a_delivered_track_is_in_the_ledger(run: Run, aws: LocalAws) -> None:
     assert run("trace", "t-1", "--source", "shop").code == 1
 
 
-def test_a_claim_that_was_not_settled_is_in_progress(run: Run, aws: LocalAws) -> None:
+def test_claim_is_in_progress(run: Run, aws: LocalAws) -> None:
     claim(aws)
     assert run("trace", "t-1", "--json").json["verdict"] == "in progress"
 
@@ -78,7 +78,7 @@ def test_an_event_in_the_retry_queue(run: Run, aws: LocalAws) -> None:
     assert all(seconds <= 0 for seconds in hidden_seconds(RETRY))
 
 
-def test_a_dead_letter_of_another_source_that_was_delivered_before(run: Run, aws: LocalAws) -> None:
+def test_dead_letter_of_another_source(run: Run, aws: LocalAws) -> None:
     put_message(aws, "t-1", source="shop")
     ended = run("trace", "t-1")
     assert (ended.code, "In the dead-letter queue since 2" in ended.out) == (1, True)
@@ -92,7 +92,7 @@ def test_a_dead_letter_of_another_source_that_was_delivered_before(run: Run, aws
     assert (ended.code, "the copies in the queues (1) are skipped as duplicates" in ended.out) == (0, True)
 
 
-def test_what_nobody_knows_was_never_seen_as_far_as_one_can_look(run: Run, aws: LocalAws) -> None:
+def test_unknown_event_is_not_found(run: Run, aws: LocalAws) -> None:
     put_message(aws, "t-1", queue=RETRY)
     aws.sqs.receive_message(QueueUrl=aws.environment[RETRY], VisibilityTimeout=60)
     for number in range(12):
@@ -123,9 +123,7 @@ def test_the_log_says_what_expired(run: Run, log: list[dict[str, Any]]) -> None:
     assert "Moved to the dead-letter queue at 1970" in run("trace", "t-9").out
 
 
-def test_where_the_log_is_refused_the_rest_is_shown(
-    run: Run, aws: LocalAws, log: list[dict[str, Any]], proxy: AwsProxy
-) -> None:
+def test_refused_log_is_reported(run: Run, aws: LocalAws, log: list[dict[str, Any]], proxy: AwsProxy) -> None:
     proxy.rule = refuse("FilterLogEvents", status=400, code="AccessDeniedException")
     put_message(aws, "t-1")
     ended = run("trace", "t-1")

@@ -67,8 +67,10 @@ def test_every_other_shape_of_a_body_is_delivered_too(function: Function) -> Non
     assert function.sent == [IDENTIFY_REQUEST, TRACK_REQUEST] * 2 + [IDENTIFY_REQUEST]
 
 
-def test_an_empty_batch_has_nothing_to_deliver(function: Function) -> None:
-    assert function.post({"batch": []}).body == counts()
+@pytest.mark.parametrize("body", [b"[]", b" [ ] ", b'{"batch": []}', b'{"batch": [], "context": {}}'])
+def test_a_body_without_events_is_400(function: Function, body: bytes) -> None:
+    answer = function.post(body)
+    assert (answer.status, answer.body["message"]) == (400, "the body holds no events")
 
 
 @pytest.mark.scenario(row=16)
@@ -247,13 +249,24 @@ def test_the_previous_secret_is_accepted_while_it_is_rotated_and_the_log_says_wh
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/events", 405), ("PUT", "/events", 405), ("POST", "/", 404), ("POST", "/other", 404), ("GET", "/x", 404)],
+    [
+        ("GET", "/events", 405),
+        ("DELETE", "/events", 405),
+        ("POST", "/", 404),
+        ("POST", "/v1/x", 404),
+        ("GET", "/x", 404),
+    ],
 )
-def test_there_is_one_path_and_one_method(function: Function, method: str, path: str, status: int) -> None:
+def test_another_path_is_404_and_another_method_405(function: Function, method: str, path: str, status: int) -> None:
     answer = function.post(IDENTIFY, method=method, path=path)
     assert answer.status == status
-    assert answer.headers.get("Allow") == ("POST" if status == 405 else None)
+    assert answer.headers.get("Allow") == ("POST, PUT, PATCH" if status == 405 else None)
     assert function.sent == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "put"])
+def test_a_webhook_may_use_each_method_that_segment_offers(function: Function, method: str) -> None:
+    assert function.post(IDENTIFY, method=method).body["delivered"] == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'"text"', b'{"a": NaN}', b'{"batch": 1}'])

@@ -217,7 +217,7 @@ def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() ->
 def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_path_does() -> None:
     (paths,) = (api["Body"]["paths"] for api in DEFAULT.of_type("AWS::ApiGatewayV2::Api").values())
 
-    assert paths.keys() == {"/events", "/events/{source}", "/v1/{call}"}
+    assert paths.keys() == {"/events", "/events/{source}", "/v1/{call+}"}
     for methods in paths.values():
         assert list(methods) == ["x-amazon-apigateway-any-method"]
         (method,) = methods.values()

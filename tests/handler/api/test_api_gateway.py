@@ -71,6 +71,24 @@ def test_the_members_of_a_gzip_body_are_joined() -> None:
 
 
 @pytest.mark.parametrize(
+    ("route_key", "parameters", "raw_path", "path"),
+    [
+        ("$default", None, "/events", "/events"),
+        ("ANY /events", None, "/events", "/events"),
+        ("ANY /events", None, "/segment/events", "/events"),
+        ("POST /events/{source}", {"source": "shop"}, "/key/of/two/events/shop", "/events/shop"),
+        ("ANY /v1/{call+}", {"call": "import/"}, "/segment/v1/import/", "/v1/import"),
+        ("ANY /{proxy+}", {"proxy": "events"}, "/segment/events", "/events"),
+        ("ANY /events/{source}", None, "/events/shop", "/events/shop"),
+    ],
+)
+def test_the_route_key_names_the_path(
+    route_key: str, parameters: dict[str, str] | None, raw_path: str, path: str
+) -> None:
+    assert request(routeKey=route_key, pathParameters=parameters, rawPath=raw_path).path == path
+
+
+@pytest.mark.parametrize(
     "event",
     [
         None,
