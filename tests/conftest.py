@@ -1,4 +1,4 @@
-"""The whole system on this machine, once for all tests, as new for each; and what holds for every test."""
+"""The whole system on this machine, started once and reset for each test, and checks that hold for every test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.outputs import show, shown
 
 __all__ = ["function", "logs"]
 
-# A test does not time: what is slow is for the bench to say.
+# No test fails for being slow: the bench measures time.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
@@ -44,9 +44,9 @@ def running_system() -> Iterator[LocalSystem]:
 
 @pytest.fixture
 def system(running_system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSystem]:
-    """moto, the stub and the HTTP front, as `make run` starts them, before a cold function.
+    """Return moto, the stub and the HTTP front, as `make run` starts them, with a function that starts cold.
 
-    Whatever reached Voucherify in the end must be what its published API takes.
+    Every call that reached Voucherify must fit its published API.
     """
     for name, value in GENEROUS.items():
         monkeypatch.setenv(name, value)
@@ -78,15 +78,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.path not in slow)
 
 
-# A full garbage collection can take seconds, and the function under test would run out of time in it. So none runs
-# within a test: what is loaded before the tests is exempted, the rest is collected between two tests.
+# A full garbage collection can take seconds, in which the function under test would run out of time. So none runs
+# within a test: objects from before the tests are exempt, the others are collected between two tests.
 
 ENOUGH_TO_COLLECT = 50_000  # objects
 YOUNG_COLLECTIONS = 20  # then a full one
 
 
 def freeze() -> None:
-    """Exempt all objects that there are by now from garbage collection."""
+    """Exempt all objects that exist by now from garbage collection."""
     gc.collect()
     gc.freeze()
 
@@ -106,7 +106,7 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
     return result
 
 
-# A delivery without the ledger's guard may double an event. No test may cause one without knowing.
+# A delivery without deduplication may repeat an event. No test may cause one without saying so.
 
 UNGUARDED = re.compile(r'"Unguarded": ?\[?0*\.?0*[1-9]')  # the metric, in a line that the function wrote
 HAS_PASSED = pytest.StashKey[bool]()
@@ -116,7 +116,7 @@ HAS_PASSED = pytest.StashKey[bool]()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what its processes wrote. Fail a test that delivers unguarded unmarked, or is marked so and does not."""
+    """Add the output of processes to the report. Fail a test whose `unguarded` marker is missing or wrong."""
     for name, output in shown:
         if text := output.new_text():
             item.add_report_section(call.when, name, text)
@@ -129,7 +129,10 @@ def pytest_runtest_makereport(
         delivers = any(UNGUARDED.search(text) for _, text in report.sections)
         is_marked = item.get_closest_marker("unguarded") is not None
         if delivers and not is_marked:
-            report.outcome, report.longrepr = "failed", "an event was delivered unguarded; see pytest.mark.unguarded"
+            report.outcome, report.longrepr = (
+                "failed",
+                "an event was delivered without deduplication: see pytest.mark.unguarded",
+            )
         if is_marked and not delivers:
-            report.outcome, report.longrepr = "failed", "marked as unguarded, but no event was delivered so"
+            report.outcome, report.longrepr = "failed", "marked as unguarded, but every delivery was deduplicated"
     return report

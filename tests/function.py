@@ -1,4 +1,4 @@
-"""The function as it runs: moto's server for AWS, the stub for Voucherify, and API Gateway's events."""
+"""The function as deployed, with moto for AWS, the stub for Voucherify and events as API Gateway sends them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WARM_UP = {"type": "track", "userId": "u-0", "event": "Warm Up"}
 
 
 def aws_client_at(service: str, port: int) -> Any:
-    """A client of an AWS service that is, or is not, at a port of this machine; it tries once."""
+    """Return a client of AWS that calls a port of this machine and does not retry."""
     return boto3.client(
         service,  # type: ignore[call-overload] # which service it is the caller knows
         region_name="eu-west-1",
@@ -40,7 +40,7 @@ def aws_client_at(service: str, port: int) -> Any:
 
 @dataclass(frozen=True)
 class Answer:
-    """The function's answer, its JSON body decoded."""
+    """The answer of the function, with its JSON body decoded."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,14 +49,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Function:
-    """The deployed function, with settings in SSM that a test may change."""
+    """The function, with settings in SSM that a test may change."""
 
     system: LocalSystem
     log: Log
 
     @property
     def logs(self) -> Log:
-        """What it has written so far."""
+        """Read the log as written so far."""
         return self.log.read()
 
     @property
@@ -71,28 +71,28 @@ class Function:
         self.aws.put_settings(settings)
 
     def start_anew(self, **settings: str) -> None:
-        """These settings, with the stub's keys and address, in the place of all that are there."""
+        """Replace all settings by these, with the credentials and the address of the stub."""
         self.aws.delete_settings()
         self.put(apiKey=API_KEY, apiToken=API_TOKEN, apiUrl=self.voucherify.url, **settings)
 
     def put_source(self, source: str, **settings: str) -> None:
-        """Settings of a source's own, over the common ones."""
+        """Store settings of one source."""
         self.put(**{f"{source}/{name}": value for name, value in settings.items()})
 
     def post(self, payload: object, headers: Mapping[str, str] | None = None, **parts: Any) -> Answer:
-        """Post a value as JSON, signed as a whole unless `headers` say otherwise."""
+        """Post a value as JSON, signed as a whole unless there are `headers`."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         return self.send(body, {"X-Signature": sign(body)} if headers is None else headers, **parts)
 
     def warm_up(self) -> None:
-        """Have it make its clients, in as many requests as its budget needs: from then on a request is quick."""
+        """Post until the function has its clients: from then on a request is quick."""
         attempts = itertools.count()
         while not self.post({**WARM_UP, "messageId": f"warm-up-{next(attempts)}"}).body.get("delivered"):
             pass
         self.voucherify.reset()
 
     def post_batch(self, events: list[Any], seconds: float = INVOCATION_SECONDS) -> Answer:
-        """Post an array, signed over its first element as Segment does."""
+        """Post an array that is signed over its first element, as Segment does."""
         first, *others = [json.dumps(event).encode() for event in events]
         body = b"[" + b",".join([first, *others]) + b"]"
         return self.send(body, {"X-Signature": sign(first)}, seconds=seconds)
@@ -113,30 +113,30 @@ class Function:
 
     @property
     def retries(self) -> list[dict[str, Any]]:
-        """The failure records in the retry queue."""
+        """Return the failure records in the retry queue."""
         return [json.loads(message["Body"]) for message in self.aws.messages("RETRY_QUEUE_URL")]
 
     @property
     def dead_letters(self) -> list[dict[str, Any]]:
-        """The failure records in the dead-letter queue."""
+        """Return the failure records in the dead-letter queue."""
         return [json.loads(message["Body"]) for message in self.aws.messages("DEAD_LETTER_QUEUE_URL")]
 
     @property
     def sent(self) -> list[tuple[str, str, Any]]:
-        """Method, path and JSON body of each call that reached Voucherify."""
+        """Return method, path and JSON body of each call that reached Voucherify."""
         return [(call.method, call.path, call.json) for call in self.voucherify.calls]
 
 
 @pytest.fixture
 def function(system: LocalSystem, logs: Log, monkeypatch: pytest.MonkeyPatch) -> Function:
-    """A cold function that reads its settings at every request."""
+    """Return a function that starts cold and reads its settings at every request."""
     monkeypatch.setenv("SETTINGS_TTL_SECONDS", "0")
     return Function(system, logs)
 
 
 class Log(list[dict[str, Any]]):
-    """The lines that Logger has written to standard output, and in `metrics` those of Metrics: of each its dimensions
-    beside the service, and its figures. `text` is all of it as it was written, with standard error.
+    """The lines of Logger. `metrics` has those of Metrics: dimensions except the service, and figures. `text` has all
+    output as written, with standard error.
     """
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +146,7 @@ class Log(list[dict[str, Any]]):
         self.text = ""
 
     def read(self) -> Log:
-        """Take in what has been written since the last look."""
+        """Add the output since the last call."""
         written, errors = self._capsys.readouterr()
         self.text += written + errors
         for line in map(json.loads, written.splitlines()):
@@ -158,7 +158,7 @@ class Log(list[dict[str, Any]]):
 
 
 def figures_of(line: Mapping[str, Any]) -> dict[str, Any]:
-    """The dimensions and figures of a line in CloudWatch's embedded metric format: a count, or values of a metric."""
+    """Return dimensions and figures of a line in CloudWatch's embedded metric format: a count, or a list of values."""
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     (dimensions,) = directive["Dimensions"]
     assert directive["Namespace"] == "VoucherifyDestination"
@@ -173,7 +173,7 @@ def figures_of(line: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[Log]:
-    """What the function writes, which is shown where a test fails."""
+    """Return the log of the function, which is in the report of a test that fails."""
     log = Log(capsys)
     yield log
     sys.stdout.write(log.text)

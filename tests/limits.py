@@ -1,11 +1,11 @@
-"""Limits of time for tests that are not about time: no machine is slow enough to reach them."""
+"""Time limits for tests that are not about time. Even a slow machine does not reach them."""
 
 from __future__ import annotations
 
-# What Lambda gives an invocation.
+# The time that Lambda gives an invocation.
 INVOCATION_SECONDS = 120.0
 
-# The function's environment.
+# Variables of the function.
 GENEROUS = {
     "RESPONSE_BUDGET_SECONDS": "60",
     "SSM_TIMEOUT_SECONDS": "30",

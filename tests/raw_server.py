@@ -1,4 +1,4 @@
-"""Servers that answer with given bytes, whatever HTTP says of them."""
+"""Servers that answer with given bytes, whether or not they are valid HTTP."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import socketserver
 import threading
 from contextlib import suppress
 
-# Shorter than any time-out of a read that a test sets.
+# Shorter than any timeout that a test sets for a read.
 PAUSE_SECONDS = 0.02
 
 
 class RawServer(socketserver.ThreadingTCPServer):
-    """Answers each request that it has read to its end with the same bytes, once or, where it keeps connections, each
-    time.
-    """
+    """Answers each request with the same bytes. Where it does not keep connections, it closes each after one answer."""
 
     daemon_threads = True
 
@@ -57,7 +55,7 @@ class RawServer(socketserver.ThreadingTCPServer):
 
 
 class Dribbling(RawServer):
-    """Begins its answer and never ends it: sends `filler`, if any, again and again until the connection is closed."""
+    """Begins its answer and never ends it. Repeats `filler`, if any, until the caller closes the connection."""
 
     def __init__(self, beginning: bytes, filler: bytes = b"") -> None:
         self.has_begun = threading.Event()
@@ -76,7 +74,7 @@ class Dribbling(RawServer):
             self.has_ended.set()
 
     def _waits(self, connection: socket.socket) -> bool:
-        """Return after a pause, or with False when the caller has ended the connection."""
+        """Wait a moment. Return False where the caller has closed the connection."""
         try:
             return connection.recv(1) != b""
         except TimeoutError:

@@ -1,6 +1,6 @@
-"""What surrounds the worker: Lambda's poller of the retry queue, time that passes, and an operator's redrive.
+"""The surroundings of the retry worker: Lambda's poller, time that passes, and a redrive by an operator.
 
-No test waits: time passes by moving the moments of moto's messages into the past.
+No test waits. To let time pass, a test moves the times of moto's messages and items into the past.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ QUEUES: tuple[Queue, ...] = ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL")
 BATCH_SIZE = 10
 VISIBILITY_SECONDS = 6 * round(FUNCTION_TIME_OUT_SECONDS)
 
-# What the tests of this process run on. tests/conftest.py sets it.
+# Set by tests/conftest.py.
 running_aws: LocalAws | None = None
 
 Invoke = Callable[[dict[str, Any], float], dict[str, Any]]
 
 
 def invoke_here(event: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """The worker in this process, with `seconds` until its time-out."""
+    """Invoke the worker in this process, with `seconds` until its timeout."""
     return lambda_handler(event, LambdaContext(seconds))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One invocation: the SQS records that it was given, and the ids of those that it kept."""
+    """One invocation: its SQS records, and the ids of those that stay in the queue."""
 
     records: Sequence[dict[str, Any]]
     kept: Sequence[str]
@@ -46,18 +46,18 @@ class Batch:
 
 @dataclass
 class Worker:
-    """The worker behind Lambda's poller, and the hours that pass between its runs."""
+    """The worker behind Lambda's poller, and time that passes between two runs."""
 
     aws: LocalAws
     invoke: Invoke = invoke_here
-    _aged: dict[str, float] = field(default_factory=dict)  # by message id, the seconds that passed for it here alone
+    _aged: dict[str, float] = field(default_factory=dict)  # seconds that passed here, by message id
 
     def start_cold(self) -> None:
-        """The next invocation in this process is a new sandbox's first."""
+        """Let the next invocation be the first of a new execution environment."""
         start_cold()
 
     def receive(self, at_most: int = BATCH_SIZE) -> dict[str, Any] | None:
-        """The event that Lambda would invoke the function with, or None where no message is visible."""
+        """Return the event that Lambda invokes the worker with, or None where no message is visible."""
         answer = self.aws.sqs.receive_message(
             QueueUrl=self.aws.environment["RETRY_QUEUE_URL"],
             MaxNumberOfMessages=at_most,
@@ -72,7 +72,7 @@ class Worker:
         return sqs_event(messages) if messages else None
 
     def run(self, seconds: float = FUNCTION_TIME_OUT_SECONDS, at_most: int = BATCH_SIZE) -> Batch:
-        """One batch of what is visible, and the deletion of what the function does not keep. Raises what it raises."""
+        """Invoke the worker with one batch, and delete the messages that it does not keep. Raise its exceptions."""
         event = self.receive(at_most)
         if event is None:
             return Batch([], [])
@@ -86,7 +86,7 @@ class Worker:
         return Batch(event["Records"], kept)
 
     def time_passes(self, seconds: float) -> None:
-        """Messages grow older and come out of hiding; claims in the ledger run out."""
+        """Make messages older and visible sooner, and idempotency records expire sooner."""
         for queue in QUEUES:
             self.aws.advance(queue, seconds)
             for message in self.aws.stored(queue):
@@ -94,11 +94,11 @@ class Worker:
         self.aws.moto.advance_table(self.aws.environment["DEDUPLICATION_TABLE"], seconds)
 
     def time_passes_until_one_is_visible(self) -> None:
-        """The least that the retry queue hides a message for; no time where it is empty."""
+        """Let time pass until a message is visible. Do nothing where the retry queue is empty."""
         self.time_passes(max(0.0, min(hidden_seconds("RETRY_QUEUE_URL"), default=0.0) + 0.1))
 
     def redrive(self) -> int:
-        """Move every dead letter back as SQS does: a new message with the same body and attributes. How many."""
+        """Move all messages to the retry queue as SQS does, with body and attributes. Return their number."""
         dead = self.aws.messages("DEAD_LETTER_QUEUE_URL")
         for message in dead:
             self.aws.sqs.send_message(
@@ -113,18 +113,18 @@ class Worker:
 
 
 def stored(queue: Queue) -> list[dict[str, Any]]:
-    """The failure records in a queue, the hidden too."""
+    """Return the failure records in a queue, the hidden ones too."""
     return [json.loads(message.body) for message in _messages(queue)]
 
 
 def hidden_seconds(queue: Queue) -> list[float]:
-    """For how long each message of a queue is not to be seen, in their order; below 0 where it can be."""
+    """Return the seconds until each message of a queue is visible, in their order, below 0 for a visible one."""
     now = time.time()
     return [max(message.visible_at, message.delayed_until) - now for message in _messages(queue)]
 
 
 def _messages(queue: Queue) -> list[StoredMessage]:
-    """SQS shows nobody what is hidden, or for how long; moto does."""
+    """Return the messages of a queue. SQS does not show hidden ones, moto does."""
     assert running_aws
     return running_aws.stored(queue)
 
@@ -133,7 +133,7 @@ FIRST_FAILURE = {"stage": "deliver", "code": "voucherify_503", "message": "Vouch
 
 
 def put(function: Function, *events: Any, queue: str = "RETRY_QUEUE_URL") -> None:
-    """Store events as the function does, one message each, after one failed attempt."""
+    """Store each event in a queue as the function does, after one failed attempt."""
     for event in events:
         record = {
             "event": event,

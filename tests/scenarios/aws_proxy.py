@@ -1,7 +1,7 @@
-"""Between the function and moto: a place where AWS can fail in every way, and where a test sees each call.
+"""A proxy before moto, in which AWS fails as a test wants, and in which the test sees each call.
 
-A rule is given the call and how to forward it, and answers in AWS's stead: it may refuse before or after the call was
-made, change what is sent, or do something else first.
+A rule takes the call and the way to forward it, and returns the answer. It can refuse before or after it forwards,
+change the call, or do something else first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from local.stack.http_server import HttpRequest, HttpServer, Reply
 
 @dataclass(frozen=True)
 class AwsCall:
-    """One call of AWS: its operation, such as `PutItem`, what is asked, and the connection that it came over."""
+    """One call of AWS: its operation, such as `PutItem`, and its JSON body."""
 
     operation: str
     json: dict[str, Any]
@@ -30,7 +30,7 @@ Rule = Callable[[AwsCall, Forward], Reply]
 
 
 class AwsProxy:
-    """Serves from construction to `close`. Without a `rule` every call goes through."""
+    """Serves from construction to `close`. Without a `rule` it forwards every call."""
 
     def __init__(self, url: str) -> None:
         self.rule: Rule | None = None
@@ -60,13 +60,13 @@ def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def refusal(status: int = 500, code: str = "InternalServerError") -> Reply:
-    """AWS's own error, in the JSON protocols of SQS, DynamoDB and SSM."""
+    """Return an error as AWS does, in the JSON protocols of SQS, DynamoDB and SSM."""
     body = json.dumps({"__type": code, "message": "made up by a test"}).encode()
     return Reply(status, {"Content-Type": "application/x-amz-json-1.0"}, body)
 
 
 def refuse(*operations: str, status: int = 500, code: str = "InternalServerError") -> Rule:
-    """These operations are refused, the rest goes through."""
+    """Return a rule that refuses these operations and forwards all others."""
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
         return refusal(status, code) if call.operation in operations else forward(call)
@@ -75,7 +75,7 @@ def refuse(*operations: str, status: int = 500, code: str = "InternalServerError
 
 
 def take_some(call: AwsCall, forward: Forward, taken: Callable[[int], bool]) -> Reply:
-    """SendMessageBatch that answers 200 and has failed for the entries that are not `taken`, by their number."""
+    """Answer a SendMessageBatch with 200, and with `Failed` for the entries whose number is not `taken`."""
     entries = call.json["Entries"]
     refused = [entry["Id"] for number, entry in enumerate(entries) if not taken(number)]
     kept = [entry for entry in entries if entry["Id"] not in refused]

@@ -1,4 +1,4 @@
-"""The function and what can fail around it: AWS behind a proxy, sandboxes that can be killed, the worker's queue."""
+"""AWS behind a proxy, execution environments that can be killed, and the worker behind its queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from local.stack.cold import start_cold
 from tests.function import Function
 from tests.scenarios.aws_proxy import AwsProxy, aws_proxy
-from tests.scenarios.sandbox import ProcessSandbox, process_sandbox
+from tests.scenarios.execution_environment import ExecutionEnvironment, execution_environment
 from tests.worker import Worker
 
 
@@ -22,7 +22,7 @@ def worker(function: Function) -> Worker:
 
 @pytest.fixture
 def proxy(function: Function, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
-    """AWS as the function sees it; the test's own clients go to moto directly."""
+    """Put a proxy between the function and moto. The clients of the test call moto directly."""
     with aws_proxy(function.aws.url) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         yield running
@@ -30,6 +30,6 @@ def proxy(function: Function, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsPr
 
 
 @pytest.fixture
-def intake_process(proxy: AwsProxy) -> Iterator[ProcessSandbox]:
-    with process_sandbox("app", os.environ) as sandbox:
-        yield sandbox
+def deliver_process(proxy: AwsProxy) -> Iterator[ExecutionEnvironment]:
+    with execution_environment("app", os.environ) as process:
+        yield process

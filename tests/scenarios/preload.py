@@ -1,6 +1,6 @@
-"""Imported once, by the process from which sandboxes are forked: what every cold start would take longest over.
+"""Import, in the process that execution environments are forked from, whatever takes longest in a cold start.
 
-It makes AWS clients and throws them away, because boto3 keeps the descriptions of the services that it has read.
+It makes AWS clients only because boto3 then keeps the descriptions of the services in memory.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ for _client in (boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb
     _client.close()
 boto3.client("ssm").get_paginator("get_parameters_by_path")
 
-# No garbage collection in a sandbox goes through what is loaded here.
+# No garbage collection of an execution environment goes through the objects that are loaded here.
 gc.collect()
 gc.freeze()

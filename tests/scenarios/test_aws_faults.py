@@ -1,4 +1,4 @@
-"""SQS and DynamoDB fail while the function works: rows 23 to 25 and 29, where other tests do not prove them."""
+"""SQS and DynamoDB fail during a request or a run of the worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.stack.http_server import Reply
 from local.voucherify_stub.stub import Fault
 from tests.function import Function
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refusal, refuse, take_some
-from tests.scenarios.sandbox import process_sandbox
+from tests.scenarios.execution_environment import execution_environment
 from tests.worker import Worker, stored
 
 HOUR = 60 * 60.0
@@ -30,7 +30,7 @@ def applied(function: Function) -> list[str]:
 
 
 def fail_the_odd_ones(function: Function) -> None:
-    """Voucherify is down for every other event."""
+    """Let Voucherify answer 503 for every other event."""
     function.voucherify.rule = lambda request: Fault(503) if request.json["event"][-1] in "13579" else None
 
 
@@ -111,7 +111,7 @@ def test_without_dynamodb_tracks_wait_in_the_retry_queue(
     assert (answer.status, answer.body["delivered"], answer.body["queued"]) == (202, 1, 1)
     (record,) = stored("RETRY_QUEUE_URL")
     assert record["failure"]["code"] == "deliveries_unknown"
-    assert len(worker.run(seconds=3.0).kept) == 1, "nor does the worker deliver it without an answer"
+    assert len(worker.run(seconds=3.0).kept) == 1, "the worker does not deliver it either"
     assert applied(function) == []
 
     proxy.rule = None
@@ -140,7 +140,7 @@ def test_without_dynamodb_tracks_are_delivered_where_a_setting_says_so(
 def test_reset_connection_to_dynamodb_loses_and_repeats_nothing(
     function: Function, proxy: AwsProxy, operation: str, lost: bool
 ) -> None:
-    """A track that had been delivered is a duplicate, one that had not is delivered once."""
+    """A delivered track is a duplicate then, and any other is delivered once."""
     function.warm_up()
     resets: list[str] = []
 
@@ -186,7 +186,7 @@ def test_identify_never_calls_dynamodb(function: Function, proxy: AwsProxy) -> N
 
 @pytest.mark.scenario(row=29)
 def test_redrive_amid_live_traffic_applies_each_event_once(function: Function, worker: Worker, proxy: AwsProxy) -> None:
-    """Segment sends one of the redriven events again just as the worker has claimed it, and a new one."""
+    """Segment sends a redriven event again while the worker holds its claim, and a new event."""
     function.voucherify.next(Fault(400), Fault(400))
     assert function.post_batch([track(1), track(2)]).status == 400
     function.put(trackMapping='{"event": "metadata.name"}')
@@ -200,8 +200,8 @@ def test_redrive_amid_live_traffic_applies_each_event_once(function: Function, w
         return reply
 
     assert worker.redrive() == 2
-    with process_sandbox("redelivery", os.environ) as sandbox:
-        worker.invoke = sandbox.invoke
+    with execution_environment("redelivery", os.environ) as process:
+        worker.invoke = process.invoke
         start_cold()
         function.warm_up()
         proxy.rule = send_again

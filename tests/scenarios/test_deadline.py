@@ -1,4 +1,4 @@
-"""The answer leaves in time whatever a peer does: each holds its own until the function has given its answer."""
+"""The function answers in time although a peer holds its own answer until then."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def short_budget(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hold() -> Iterator[Callable[[], None]]:
-    """Hold whoever calls it until the test has ended. A function that waits for that long has failed the test."""
+    """Return a call that blocks until the test has ended. A function that waits for it fails the test."""
     released = threading.Event()
 
     def wait() -> None:
@@ -45,7 +45,7 @@ def codes() -> set[str]:
 
 
 def held_by_aws(proxy: AwsProxy, operation: str, hold: Callable[[], None]) -> None:
-    """Let AWS answer no call of an operation."""
+    """Let AWS answer no call of this operation."""
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
         if call.operation == operation:
@@ -134,7 +134,7 @@ def test_slow_sqs_gives_503_in_time(function: Function, proxy: AwsProxy, hold: C
 def test_slow_ssm_gives_503_only_without_settings(
     function: Function, proxy: AwsProxy, hold: Callable[[], None]
 ) -> None:
-    """Without settings nothing is accepted; with those of before all is as before."""
+    """With settings from an earlier read it delivers."""
     held_by_aws(proxy, "GetParametersByPath", hold)
     assert function.post(IDENTIFY).status == 503
     proxy.rule = None

@@ -1,4 +1,4 @@
-"""A person is deleted, and nothing that was queued before brings them back: row 19."""
+"""A deleted customer does not come back with events that were queued before the deletion."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def worker(function: Function) -> Worker:
 
 
 def queue(function: Function, *events: dict[str, Any]) -> None:
-    """Post events while Voucherify is down for their calls."""
+    """Post events while Voucherify answers 503 to them."""
     for event in events:
         function.voucherify.next(Fault(503))
         assert function.post(event).status == 202

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 TRACK = {"type": "track", "messageId": "m-1", "userId": "u-1", "event": "Order Completed"}
 
-INTAKE_SECONDS, WORKER_SECONDS = 2.6, 4.6
+DELIVER_SECONDS, WORKER_SECONDS = 2.6, 4.6
 TRY_SECONDS = 1.0
 HOUR = 3600.0
 
@@ -383,7 +383,7 @@ def invoke(world: World, kind: str, policy: DeliveryPolicy, choices: Choices) ->
     was_known = world.is_known
     try:
         status, unguarded = run.deliver(
-            policy, WORKER_SECONDS if is_worker else INTAKE_SECONDS, wait_for_quota=is_worker
+            policy, WORKER_SECONDS if is_worker else DELIVER_SECONDS, wait_for_quota=is_worker
         )
     except Killed:
         world.is_known = was_known or run.has_noted

@@ -1,7 +1,6 @@
-"""Events as nobody should send them, over the whole path: rows 8 and 9 of the scenarios.
+"""Odd events over the whole path: nothing crashes, and nothing invalid leaves.
 
-The rules are written down as cases in tests/mapping/cases and in tests/handler/api/test_body.py; here nothing crashes,
-and the system's own check sees that nothing invalid leaves.
+The rules are cases in tests/mapping/cases and in tests/handler/api/test_body.py.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
 """The promise itself, under generated faults: nothing that was accepted is lost, no track is applied twice.
 
-A state machine of hypothesis posts events, lets the worker run, lets time pass, redrives dead letters, and meanwhile
-Voucherify and AWS fail, and sandboxes are killed, at any of their calls. Functions run in processes of their own, so
-that a kill is a kill; AWS is moto behind a proxy, Voucherify its stub: nothing is patched.
+A state machine of hypothesis posts events, runs the worker, lets time pass and redrives dead letters. Meanwhile
+Voucherify and AWS fail, and functions are killed, at any of their calls. Functions run in processes of their own, AWS
+is moto behind a proxy, Voucherify is its stub: nothing is patched.
 
-After each step, and once everything is healed and drained:
+After each step, and once all faults are over and the queues are drained:
 
-- Every event that was answered 2xx has reached Voucherify, was switched off, or is in a queue; and no message of it is
-  in the queues twice, but where a store's answer was lost or the worker died after it had moved the message.
-- A track is applied only under a claim that the ledger has confirmed, by the intake as by the worker; and again only
-  where nobody could know that it had been applied: its answer was lost, or the ledger could not be told.
+- Every event that was answered 2xx has reached Voucherify, is switched off, or is in a queue. It is in the queues twice
+  only where the answer of SQS was lost, or the worker was killed after it had moved the message.
+- A track is applied only under a claim that DynamoDB has confirmed. It is applied again only where nobody could know of
+  the first time: Voucherify's answer was lost, or DynamoDB could not record it.
 
-Answers come late, take effect late, or not at all, and connections are reset, under each of the ledger's calls.
+Each call of DynamoDB can be answered late, take effect late or not at all, or have its connection reset.
 
 A few examples run by default, always the same. `INVARIANT_EXAMPLES=1000 pytest tests/scenarios/test_invariant.py`
-draws as many new ones, which takes up to a second each. What it has found and shrunk is pinned at the end of this file.
+draws as many new ones, which takes up to a second each. Faults that it has found have tests at the end of this file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from local.stack.samples import sign
 from local.stack.system import LocalSystem
 from local.voucherify_stub.stub import Fault, Request
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, take_some
-from tests.scenarios.sandbox import Killed, ProcessSandbox, process_sandbox
+from tests.scenarios.execution_environment import ExecutionEnvironment, Killed, execution_environment
 from tests.worker import QUEUES, Worker, hidden_seconds, stored
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ WORKER_SECONDS = 3.0
 
 
 class Trouble(Enum):
-    """What a call meets, of Voucherify or of AWS."""
+    """A fault of one call of Voucherify or AWS."""
 
     REFUSED = auto()  # 503, or AWS's error, without effect
     REJECTED = auto()  # 400
@@ -65,9 +65,7 @@ class Trouble(Enum):
     LOST = auto()  # it takes effect, and the connection is reset
     SILENT = auto()  # no answer in time, no effect
     SLOW = auto()  # it takes effect, and the answer comes too late
-    LATE = (
-        auto()
-    )  # no answer in time, and it takes effect when the next call has been made, or the invocation has ended
+    LATE = auto()  # no answer in time, and it takes effect after the next call or the end of the invocation
     KILLED_BEFORE = auto()
     KILLED_AFTER = auto()
 
@@ -97,7 +95,7 @@ OPERATIONS = (
 
 @dataclass(frozen=True)
 class Weather:
-    """What goes wrong in one invocation: with every call of an operation, and with single calls by their place."""
+    """The faults of one invocation: of every call of an operation, and of single calls by their place."""
 
     outages: dict[str, Trouble] = field(default_factory=dict)
     troubles: tuple[Trouble | None, ...] = ()
@@ -124,30 +122,30 @@ Lineage = tuple[str, str]  # one stored event: its message id, and when it was s
 
 @dataclass
 class Invocation:
-    """One run of a function: what is to go wrong in it, and what was seen of it."""
+    """One run of a function: its faults, and what the test saw of it."""
 
-    sandbox: ProcessSandbox
+    process: ExecutionEnvironment
     weather: Weather
     message_ids: list[str] = field(default_factory=list)
     calls: int = 0
     killed: bool = False
-    claimed: set[str] = field(default_factory=set)  # in the ledger, and the function was told so
-    late: list[Callable[[], object]] = field(default_factory=list)  # what is still to take effect
-    untold: set[str] = field(default_factory=set)  # the ledger refused to be told
+    claimed: set[str] = field(default_factory=set)  # and the function knows it
+    late: list[Callable[[], object]] = field(default_factory=list)  # calls that are still to take effect
+    untold: set[str] = field(default_factory=set)  # DynamoDB refused to record the delivery
     ended: threading.Event = field(default_factory=threading.Event)
     applied: list[Application] = field(default_factory=list)
     stored: list[Lineage] = field(default_factory=list)
 
     def kill(self) -> None:
         self.killed = True
-        self.sandbox.kill()
+        self.process.kill()
 
     def take_late_effects(self) -> None:
         while self.late:
             self.late.pop(0)()
 
     def next_trouble(self, operation: str) -> Trouble | None:
-        """What the next call meets."""
+        """Count the next call, and return its fault."""
         self.calls += 1
         troubles = self.weather.troubles
         single = troubles[self.calls - 1] if self.calls <= len(troubles) else None
@@ -156,7 +154,7 @@ class Invocation:
 
 @dataclass
 class Application:
-    """A track that Voucherify has applied. `settled`: the ledger knows."""
+    """A track that Voucherify has applied. `settled`: DynamoDB has recorded it."""
 
     message_id: str
     lost: bool
@@ -164,17 +162,19 @@ class Application:
 
 
 class Machine(RuleBasedStateMachine):
-    """The model: what was promised for each event, and what each sandbox could know."""
+    """The model: the promise made for each event, and what each function could know."""
 
-    def __init__(self, system: LocalSystem, proxy: AwsProxy, intake: ProcessSandbox, worker: ProcessSandbox) -> None:
+    def __init__(
+        self, system: LocalSystem, proxy: AwsProxy, deliver: ExecutionEnvironment, worker: ExecutionEnvironment
+    ) -> None:
         super().__init__()
         self.system, self.proxy, self.aws = system, proxy, system.aws
-        self.intake_process, self.worker_process = intake, worker
+        self.deliver_process, self.worker_process = deliver, worker
         self.worker = Worker(self.aws, self.invoke_worker)
         clean(system)
         self.recycle()
         proxy.rule, system.voucherify.rule = self.on_aws, self.on_voucherify
-        self.now = Invocation(intake, FAIR)
+        self.now = Invocation(deliver, FAIR)
         self.count = 0
         self.tracks: list[dict[str, Any]] = []
         self.promised: set[str] = set()
@@ -198,13 +198,13 @@ class Machine(RuleBasedStateMachine):
         weather=weather,
     )
     def post(self, what: list[str], weather: Weather) -> None:
-        """New events, and tracks that have been sent before, in one request."""
+        """Send new events, and tracks that were sent before, in one request."""
         self.send([self.event(kind) for kind in what], weather)
 
     @precondition(lambda self: min(hidden_seconds("RETRY_QUEUE_URL"), default=1.0) < 0)
     @rule(weather=weather, forgets=st.sampled_from([False, False, False, True]))
     def worker_runs(self, weather: Weather, forgets: bool) -> None:
-        """`forgets`: the sandbox is gone after its last line, and so the poller deletes nothing."""
+        """Run the worker. `forgets`: it is killed after its last line, so the poller deletes nothing."""
         self.now = Invocation(self.worker_process, weather)
         self.forgets = forgets
         try:
@@ -217,7 +217,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([20.0, 700.0, HOUR, 3 * HOUR, 25 * HOUR]))
     def time_passes(self, seconds: float) -> None:
-        """Sandboxes do not live that long."""
+        """Let time pass, which no execution environment outlives."""
         self.worker.time_passes(seconds)
         self.recycle()
 
@@ -253,7 +253,7 @@ class Machine(RuleBasedStateMachine):
         self.recycle()
 
     def heal_and_drain(self) -> None:
-        """In the end every promise is kept: in Voucherify, switched off, or at rest for a fault of the event itself."""
+        """End all faults, and check that each event is in Voucherify, switched off, or dead for a fault of its own."""
         self.shop_switches_identify(False)
         self.forgets = False
         self.recycle()
@@ -271,7 +271,7 @@ class Machine(RuleBasedStateMachine):
     # How it is done.
 
     def event(self, kind: str) -> dict[str, Any]:
-        """A new event of a kind, or one of the two newest tracks, where there are so many."""
+        """Return a new event of a kind, or one of the two newest tracks where there are so many."""
         if kind in {"last track", "track before it"}:
             place = -1 if kind == "last track" else -2
             return self.tracks[place] if len(self.tracks) >= -place else self.event("track")
@@ -296,12 +296,12 @@ class Machine(RuleBasedStateMachine):
 
     def send(self, events: list[dict[str, Any]], weather: Weather) -> None:
         message_ids = [event["messageId"] for event in events]
-        self.now = Invocation(self.intake_process, weather, message_ids)
+        self.now = Invocation(self.deliver_process, weather, message_ids)
         self.note_switched_off()
         first, *others = [json.dumps(event).encode() for event in events]
         body = b"[" + b",".join([first, *others]) + b"]"
         try:
-            answer = self.intake_process.invoke(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), 30)
+            answer = self.deliver_process.invoke(proxy_event("POST", "/events", {"X-Signature": sign(first)}, body), 30)
         except Killed:
             pass
         else:
@@ -320,16 +320,16 @@ class Machine(RuleBasedStateMachine):
         return answer
 
     def settle_up(self) -> None:
-        """An invocation is over: what it has applied the ledger knows, or there is a reason."""
+        """End an invocation: DynamoDB has recorded what it applied, or there is a reason."""
         self.now.take_late_effects()
         self.now.ended.set()
         for application in self.now.applied:
             excused = application.lost or self.now.killed or application.message_id in self.now.untold
             if not (application.settled or excused):
-                self.wrong.append(f"{application.message_id} was applied, and the ledger not told")
+                self.wrong.append(f"{application.message_id} was applied, and not recorded")
 
     def recycle(self) -> None:
-        self.intake_process.stop()
+        self.deliver_process.stop()
         self.worker_process.stop()
 
     def lineages(self) -> list[Lineage]:
@@ -353,7 +353,7 @@ class Machine(RuleBasedStateMachine):
             return
         if message_id in self.now.claimed:
             if any(application.settled for application in self.applications if application.message_id == message_id):
-                self.wrong.append(f"{message_id} was applied again, though the ledger knew")
+                self.wrong.append(f"{message_id} was applied again, though it had been recorded")
         else:
             self.wrong.append(f"{message_id} was applied without a claim")
         application = Application(message_id, lost)
@@ -389,7 +389,7 @@ class Machine(RuleBasedStateMachine):
         return Reply(cut="reset") if trouble in (Trouble.DROPPED, Trouble.LOST) else reply
 
     def effect(self, call: AwsCall, forward: Forward, now: Invocation) -> Reply:
-        """The call takes effect, whatever the function hears of it."""
+        """Let the call take effect, whatever answer the function gets."""
         reply = forward(call)
         match call.operation:
             case "UpdateItem" if reply.status == 200:
@@ -403,7 +403,7 @@ class Machine(RuleBasedStateMachine):
         return reply
 
     def on_answer(self, call: AwsCall, reply: Reply) -> None:
-        """A claim is the function's where it is told so, or finds its own token where a try before this one arrived."""
+        """Note a claim: DynamoDB confirms it, or returns the token of an earlier try of the same function."""
         if call.operation == "PutItem":
             found = json.loads(reply.body).get("Item", {}) if reply.status == 400 else call.json["Item"]
             if found.get("token") == call.json["Item"].get("token"):
@@ -417,13 +417,13 @@ class Machine(RuleBasedStateMachine):
                 self.excused.update(lineages_in(call))
 
     def named_in(self, call: AwsCall) -> set[str]:
-        """The event that a call to the ledger is about."""
+        """Return the event that a call of DynamoDB is about."""
         key = (call.json.get("Item") or call.json["Key"])["id"]["S"]
         return {message_id for message_id in self.now.message_ids if key_of(message_id) == key}
 
 
 def key_of(message_id: str) -> str:
-    """The ledger's key, as Powertools makes it."""
+    """Return the key of an idempotency record, as Powertools makes it."""
     data = json.dumps({"source": "default", "messageId": message_id}, sort_keys=True)
     return f"track#{hashlib.md5(data.encode()).hexdigest()}"
 
@@ -456,12 +456,12 @@ def machine(system: LocalSystem) -> Iterator[Callable[[], Machine]]:
             "DYNAMODB_TIMEOUT_SECONDS": str(AWS_SECONDS),
             "VOUCHERIFY_CONCURRENCY": "1",  # so that the same troubles meet the same calls
         }
-        intake = stack.enter_context(process_sandbox("app", environment))
-        worker = stack.enter_context(process_sandbox("redelivery", environment))
-        yield lambda: Machine(system, proxy, intake, worker)
+        deliver = stack.enter_context(execution_environment("app", environment))
+        worker = stack.enter_context(execution_environment("redelivery", environment))
+        yield lambda: Machine(system, proxy, deliver, worker)
 
 
-@pytest.mark.unguarded  # where the ledger cannot be told of a delivery
+@pytest.mark.unguarded  # where DynamoDB cannot record a delivery
 def test_no_accepted_event_is_lost_and_no_track_applied_twice(machine: Callable[[], Machine]) -> None:
     examples = int(os.environ.get("INVARIANT_EXAMPLES", "0"))
     run_state_machine_as_test(
@@ -477,7 +477,7 @@ def test_no_accepted_event_is_lost_and_no_track_applied_twice(machine: Callable[
     )
 
 
-# What it has found.
+# Faults that it has found.
 
 
 def check(state: Machine) -> None:
@@ -488,7 +488,7 @@ def check(state: Machine) -> None:
 def test_refused_claim_keeps_the_record_of_a_delivered_track(
     machine: Callable[[], Machine],
 ) -> None:
-    """Nothing had been claimed, and the release of that removed the record of the first delivery."""
+    """The release of a claim that was never held removed the record of the first delivery."""
     state = machine()
     state.post(["track"], FAIR)
     state.post(["last track"], Weather(troubles=(Trouble.REFUSED, Trouble.REFUSED)))
@@ -496,7 +496,7 @@ def test_refused_claim_keeps_the_record_of_a_delivered_track(
     assert len(state.applications) == 1
 
 
-LEDGER = ("PutItem", "UpdateItem", "DeleteItem")
+DYNAMODB = ("PutItem", "UpdateItem", "DeleteItem")
 
 HARMLESS = pytest.mark.parametrize(
     "weather",
@@ -506,8 +506,8 @@ HARMLESS = pytest.mark.parametrize(
         Weather(troubles=(Trouble.LATE,)),
         Weather(troubles=(Trouble.DROPPED,)),
         Weather(troubles=(Trouble.LOST,)),
-        Weather(dict.fromkeys(LEDGER, Trouble.SLOW)),
-        Weather(dict.fromkeys(LEDGER, Trouble.REFUSED)),
+        Weather(dict.fromkeys(DYNAMODB, Trouble.SLOW)),
+        Weather(dict.fromkeys(DYNAMODB, Trouble.REFUSED)),
     ],
     ids=["slow", "silent", "late", "reset", "reset after it", "all slow", "all refused"],
 )

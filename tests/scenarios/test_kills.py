@@ -1,4 +1,4 @@
-"""The sandbox dies: at any step of a request, in the worker, again and again under one message. Rows 22, 27 and 28."""
+"""The execution environment is killed: at each step of a request, and by a message in the worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from local.voucherify_stub.stub import Fault, Request
 from tests.function import Function
 from tests.limits import INVOCATION_SECONDS
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
-from tests.scenarios.sandbox import Killed, ProcessSandbox, process_sandbox
+from tests.scenarios.execution_environment import ExecutionEnvironment, Killed, execution_environment
 from tests.worker import Worker, put, stored
 
 pytestmark = pytest.mark.slow
@@ -43,10 +43,10 @@ def applied(function: Function) -> list[str]:
     return [event["event"] for event in function.voucherify.events]
 
 
-def kill_at(step: int, when: str, proxy: AwsProxy, sandbox: ProcessSandbox, function: Function) -> list[str]:
-    """Kill the sandbox at its call number `step`, of AWS or Voucherify, before or after it takes effect.
+def kill_at(step: int, when: str, proxy: AwsProxy, process: ExecutionEnvironment, function: Function) -> list[str]:
+    """Kill the process at its call number `step`, of AWS or Voucherify, before or after the call takes effect.
 
-    Voucherify answers 503 to the second track event. The list that comes back fills with the names of the calls.
+    Voucherify answers 503 to the second track event. Return a list that fills with the names of the calls.
     """
     calls: list[str] = []
 
@@ -59,13 +59,13 @@ def kill_at(step: int, when: str, proxy: AwsProxy, sandbox: ProcessSandbox, func
             return forward(call)
         if when == "after":
             forward(call)
-        sandbox.kill()
+        process.kill()
         return Reply(cut="close")
 
     def voucherify(request: Request) -> Fault | None:
         fails = b"Event 2" in request.body
         if is_last(request.path):
-            sandbox.kill()
+            process.kill()
             return Fault(drop="before" if fails or when == "before" else "after")
         return Fault(503) if fails else None
 
@@ -82,7 +82,7 @@ STEPS = [
 ]
 
 
-# After one call took effect is the same moment as before the next one does.
+# The moment after one call is the moment before the next.
 BEFORE_EACH_CALL_AND_AFTER_THE_LAST = [
     *((step, "before") for step in range(1, len(STEPS) + 1)),
     (len(STEPS), "after"),
@@ -92,12 +92,12 @@ BEFORE_EACH_CALL_AND_AFTER_THE_LAST = [
 @pytest.mark.scenario(row=22)
 @pytest.mark.parametrize(("step", "when"), BEFORE_EACH_CALL_AND_AFTER_THE_LAST)
 def test_killed_request_is_sent_again_and_applies_each_track_once(
-    function: Function, proxy: AwsProxy, intake_process: ProcessSandbox, worker: Worker, step: int, when: str
+    function: Function, proxy: AwsProxy, deliver_process: ExecutionEnvironment, worker: Worker, step: int, when: str
 ) -> None:
     """Except where it dies between Voucherify's call and the update of the record: nobody can know of that call."""
-    calls = kill_at(step, when, proxy, intake_process, function)
+    calls = kill_at(step, when, proxy, deliver_process, function)
     with pytest.raises(Killed):
-        intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)
+        deliver_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)
     assert calls == STEPS[:step]
     is_ambiguous = step in {5, 11}
 
@@ -113,16 +113,16 @@ def test_killed_request_is_sent_again_and_applies_each_track_once(
 
 
 def test_undisturbed_request_takes_these_steps(
-    function: Function, proxy: AwsProxy, intake_process: ProcessSandbox
+    function: Function, proxy: AwsProxy, deliver_process: ExecutionEnvironment
 ) -> None:
-    calls = kill_at(0, "never", proxy, intake_process, function)
-    assert intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)["statusCode"] == 202
+    calls = kill_at(0, "never", proxy, deliver_process, function)
+    assert deliver_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)["statusCode"] == 202
     assert calls == STEPS
 
 
 @pytest.fixture
 def bounded_receives(function: Function) -> Iterator[int]:
-    """The retry queue's redrive policy, as in template.yaml but for a smaller number."""
+    """Give the retry queue the redrive policy of template.yaml, with fewer receives. Return their number."""
     receives, sqs = 12, function.aws.sqs
     dead_letter_queue = sqs.get_queue_attributes(
         QueueUrl=function.aws.environment["DEAD_LETTER_QUEUE_URL"], AttributeNames=["QueueArn"]
@@ -138,19 +138,19 @@ def bounded_receives(function: Function) -> Iterator[int]:
 def test_poison_message_is_dead_lettered_and_its_neighbours_are_delivered(
     function: Function, proxy: AwsProxy, worker: Worker, bounded_receives: int
 ) -> None:
-    """It is the oldest and called first, so that no neighbour is reached in a batch with it."""
+    """The poison message is the oldest and comes first, so no neighbour is delivered in a batch with it."""
     poison = {"type": "identify", "userId": "poison", "traits": {}}
     neighbours = [{**EVENTS[1], "userId": f"u-{number}", "messageId": f"t-{number}"} for number in range(9)]
     put(function, poison)
     worker.time_passes(60.0)
     put(function, *neighbours)
-    with process_sandbox("redelivery", {**os.environ, "VOUCHERIFY_CONCURRENCY": "1"}) as sandbox:
-        worker.invoke = sandbox.invoke
+    with execution_environment("redelivery", {**os.environ, "VOUCHERIFY_CONCURRENCY": "1"}) as process:
+        worker.invoke = process.invoke
 
         def kill(request: Request) -> Fault | None:
             if b"poison" not in request.body:
                 return None
-            sandbox.kill()
+            process.kill()
             return Fault(drop="before")
 
         function.voucherify.rule = kill
@@ -168,34 +168,35 @@ def test_poison_message_is_dead_lettered_and_its_neighbours_are_delivered(
 
 @pytest.mark.scenario(row=28)
 def test_message_received_twice_at_once_is_applied_once(function: Function, proxy: AwsProxy, worker: Worker) -> None:
-    """Both claim it before either may go on."""
+    """Both workers claim it before either has an answer."""
     put(function, EVENTS[1])
     both = threading.Barrier(2, timeout=60)
 
     def meet(call: AwsCall, forward: Forward) -> Reply:
+        reply = forward(call)
         if call.operation == "PutItem":
             both.wait()
-        return forward(call)
+        return reply
 
     proxy.rule = meet
     event = worker.receive()
     assert event
     with (
-        process_sandbox("redelivery", os.environ) as one,
-        process_sandbox("redelivery", os.environ) as other,
+        execution_environment("redelivery", os.environ) as one,
+        execution_environment("redelivery", os.environ) as other,
         ThreadPoolExecutor(2) as pool,
     ):
-        answers = list(pool.map(lambda sandbox: sandbox.invoke(event, INVOCATION_SECONDS), (one, other)))
+        answers = list(pool.map(lambda process: process.invoke(event, INVOCATION_SECONDS), (one, other)))
     assert applied(function) == ["Event 1"]
     kept = [failure["itemIdentifier"] for answer in answers for failure in answer["batchItemFailures"]]
-    assert kept == [event["Records"][0]["messageId"]], "who came second looks again later"
+    assert kept == [event["Records"][0]["messageId"]], "the second worker keeps it for later"
 
 
 @pytest.mark.scenario(row=22)
 def test_resend_during_the_first_request_is_applied_once(
-    function: Function, proxy: AwsProxy, intake_process: ProcessSandbox, worker: Worker
+    function: Function, proxy: AwsProxy, deliver_process: ExecutionEnvironment, worker: Worker
 ) -> None:
-    """Segment has waited for 5 seconds and tries again: the first of its requests may still be at work."""
+    """Segment sends a request again after 5 seconds, while the function may still work on the first one."""
     seconds: list[Any] = []
 
     def send_again(call: AwsCall, forward: Forward) -> Reply:
@@ -207,7 +208,7 @@ def test_resend_during_the_first_request_is_applied_once(
 
     function.warm_up()
     proxy.rule = send_again
-    assert intake_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)["statusCode"] == 200
+    assert deliver_process.invoke(request_of(EVENTS), INVOCATION_SECONDS)["statusCode"] == 200
     assert (seconds[0].status, seconds[0].body["queued"]) == (202, 1)
     worker.time_passes(HOUR)
     assert worker.run().kept == []

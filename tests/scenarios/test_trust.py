@@ -1,4 +1,4 @@
-"""Who is let in, and with which settings: rows 1, 4 and 5 of the scenarios, where other tests do not prove them."""
+"""Signatures over the whole path, and settings that cannot be read."""
 
 from __future__ import annotations
 

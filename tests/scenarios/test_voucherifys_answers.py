@@ -1,4 +1,4 @@
-"""What Voucherify answers, or fails to, over the whole path: rows 11 to 20, where other tests do not prove them."""
+"""Answers of Voucherify, and none, over the whole path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def identify(number: int, customer: str, **traits: Any) -> dict[str, Any]:
 
 @pytest.mark.scenario(row=11)
 def test_rate_limit_refuses_only_calls_under_way(function: Function) -> None:
-    """Not one 429 for each event that remains."""
     under_way = 16  # VOUCHERIFY_CONCURRENCY
     function.voucherify.rule = lambda request: (
         Fault(429, headers={"Retry-After": "600"}) if request.number > 50 else None
@@ -125,7 +124,7 @@ def test_refused_credentials_dead_letter_nothing(function: Function, worker: Wor
 
 @pytest.mark.scenario(row=20)
 def test_known_gap_older_identify_overwrites_a_newer_one(function: Function, worker: Worker) -> None:
-    """Row 20 is not solved: Voucherify's upsert knows no time of an attribute. When it is, this test must change."""
+    """A customer of Voucherify has no time for each attribute. Once this is solved, change the test."""
     function.voucherify.next(Fault(503))
     assert function.post(identify(1, "u-1", email="old@example.com", name="Ada")).status == 202
     assert function.post(identify(2, "u-1", email="new@example.com")).status == 200

@@ -1,4 +1,4 @@
-"""A sandbox of its own, as Lambda gives the function one: a process, which can be killed at any moment for good."""
+"""An execution environment in a process of its own, which can be killed at any moment."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from tests.outputs import show
 
 Function = Literal["app", "redelivery"]
 
-# Forked from a process that has imported the function already, a sandbox starts in a tenth of a second.
+# Forked from a process that has imported the function, it starts in a tenth of a second.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tests.scenarios.preload", __name__])
 
 
 class Killed(Exception):
-    """The sandbox died before it answered."""
+    """The process ended before it answered."""
 
 
-class ProcessSandbox:
-    """One process that runs one function. Started with the first invocation, and again after it was killed."""
+class ExecutionEnvironment:
+    """A process that runs one function. It starts with the first invocation, and again after it was killed."""
 
     def __init__(self, function: Function, environment: Mapping[str, str]) -> None:
         self._output = Output()
-        show(f"sandbox {function}", self._output)
+        show(f"execution environment {function}", self._output)
         self._function = function
         self._environment = dict(environment)
         self._process: Any = None
         self._pipe: Connection[Any, Any] | None = None
 
     def invoke(self, event: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """The function's answer. Raises Killed where the process died first, and RuntimeError for what it raised."""
+        """Return the answer of the function. Raises Killed, and RuntimeError where the function raised."""
         if self._pipe is None:
             self._start()
         assert self._pipe
@@ -53,11 +53,11 @@ class ProcessSandbox:
         return result
 
     def kill(self) -> None:
-        """SIGKILL, from any thread: no line of the function runs after it."""
+        """Send SIGKILL, from any thread: no line of the function runs after it."""
         self._process.kill()
 
     def stop(self) -> None:
-        """End the process; the next invocation starts cold."""
+        """End the process. The next invocation starts cold."""
         if self._pipe:
             self._pipe.close()
             self._process.kill()
@@ -75,12 +75,12 @@ class ProcessSandbox:
 
 
 @contextmanager
-def process_sandbox(function: Function, environment: Mapping[str, str]) -> Iterator[ProcessSandbox]:
-    sandbox = ProcessSandbox(function, environment)
+def execution_environment(function: Function, environment: Mapping[str, str]) -> Iterator[ExecutionEnvironment]:
+    process = ExecutionEnvironment(function, environment)
     try:
-        yield sandbox
+        yield process
     finally:
-        sandbox.stop()
+        process.stop()
 
 
 def _serve(pipe: Connection[Any, Any], function: Function, environment: Mapping[str, str], output: str) -> None:
