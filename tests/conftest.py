@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Generator, Iterator
+from functools import cache
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -24,6 +26,10 @@ __all__ = ["function", "logs"]
 # A test does not time: what is slow is for the bench to say.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+# Each session of boto3 reads the descriptions of the services from files. Here all sessions share what one has read.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +75,7 @@ def voucherify(system: LocalSystem) -> VoucherifyStub:
 # within a test: what is loaded before the tests is exempted, the rest is collected between two tests.
 
 ENOUGH_TO_COLLECT = 50_000  # objects
+YOUNG_COLLECTIONS = 20  # then a full one
 
 
 def freeze() -> None:
@@ -86,8 +93,9 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Collect garbage after a test."""
     result = yield
-    if gc.get_count()[0] > ENOUGH_TO_COLLECT:
-        gc.collect()
+    young, _, since_full = gc.get_count()
+    if young > ENOUGH_TO_COLLECT:
+        gc.collect(2 if since_full >= YOUNG_COLLECTIONS else 1)
     return result
 
 

@@ -6,12 +6,11 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).parents[2]
@@ -51,9 +50,12 @@ class NoManagedPolicies:
 
 
 def transformed(template: Any, parameters: Mapping[str, str]) -> Any:
-    """What SAM makes of a template once the code is uploaded. It wants a region, though it asks nothing of it."""
+    """Return a template as SAM transforms it once the code is uploaded. SAM wants a region, but does not use it."""
     template = deepcopy(template)
     template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+
+    from samtranslator.translator.transform import transform  # takes seconds, which only these tests need
+
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         return transform(template, dict(parameters), NoManagedPolicies())
@@ -72,13 +74,23 @@ class Stack:
 
     def __init__(self, **parameters: str) -> None:
         self.parameters = {**DEFAULTS, **parameters}
-        self._template = transformed_for(self.parameters["Deployment"])
-        self.resources: dict[str, Any] = {
+
+    @property
+    def _template(self) -> Any:
+        return transformed_for(self.parameters["Deployment"])
+
+    @cached_property
+    def resources(self) -> dict[str, Any]:
+        return {
             name: self.resolved({part: value for part, value in resource.items() if part != "Condition"})
             for name, resource in self._template["Resources"].items()
             if "Condition" not in resource or self._is_met(resource["Condition"])
         }
-        self.outputs: dict[str, Any] = self.resolved(self._template["Outputs"])
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        outputs: dict[str, Any] = self.resolved(self._template["Outputs"])
+        return outputs
 
     def of_type(self, kind: str) -> dict[str, Any]:
         return {name: found["Properties"] for name, found in self.resources.items() if found["Type"] == kind}
@@ -166,6 +178,29 @@ DEFAULT = Stack()
 ALTERNATIVE = Stack(**ALL_SWITCHED)
 BOTH = pytest.mark.parametrize("stack", [DEFAULT, ALTERNATIVE], ids=["by default", "all switched"])
 
-FUNCTIONS = DEFAULT.of_type("AWS::Lambda::Function")
+
+def names_of(kind: str) -> list[str]:
+    """Return the names of the resources of a type, before the transform."""
+    return [name for name, resource in SOURCE["Resources"].items() if resource["Type"] == kind]
+
+
+FUNCTIONS = names_of("AWS::Serverless::Function")
 EACH_FUNCTION = pytest.mark.parametrize("name", FUNCTIONS)
-STAGE = DEFAULT.properties("HttpApiApiGatewayDefaultStage")
+
+
+def function(name: str) -> Any:
+    """Return the properties of a function in the default deployment."""
+    return DEFAULT.properties(name)
+
+
+def stage() -> Any:
+    """Return the properties of the API's stage in the default deployment."""
+    return DEFAULT.properties("HttpApiApiGatewayDefaultStage")
+
+
+def another(parameter: str) -> str:
+    """Return a value that a parameter accepts and that is not its default."""
+    kind, default = PARAMETERS[parameter], DEFAULTS[parameter]
+    if "AllowedValues" in kind:
+        return next(str(value) for value in kind["AllowedValues"] if str(value) != default)
+    return str(kind["MaxValue"]) if kind["Type"] == "Number" else "/another"

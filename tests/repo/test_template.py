@@ -12,8 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cfnlint.api import lint
-from cfnlint.config import ManualArgs
 
 from handler.delivery.backoff import backoff_seconds
 from handler.retry_worker import RESERVE_SECONDS
@@ -31,13 +29,15 @@ from tests.repo.stack import (
     PSEUDO,
     ROOT,
     SOURCE,
-    STAGE,
     SWITCHES,
     Stack,
+    another,
     arn,
     as_list,
+    function,
     named_in,
     ref,
+    stage,
     transformed,
     transformed_for,
 )
@@ -50,15 +50,13 @@ MEBIBYTE = 1024 * 1024
 # ---- the transform
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
-def test_of_the_parameters_sam_itself_looks_at_none_but_the_deployment(switch: str) -> None:
-    """So that what it makes of both deployments is what it makes of all combinations."""
-    default, other = SWITCHES[switch]
+def test_sam_looks_at_no_parameter_but_the_deployment() -> None:
+    """So two transforms are enough for all combinations."""
+    others = {name: another(name) for name in PARAMETERS if name != "Deployment"}
 
-    changed = transformed(SOURCE, {**DEFAULTS, switch: other})
-
-    assert default == DEFAULTS[switch]
-    assert (changed == transformed_for("AllAtOnce")) is (switch != "Deployment")
+    assert {switch: default for switch, (default, _) in SWITCHES.items()}.items() <= DEFAULTS.items()
+    assert transformed(SOURCE, {**DEFAULTS, **others}) == transformed_for("AllAtOnce")
+    assert transformed_for(another("Deployment")) != transformed_for("AllAtOnce")
 
 
 def test_under_every_combination_nothing_refers_to_what_is_not_there() -> None:
@@ -73,6 +71,9 @@ def test_under_every_combination_nothing_refers_to_what_is_not_there() -> None:
 @BOTH
 def test_what_is_deployed_is_lint_clean(stack: Stack) -> None:
     """`make lint` sees the default only, and before the conditions are decided."""
+    from cfnlint.api import lint  # takes a second, which only this test needs
+    from cfnlint.config import ManualArgs
+
     template = {"Resources": stack.resources, "Outputs": stack.outputs}
 
     found = lint(json.dumps(template), config=ManualArgs(regions=["eu-west-1"]))
@@ -100,7 +101,7 @@ def test_whatever_checkov_is_to_skip_says_why() -> None:
 
 
 def test_events_are_taken_by_one_function_and_delivered_again_by_another() -> None:
-    assert {name: function["Handler"] for name, function in FUNCTIONS.items()} == {
+    assert {name: function(name)["Handler"] for name in FUNCTIONS} == {
         "DeliverFunction": "handler.app.lambda_handler",
         "RedeliverFunction": "handler.redelivery.lambda_handler",
     }
@@ -108,7 +109,7 @@ def test_events_are_taken_by_one_function_and_delivered_again_by_another() -> No
 
 @EACH_FUNCTION
 def test_a_function_gets_every_variable_it_knows_and_no_other(name: str) -> None:
-    assert set(FUNCTIONS[name]["Environment"]["Variables"]) == {
+    assert set(function(name)["Environment"]["Variables"]) == {
         "SETTINGS_PATH",
         "RETRY_QUEUE_URL",
         "DEAD_LETTER_QUEUE_URL",
@@ -148,7 +149,7 @@ def test_a_default_deployment_has_the_defaults_of_the_code(name: str) -> None:
 
     deployed = {
         variable: str(PSEUDO.get(value["Ref"], value["Ref"]) if isinstance(value, dict) else value)
-        for variable, value in FUNCTIONS[name]["Environment"]["Variables"].items()
+        for variable, value in function(name)["Environment"]["Variables"].items()
     }
 
     assert PSEUDO["AWS::StackName"] == SAMCONFIG["default"]["deploy"]["parameters"]["stack_name"]
@@ -160,7 +161,7 @@ def test_a_default_deployment_has_the_defaults_of_the_code(name: str) -> None:
 
 @EACH_FUNCTION
 def test_a_handler_is_a_function_of_an_event_and_a_context(name: str) -> None:
-    module, handler = FUNCTIONS[name]["Handler"].rsplit(".", 1)
+    module, handler = function(name)["Handler"].rsplit(".", 1)
 
     found = getattr(importlib.import_module(module), handler)
 
@@ -169,31 +170,31 @@ def test_a_handler_is_a_function_of_an_event_and_a_context(name: str) -> None:
 
 @EACH_FUNCTION
 def test_a_function_runs_on_the_python_that_the_build_is_for(name: str) -> None:
-    assert FUNCTIONS[name]["Runtime"] == "python" + (ROOT / ".python-version").read_text("utf-8").strip()
+    assert function(name)["Runtime"] == "python" + (ROOT / ".python-version").read_text("utf-8").strip()
 
 
 @EACH_FUNCTION
 def test_a_function_has_its_own_role_and_log_group_and_is_traced(name: str) -> None:
     prefix = name.removesuffix("Function")
 
-    assert FUNCTIONS[name]["Role"] == arn(f"{prefix}Role")
-    assert FUNCTIONS[name]["LoggingConfig"] == {
+    assert function(name)["Role"] == arn(f"{prefix}Role")
+    assert function(name)["LoggingConfig"] == {
         "LogGroup": ref(f"{prefix}LogGroup"),
         "LogFormat": "JSON",
         "ApplicationLogLevel": "INFO",
     }
-    assert FUNCTIONS[name]["TracingConfig"] == {"Mode": "Active"}
+    assert function(name)["TracingConfig"] == {"Mode": "Active"}
 
 
 @EACH_FUNCTION
 def test_the_switches_of_a_function_do_what_they_say(name: str) -> None:
     switched = ALTERNATIVE.properties(name)
 
-    assert (FUNCTIONS[name]["Architectures"], switched["Architectures"]) == (["arm64"], ["x86_64"])
-    assert FUNCTIONS[name]["SnapStart"] == {"ApplyOn": "None"}
+    assert (function(name)["Architectures"], switched["Architectures"]) == (["arm64"], ["x86_64"])
+    assert function(name)["SnapStart"] == {"ApplyOn": "None"}
     assert switched["SnapStart"] == {"ApplyOn": "PublishedVersions"}
     assert switched["TracingConfig"] == {"Mode": "PassThrough"}
-    assert "ReservedConcurrentExecutions" not in FUNCTIONS[name]
+    assert "ReservedConcurrentExecutions" not in function(name)
     assert switched.get("ReservedConcurrentExecutions") == ("50" if name == "DeliverFunction" else None)
 
 
@@ -207,7 +208,7 @@ def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() ->
 
     longest = PARAMETERS["ResponseBudgetSeconds"]["MaxValue"]
 
-    assert longest < segment_waits_for < FUNCTIONS["DeliverFunction"]["Timeout"]
+    assert longest < segment_waits_for < function("DeliverFunction")["Timeout"]
 
 
 # ---- the API and the worker's queue
@@ -224,11 +225,11 @@ def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_pat
 
 
 def test_the_api_is_throttled() -> None:
-    assert STAGE["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
+    assert stage()["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
 
 
 def test_the_access_log_says_nothing_of_the_sender_and_of_what_was_sent() -> None:
-    log = STAGE["AccessLogSettings"]
+    log = stage()["AccessLogSettings"]
 
     line = json.loads(log["Format"])
 
@@ -273,12 +274,12 @@ def test_the_worker_reads_the_retry_queue_in_capped_numbers_and_answers_for_each
 def test_the_worker_has_the_time_to_wait_for_the_next_window_of_calls() -> None:
     window = 60
 
-    assert FUNCTIONS["RedeliverFunction"]["Timeout"] > window + RESERVE_SECONDS
+    assert function("RedeliverFunction")["Timeout"] > window + RESERVE_SECONDS
 
 
 def test_a_message_stays_hidden_for_six_times_as_long_as_the_worker_may_run() -> None:
     (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
-    time_out = FUNCTIONS["RedeliverFunction"]["Timeout"]
+    time_out = function("RedeliverFunction")["Timeout"]
 
     hidden = DEFAULT.properties("RetryQueue")["VisibilityTimeout"]
 
@@ -511,7 +512,7 @@ def test_a_stage_sets_parameters_that_exist_and_asks_for_no_more_than_an_unnamed
 def test_no_two_stages_share_a_stack_or_settings() -> None:
     assert list(STAGES) == ["default", "prod"]
     for part in (
-        {stage["stack_name"] for stage in STAGES.values()},
-        {overrides(stage).get("SettingsPath") for stage in STAGES},
+        {parameters["stack_name"] for parameters in STAGES.values()},
+        {overrides(name).get("SettingsPath") for name in STAGES},
     ):
         assert len(part) == len(STAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,27 +17,36 @@ from local.stack.cold import start_cold
 from local.stack.poller import poll_once
 from local.voucherify_stub.stub import Fault
 from tests.function import Function
-from tests.repo.stack import ALTERNATIVE, DEFAULT, FUNCTIONS, ROOT, STAGE, Stack, as_list, ref
+from tests.repo.stack import ALTERNATIVE, DEFAULT, ROOT, Stack, as_list, names_of, ref, stage
 
 RUNBOOK = "docs/runbook.md"
-NAMESPACE = FUNCTIONS["DeliverFunction"]["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]
 
 
 class Told(NamedTuple):
-    """The dimensions that a metric came with, the codes it was counted by, and the lines of the log."""
+    """The dimensions of each metric, the reason codes in metrics, and the lines of the log."""
 
     metrics: dict[str, set[frozenset[str]]]
     codes: set[str]
     lines: list[dict[str, Any]]
 
     def fields(self, message: str) -> set[str]:
-        """Those of the lines of one kind."""
+        """Return the fields of the lines with one message."""
         return {field for line in self.lines if line["message"] == message for field in line}
 
 
+TOLD = pytest.StashKey[Told]()
+
+
 @pytest.fixture
-def told(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
-    """What is said where about everything happens."""
+def told(request: pytest.FixtureRequest) -> Told:
+    """Return the metrics and log lines of invocations in which nearly everything happens once."""
+    stash = request.session.stash
+    if TOLD not in stash:
+        stash[TOLD] = told_by(request.getfixturevalue("function"), request.getfixturevalue("monkeypatch"))
+    return stash[TOLD]
+
+
+def told_by(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
     numbers = itertools.count()
 
     def identify(user: str | None = "u-1", email: object = "a@example.com") -> dict[str, Any]:
@@ -44,7 +54,7 @@ def told(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
         return {"type": "identify", "messageId": f"i-{next(numbers)}", "userId": user, "traits": traits}
 
     def voucherify_answers(*faults: Fault) -> None:
-        """To a cold function: what refused keys and a used-up plan taught the last one is forgotten."""
+        """Start cold: refused credentials or a used-up plan would stop the next calls."""
         start_cold()
         function.voucherify.reset()
         function.voucherify.next(*faults)
@@ -78,7 +88,7 @@ def told(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 def test_about_everything_was_said(told: Told) -> None:
-    """What the tests below rest on."""
+    """The tests below are empty without it."""
     assert {status.name.title() for status in DeliveryStatus} <= set(told.metrics)
     assert {"Received", "NotDelivered", "Dead", "VoucherifyLatency", "RetryAge"} <= set(told.metrics)
     assert {"event not delivered", "event given up", "request", "redelivered"} <= {
@@ -118,8 +128,13 @@ DIMENSIONS = {
     "AWS/ApiGateway": [ref("HttpApi")],
 }
 
-ALARMS = Stack(NothingReceivedHours="6").of_type("AWS::CloudWatch::Alarm")
-EACH_ALARM = pytest.mark.parametrize("name", ALARMS)
+EACH_ALARM = pytest.mark.parametrize("name", names_of("AWS::CloudWatch::Alarm"))
+
+
+@cache
+def alarms() -> dict[str, Any]:
+    return Stack(NothingReceivedHours="6").of_type("AWS::CloudWatch::Alarm")
+
 
 ANCHORS = {
     "DeadLettersAlarm": "dead-letters",
@@ -142,12 +157,16 @@ QUERY = re.compile(
     r"SELECT (?:SUM|MAX)\((?P<metric>\w+)\) FROM SCHEMA\(VoucherifyDestination, (?P<dimensions>[\w\", ]+)\)"
     r" WHERE \"service\" = 'voucherify-destination'(?: AND \"code\" = '(?P<code>\w+)')?"
 )
-QUERIES = {
-    name: (query, match)
-    for name, alarm in ALARMS.items()
-    for query in alarm.get("Metrics", [])
-    if (match := QUERY.fullmatch(query.get("Expression", "")))
-}
+
+
+def queries() -> dict[str, tuple[Any, re.Match[str]]]:
+    """Return the queries of Metrics Insights by the names of their alarms, each with the parts that it names."""
+    return {
+        name: (query, match)
+        for name, alarm in alarms().items()
+        for query in alarm.get("Metrics", [])
+        if (match := QUERY.fullmatch(query.get("Expression", "")))
+    }
 
 
 def metrics_of_aws(alarm: Any) -> list[Any]:
@@ -160,17 +179,17 @@ def test_whatever_can_go_wrong_has_an_alarm_and_its_place_in_the_runbook() -> No
     headings = re.findall(r"^#+ (.*)$", (ROOT / RUNBOOK).read_text("utf-8"), re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
-    assert set(ALARMS) == set(ANCHORS)
+    assert set(alarms()) == set(ANCHORS)
     assert set(ANCHORS.values()) <= anchors
-    for name, alarm in ALARMS.items():
+    for name, alarm in alarms().items():
         assert re.fullmatch(rf"[A-Z][^.]*\. {RUNBOOK}#{ANCHORS[name]}", alarm["AlarmDescription"]), name
 
 
 @EACH_ALARM
 def test_an_alarm_looks_at_metrics_that_exist(name: str) -> None:
-    found = metrics_of_aws(ALARMS[name])
+    found = metrics_of_aws(alarms()[name])
 
-    assert bool(found) is (name not in QUERIES)
+    assert bool(found) is (name not in queries())
     for metric in found:
         dimension, known = OF_AWS[metric["Namespace"]]
         assert metric["MetricName"] in known
@@ -180,26 +199,25 @@ def test_an_alarm_looks_at_metrics_that_exist(name: str) -> None:
 
 
 def test_an_alarm_on_the_functions_own_metrics_asks_for_what_they_say(told: Told) -> None:
-    assert {name: (match["metric"], match["code"]) for name, (_, match) in QUERIES.items()} == {
+    assert {name: (match["metric"], match["code"]) for name, (_, match) in queries().items()} == {
         "RetryAgeAlarm": ("RetryAge", None),
         "SettingsUnusableAlarm": ("SettingsUnusable", None),
         "CredentialsRefusedAlarm": ("NotDelivered", "credentials_refused"),
         "WrongApiUrlAlarm": ("NotDelivered", "wrong_api_url"),
         "PlanUsedUpAlarm": ("NotDelivered", "plan_used_up"),
     }
-    for _, match in QUERIES.values():
+    for _, match in queries().values():
         assert told.metrics[match["metric"]] == {frozenset(re.findall(r'"(\w+)"', match["dimensions"]))}
         assert match["code"] is None or match["code"] in told.codes
 
 
-@pytest.mark.parametrize("name", QUERIES)
-def test_a_query_looks_no_further_back_than_metrics_insights_does_but_past_the_slowest_retry(name: str) -> None:
+def test_a_query_covers_the_slowest_retry_and_no_more_than_metrics_insights_allows() -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html"""
-    seconds = ALARMS[name]["EvaluationPeriods"] * QUERIES[name][0]["Period"]
-    slowest = {"SettingsUnusableAlarm": 0.0, "PlanUsedUpAlarm": PLAN_USED_UP_SECONDS}.get(name, STEPS[-1])
-
-    assert slowest < seconds <= 3 * 60 * 60
-    assert ALARMS[name]["DatapointsToAlarm"] == 1
+    for name, (query, _) in queries().items():
+        seconds = alarms()[name]["EvaluationPeriods"] * query["Period"]
+        slowest = {"SettingsUnusableAlarm": 0.0, "PlanUsedUpAlarm": PLAN_USED_UP_SECONDS}.get(name, STEPS[-1])
+        assert slowest < seconds <= 3 * 60 * 60, name
+        assert alarms()[name]["DatapointsToAlarm"] == 1, name
 
 
 @pytest.mark.parametrize("hours", [1, 24, 168])
@@ -211,7 +229,7 @@ def test_a_retry_is_too_old_when_a_quarter_of_its_time_has_passed(name: str, hou
 
 
 def test_dead_letters_alarm_until_the_queue_says_that_it_is_empty() -> None:
-    alarm = ALARMS["DeadLettersAlarm"]
+    alarm = alarms()["DeadLettersAlarm"]
 
     assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}}]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
@@ -219,7 +237,7 @@ def test_dead_letters_alarm_until_the_queue_says_that_it_is_empty() -> None:
 
 
 def test_silence_is_an_alarm_only_for_who_wants_it() -> None:
-    alarm = ALARMS["NothingReceivedAlarm"]
+    alarm = alarms()["NothingReceivedAlarm"]
 
     assert "NothingReceivedAlarm" not in DEFAULT.resources
     assert alarm["AlarmDescription"].startswith("There was no request for 6 hours.")
@@ -232,7 +250,7 @@ def test_silence_is_an_alarm_only_for_who_wants_it() -> None:
 
 @EACH_ALARM
 def test_an_alarm_tells_whoever_is_to_be_told(name: str) -> None:
-    assert "AlarmActions" not in ALARMS[name]
+    assert "AlarmActions" not in alarms()[name]
     assert ALTERNATIVE.properties(name)["AlarmActions"] == [ref("AlarmTopic")]
     assert not {"OKActions", "InsufficientDataActions", "AlarmName"} & set(ALTERNATIVE.properties(name))
 
@@ -322,15 +340,16 @@ def test_no_widget_covers_another() -> None:
     assert max(x for x, _ in taken) == 23, "the grid has 24 columns"
 
 
-SAVED = DEFAULT.of_type("AWS::Logs::QueryDefinition")
+def saved_queries() -> dict[str, Any]:
+    return DEFAULT.of_type("AWS::Logs::QueryDefinition")
 
 
 def test_a_saved_query_asks_for_fields_that_are_logged(told: Told) -> None:
-    of_the_api = set(json.loads(STAGE["AccessLogSettings"]["Format"]))
+    of_the_api = set(json.loads(stage()["AccessLogSettings"]["Format"]))
     words = {"fields", "filter", "stats", "sort", "limit", "parse", "by", "as", "in", "and", "asc", "desc"}
     functions = {"count", "count_distinct", "ispresent"}
 
-    for name, query in SAVED.items():
+    for name, query in saved_queries().items():
         text = query["QueryString"]
         kinds = [json.loads(found) for found in re.findall(r'message (?:=|in) (\[[^]]*\]|"[^"]*")', text)]
         messages = [message for kind in kinds for message in as_list(kind)] or [line["message"] for line in told.lines]
@@ -343,7 +362,7 @@ def test_a_saved_query_asks_for_fields_that_are_logged(told: Told) -> None:
 
 
 def test_the_saved_queries_are_found_under_the_stacks_name_and_ask_its_own_logs() -> None:
-    assert {query["Name"].removeprefix("voucherify-destination/") for query in SAVED.values()} == {
+    assert {query["Name"].removeprefix("voucherify-destination/") for query in saved_queries().values()} == {
         "Why was this messageId not delivered",
         "Top reasons",
         "What was left out",
@@ -351,12 +370,12 @@ def test_the_saved_queries_are_found_under_the_stacks_name_and_ask_its_own_logs(
         "Why requests were refused",
         "What the API answered",
     }
-    groups = {group["Ref"] for query in SAVED.values() for group in query["LogGroupNames"]}
+    groups = {group["Ref"] for query in saved_queries().values() for group in query["LogGroupNames"]}
     assert groups == set(DEFAULT.of_type("AWS::Logs::LogGroup"))
 
 
 def test_what_was_left_out_is_found_in_the_line_as_it_is_written(told: Told) -> None:
-    pattern = re.search(r"parse @message /(.*)/", SAVED["LeftOutQuery"]["QueryString"])
+    pattern = re.search(r"parse @message /(.*)/", saved_queries()["LeftOutQuery"]["QueryString"])
     (line,) = (line for line in told.lines if "left_out" in line)
     assert pattern
 
