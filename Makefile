@@ -38,7 +38,7 @@ bench: $(INSTALLED) ## measure each part beside its floor and write docs/perform
 
 test: lint ## run everything that CI runs
 	@echo '── tests'
-	@$(VENV) -m pytest -n 3 --dist loadfile
+	@$(VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: $(INSTALLED) ## random requests and messages for about a minute (FUZZ_EXAMPLES=5000 for more)
 	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),600) $(VENV) -m pytest -q tests/scenarios/test_fuzz.py

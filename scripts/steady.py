@@ -16,7 +16,7 @@ from tempfile import mkdtemp
 RUNS_BESIDE_LOOPS, LOOPS = 5, 2
 QUIET_RUNS = 3
 
-SUITE = [sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile"]
+SUITE = [sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 @contextmanager

@@ -71,6 +71,13 @@ def voucherify(system: LocalSystem) -> VoucherifyStub:
     return system.voucherify
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under pytest-xdist start with the files of slow tests, so that none of them is left for the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 # A full garbage collection can take seconds, and the function under test would run out of time in it. So none runs
 # within a test: what is loaded before the tests is exempted, the rest is collected between two tests.
 

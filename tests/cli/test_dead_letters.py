@@ -260,6 +260,7 @@ def interrupted(run: Run, number: int, when: When, error: BaseException) -> Ende
 REFUSED = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "made up"}}, "made up")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "error", "code"),
     [("before", KeyboardInterrupt(), 130), ("after", KeyboardInterrupt(), 130), ("before", REFUSED, 3)],

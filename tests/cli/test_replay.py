@@ -587,6 +587,7 @@ class CrashingDatabase(sqlite3.Connection):
         super().commit()
 
 
+@pytest.mark.slow
 class TestInterruptions:
     """Each test goes through its replay again and again, until nothing is left to interrupt."""
 

@@ -307,6 +307,7 @@ def run_node_library(destination: Destination, directory: Path, write_key: str =
     return errors
 
 
+@pytest.mark.slow
 def test_the_node_library_delivers_every_call(destination: Destination, node_library: Path) -> None:
     assert run_node_library(destination, node_library) == dict.fromkeys(TYPES)
     assert destination.received == RECEIVED
@@ -315,6 +316,7 @@ def test_the_node_library_delivers_every_call(destination: Destination, node_lib
     assert destination.stored == [[], []]
 
 
+@pytest.mark.slow
 def test_the_node_library_reports_a_wrong_write_key_and_nothing_is_sent(
     destination: Destination, node_library: Path
 ) -> None:
@@ -323,6 +325,7 @@ def test_the_node_library_reports_a_wrong_write_key_and_nothing_is_sent(
     assert (destination.received, destination.stored) == ([], [[], []])
 
 
+@pytest.mark.slow
 def test_while_voucherify_is_down_the_node_library_succeeds_and_the_worker_delivers_once(
     destination: Destination, node_library: Path
 ) -> None:

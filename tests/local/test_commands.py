@@ -22,6 +22,8 @@ from local.voucherify_stub.stub import VoucherifyStub
 from scripts import check_python
 from tests.function import aws_client_at
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 # A run of coverage or a person's own Voucherify keys must not change what is tested.

@@ -17,6 +17,8 @@ from local.stack.cold import start_cold
 from local.voucherify_stub.stub import Fault, RateLimit
 from tests.limits import INVOCATION_SECONDS
 
+pytestmark = pytest.mark.slow
+
 QUICK_FAULTS = [(fault, weight) for fault, weight in FAULTS if not fault.delay]
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -24,6 +25,8 @@ from mapping import (
 )
 from mapping.rules.destinations import put
 from tests.contract.published import assert_published
+
+pytestmark = pytest.mark.slow
 
 # Any JSON body, and a little more: numbers beyond a float, text with lone surrogates, keys of any kind.
 TEXT = st.text(st.characters(codec=None), max_size=8)

@@ -30,10 +30,13 @@ ANSWERED = [sample for sample in SAMPLES if not sample.voucherify_is_down]
 
 Invoke = Callable[[str, dict[str, Any]], Any]
 
-pytestmark = pytest.mark.skipif(
-    not is_possible(),
-    reason=f"Lambda's runtime interface emulator does not run on {platform.system()} {platform.machine()}",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not is_possible(),
+        reason=f"Lambda's runtime interface emulator does not run on {platform.system()} {platform.machine()}",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ import handler
 from local.stack.emulator import AWS_SDK, SITE_PACKAGES
 from scripts import check_artifact
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 LAMBDAS_PYTHON = (ROOT / ".python-version").read_text().strip()

@@ -68,8 +68,9 @@ def test_under_every_combination_nothing_refers_to_what_is_not_there() -> None:
         assert named | waited_for <= there, combination
 
 
+@pytest.mark.slow
 @BOTH
-def test_what_is_deployed_is_lint_clean(stack: Stack) -> None:
+def test_deployed_template_is_lint_clean(stack: Stack) -> None:
     """`make lint` sees the default only, and before the conditions are decided."""
     from cfnlint.api import lint  # takes a second, which only this test needs
     from cfnlint.config import ManualArgs

@@ -38,6 +38,8 @@ from handler.threads import Started
 from handler.voucherify.client import Answer, Call, NoAnswer
 from mapping import EventMapping, Request
 
+pytestmark = pytest.mark.slow
+
 TRACK = {"type": "track", "messageId": "m-1", "userId": "u-1", "event": "Order Completed"}
 
 INTAKE_SECONDS, WORKER_SECONDS = 2.6, 4.6

@@ -21,6 +21,8 @@ from local.stack.poller import sqs_event
 from local.stack.samples import sign
 from tests.function import ACCESS_TOKEN, Function
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 RULES = settings(
     max_examples=EXAMPLES,

@@ -44,6 +44,8 @@ from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, ref
 from tests.scenarios.sandbox import Killed, ProcessSandbox, process_sandbox
 from tests.worker import QUEUES, Worker, hidden_seconds, stored
 
+pytestmark = pytest.mark.slow
+
 HOUR = 60 * 60.0
 
 # Short, since the function waits for as long in vain; where a machine is slower than that, events only wait.

@@ -21,6 +21,8 @@ from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward
 from tests.scenarios.sandbox import Killed, ProcessSandbox, process_sandbox
 from tests.worker import Worker, put, stored
 
+pytestmark = pytest.mark.slow
+
 HOUR = 60 * 60.0
 
 EVENTS: list[dict[str, Any]] = [
