@@ -16,6 +16,8 @@ def connection_steps(url: str, secrets: Collection[str]) -> list[str]:
         f"URL: {url}   Method: POST   Data: the whole event ($.), the default.",
         "Enable batching: on, with a batch size of 100 to 300. Save, then enable the mapping and the destination.",
         "To test it: Event Tester in Segment, then Customers in Voucherify.",
+        "To delete customers too: add a classic Webhook with the same URL and secrets, since Segment sends deletions "
+        "to those only, and set deleteDisabled to false.",
     ]
     if "accessToken" in secrets:
         steps.insert(3, "Headers: Authorization with the value Bearer, a space, and the accessToken.")

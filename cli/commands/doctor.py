@@ -160,6 +160,9 @@ def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> C
                 yield Check(name, False, str(fault), advice)
         else:
             yield Check(name, True, "no faults")
+            if "delete" not in valid[-1].policy.mapping.disabled:
+                text = "accepted; Segment sends them to classic Webhooks only, not to Webhooks (Actions)"
+                yield Check(f"deletions of {source}", True, text)
     for source, parameters in by_source.items():
         for unknown in sorted(parameters.keys() - SETTINGS.keys()):
             folder = "" if source == DEFAULT_SOURCE else f"/{source}"

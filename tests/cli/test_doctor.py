@@ -47,6 +47,7 @@ def test_healthy_system(run: Run, system: LocalSystem) -> None:
         f"✓ settings path: {SETTINGS_PATH}",
         "✓ settings of default: no faults",
         "✓ settings of app: no faults",
+        "✓ deletions of app: accepted; Segment sends them to classic Webhooks only, not to Webhooks (Actions)",
         f"✓ Voucherify of default: the credentials are valid for {system.voucherify.url}",
         f"✓ Voucherify of app: the credentials are valid for {system.voucherify.url}",
         "✓ retry queue: empty",

@@ -78,7 +78,10 @@ def invoke(running: dict[str, Emulator]) -> Invoke:
     """Return a call that invokes a function by its name and returns its answer."""
     for name, function in running.items():
         show(name, function.output)
-    return lambda name, event: urllib3.request("POST", running[name].url, json=event, retries=False).json()
+    # urllib3 waits for 3 seconds unless told otherwise.
+    return lambda name, event: urllib3.request(
+        "POST", running[name].url, json=event, retries=False, timeout=INVOCATION_SECONDS
+    ).json()
 
 
 @pytest.mark.parametrize("sample", ANSWERED, ids=[Path(sample.file).stem for sample in ANSWERED])

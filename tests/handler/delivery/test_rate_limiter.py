@@ -1,4 +1,4 @@
-"""The rate_limiter under a clock that stands still until it is moved."""
+"""The rate limiter under a clock that stands still until it is moved."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Clock:
         return self.now
 
 
-class Runtime:
-    """A rate_limiter, and what its sandbox does with it."""
+class Caller:
+    """A rate limiter, and the calls that are made under it."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -79,8 +79,8 @@ class Runtime:
 
 
 @pytest.fixture
-def sandbox() -> Runtime:
-    return Runtime()
+def caller() -> Caller:
+    return Caller()
 
 
 def limits(limit: object = 100, left: object = 50, end: object = NOW + 60, **others: str) -> dict[str, str]:
@@ -90,54 +90,54 @@ def limits(limit: object = 100, left: object = 50, end: object = NOW + 60, **oth
     }
 
 
-def test_the_first_call_goes_alone_and_its_answer_says_how_many_may_follow(sandbox: Runtime) -> None:
-    assert sandbox.calls_at_once() == 1
-    sandbox.answered(headers=limits(left=100))
-    assert sandbox.calls_at_once() == 100 / CALLS_LEFT_PER_CALL
+def test_the_first_call_goes_alone_and_its_answer_says_how_many_may_follow(caller: Caller) -> None:
+    assert caller.calls_at_once() == 1
+    caller.answered(headers=limits(left=100))
+    assert caller.calls_at_once() == 100 / CALLS_LEFT_PER_CALL
 
 
-def test_where_nothing_is_said_of_limits_calls_are_not_limited(sandbox: Runtime) -> None:
-    sandbox.call()
-    assert sandbox.calls_at_once(most=100) == 100
+def test_where_nothing_is_said_of_limits_calls_are_not_limited(caller: Caller) -> None:
+    caller.call()
+    assert caller.calls_at_once(most=100) == 100
 
 
-def test_a_call_that_is_not_answered_does_not_hold_up_the_others_for_long(sandbox: Runtime) -> None:
-    assert sandbox.calls_at_once() == 1
-    sandbox.clock.now += PROBE_SECONDS
-    assert sandbox.calls_at_once() == 1
-    sandbox.rate_limiter.release(None, None)
-    assert sandbox.ask() is not None, "that nobody answered says nothing of what is left"
+def test_a_call_that_is_not_answered_does_not_hold_up_the_others_for_long(caller: Caller) -> None:
+    assert caller.calls_at_once() == 1
+    caller.clock.now += PROBE_SECONDS
+    assert caller.calls_at_once() == 1
+    caller.rate_limiter.release(None, None)
+    assert caller.ask() is not None, "that nobody answered says nothing of what is left"
 
 
-def test_what_an_answer_says_is_soon_old_since_others_call_too(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=100))
-    sandbox.clock.now += FRESH_SECONDS
-    assert sandbox.calls_at_once() == 1
+def test_what_an_answer_says_is_soon_old_since_others_call_too(caller: Caller) -> None:
+    caller.call(headers=limits(left=100))
+    caller.clock.now += FRESH_SECONDS
+    assert caller.calls_at_once() == 1
 
 
-def test_the_last_calls_of_a_window_are_made_one_by_one(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=CALLS_LEFT_PER_CALL))
-    assert sandbox.calls_at_once() == 1
-    sandbox.answered(headers=limits(left=1))
-    assert sandbox.calls_at_once() == 1
+def test_the_last_calls_of_a_window_are_made_one_by_one(caller: Caller) -> None:
+    caller.call(headers=limits(left=CALLS_LEFT_PER_CALL))
+    assert caller.calls_at_once() == 1
+    caller.answered(headers=limits(left=1))
+    assert caller.calls_at_once() == 1
 
 
-def test_a_window_that_is_used_up_is_closed_until_the_next(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=0))
-    closed = sandbox.ask()
+def test_a_window_that_is_used_up_is_closed_until_the_next(caller: Caller) -> None:
+    caller.call(headers=limits(left=0))
+    closed = caller.ask()
     assert closed
     assert (closed.code, closed.action, closed.attempted) == ("rate_limited", Action.WAIT_FOR_QUOTA, False)
-    assert sandbox.opens_in == 60
-    sandbox.clock.now += 60
-    assert sandbox.calls_at_once() == 1, "the first of the new window goes alone too"
+    assert caller.opens_in == 60
+    caller.clock.now += 60
+    assert caller.calls_at_once() == 1, "the first of the new window goes alone too"
 
 
-def test_answers_that_overtake_each_other_do_not_fill_a_window_again(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=60))
+def test_answers_that_overtake_each_other_do_not_fill_a_window_again(caller: Caller) -> None:
+    caller.call(headers=limits(left=60))
     for left, end in ((8, NOW + 60), (20, NOW + 60), (90, NOW + 30)):
-        assert sandbox.ask() is None
-        sandbox.answered(headers=limits(left=left, end=end))
-    assert sandbox.calls_at_once() == 8 / CALLS_LEFT_PER_CALL
+        assert caller.ask() is None
+        caller.answered(headers=limits(left=left, end=end))
+    assert caller.calls_at_once() == 8 / CALLS_LEFT_PER_CALL
 
 
 @pytest.mark.parametrize(
@@ -162,29 +162,29 @@ def test_answers_that_overtake_each_other_do_not_fill_a_window_again(sandbox: Ru
         "more than a number holds": ({"Retry-After": "1e999"}, DEFAULT_WINDOW_SECONDS),
     }.values(),
 )
-def test_a_429_closes_for_as_long_as_it_says(sandbox: Runtime, headers: dict[str, str], seconds: float) -> None:
-    sandbox.call(429, headers)
-    assert sandbox.opens_in == pytest.approx(seconds)
-    assert sandbox.ask() is not None
-    sandbox.clock.now += seconds + 0.001
-    assert sandbox.calls_at_once() == 1
+def test_a_429_closes_for_as_long_as_it_says(caller: Caller, headers: dict[str, str], seconds: float) -> None:
+    caller.call(429, headers)
+    assert caller.opens_in == pytest.approx(seconds)
+    assert caller.ask() is not None
+    caller.clock.now += seconds + 0.001
+    assert caller.calls_at_once() == 1
 
 
-def test_a_plan_that_is_used_up_closes_for_hours(sandbox: Runtime) -> None:
-    sandbox.call(402)
-    assert sandbox.opens_in == PLAN_USED_UP_SECONDS
-    closed = sandbox.ask(wait_for_quota=True, seconds=85)
+def test_a_plan_that_is_used_up_closes_for_hours(caller: Caller) -> None:
+    caller.call(402)
+    assert caller.opens_in == PLAN_USED_UP_SECONDS
+    closed = caller.ask(wait_for_quota=True, seconds=85)
     assert closed
     assert (closed.code, closed.severity) == ("plan_used_up", Severity.ERROR)
 
 
-def test_a_shorter_wait_does_not_open_what_a_longer_one_closed(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=100))
+def test_a_shorter_wait_does_not_open_what_a_longer_one_closed(caller: Caller) -> None:
+    caller.call(headers=limits(left=100))
     for _ in range(2):
-        assert sandbox.ask() is None
-    sandbox.answered(402)
-    sandbox.answered(429, {"Retry-After": "1"})
-    assert sandbox.opens_in == PLAN_USED_UP_SECONDS
+        assert caller.ask() is None
+    caller.answered(402)
+    caller.answered(429, {"Retry-After": "1"})
+    assert caller.opens_in == PLAN_USED_UP_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -199,107 +199,107 @@ def test_a_shorter_wait_does_not_open_what_a_longer_one_closed(sandbox: Runtime)
         limits(limit=None),
     ],
 )
-def test_garbage_is_as_if_nothing_were_said_of_limits(sandbox: Runtime, headers: dict[str, str]) -> None:
-    sandbox.call(headers=headers)
-    assert sandbox.calls_at_once(most=100) == 100
-    assert sandbox.seconds_per_event == pytest.approx(DEFAULT_WINDOW_SECONDS / 100, rel=1e-4)
+def test_garbage_is_as_if_nothing_were_said_of_limits(caller: Caller, headers: dict[str, str]) -> None:
+    caller.call(headers=headers)
+    assert caller.calls_at_once(most=100) == 100
+    assert caller.seconds_per_event == pytest.approx(DEFAULT_WINDOW_SECONDS / 100, rel=1e-4)
 
 
 @pytest.mark.parametrize("end", [None, NOW - 600, NOW, NOW * 1000, "soon"])
-def test_without_an_end_that_makes_sense_what_is_left_still_counts(sandbox: Runtime, end: object) -> None:
-    sandbox.call(headers=limits(left=40, end=end))
-    assert sandbox.calls_at_once() == 10
-    sandbox.clock.now += 0.1
-    sandbox.answered(headers=limits(left=0, end=end))
-    assert 0 < sandbox.opens_in <= 1, "soon one call asks again"
+def test_without_an_end_that_makes_sense_what_is_left_still_counts(caller: Caller, end: object) -> None:
+    caller.call(headers=limits(left=40, end=end))
+    assert caller.calls_at_once() == 10
+    caller.clock.now += 0.1
+    caller.answered(headers=limits(left=0, end=end))
+    assert 0 < caller.opens_in <= 1, "soon one call asks again"
 
 
-def test_an_end_that_makes_no_sense_is_forgotten_with_the_next_that_does(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=40, end=None))
-    sandbox.call(headers=limits(left=0))
-    assert sandbox.opens_in == 60
+def test_an_end_that_makes_no_sense_is_forgotten_with_the_next_that_does(caller: Caller) -> None:
+    caller.call(headers=limits(left=40, end=None))
+    caller.call(headers=limits(left=0))
+    assert caller.opens_in == 60
 
 
-def test_an_answer_without_limits_does_not_unlearn_them(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=8))
-    sandbox.call(502)
-    assert sandbox.calls_at_once() == 2
-    sandbox.clock.now += 60
-    sandbox.rate_limiter.release(Answer(502, {}, None), None)
-    assert sandbox.calls_at_once() <= 1, "the new window is unknown until an answer speaks of it"
+def test_an_answer_without_limits_does_not_unlearn_them(caller: Caller) -> None:
+    caller.call(headers=limits(left=8))
+    caller.call(502)
+    assert caller.calls_at_once() == 2
+    caller.clock.now += 60
+    caller.rate_limiter.release(Answer(502, {}, None), None)
+    assert caller.calls_at_once() <= 1, "the new window is unknown until an answer speaks of it"
 
 
-def test_what_waits_gets_turns_at_the_pace_of_the_plan(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(limit=2000, left=0, end=NOW + 60))
-    assert sandbox.turns(3) == pytest.approx([60, 60.03, 60.06])
+def test_waiting_events_are_spread_at_the_rate_of_the_plan(caller: Caller) -> None:
+    caller.call(headers=limits(limit=2000, left=0, end=NOW + 60))
+    assert caller.turns(3) == pytest.approx([60, 60.03, 60.06])
 
 
-def test_what_waits_gets_its_turn_behind_what_waited_before(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(limit=60, left=0, end=NOW + 60))
-    assert sandbox.turns(2) == pytest.approx([60, 61])
-    assert sandbox.turns(2) == pytest.approx([62, 63])
-    sandbox.clock.now += 1000
-    assert sandbox.turns(2) == pytest.approx([0, 1]), "turns that have passed are no queue any more"
+def test_a_waiting_event_comes_after_those_that_waited_before(caller: Caller) -> None:
+    caller.call(headers=limits(limit=60, left=0, end=NOW + 60))
+    assert caller.turns(2) == pytest.approx([60, 61])
+    assert caller.turns(2) == pytest.approx([62, 63])
+    caller.clock.now += 1000
+    assert caller.turns(2) == pytest.approx([0, 1]), "turns that have passed are no queue any more"
 
 
 @pytest.mark.parametrize(("seconds", "rate_limiter"), [(60, 0.6), (3600, 36), (1, 0.01)])
-def test_the_pace_is_learned_from_the_longest_wait_for_a_window(
-    sandbox: Runtime, seconds: float, rate_limiter: float
+def test_the_rate_is_learned_from_the_longest_wait_for_a_window(
+    caller: Caller, seconds: float, rate_limiter: float
 ) -> None:
-    sandbox.call(headers=limits(end=NOW + seconds / 2))
-    assert sandbox.seconds_per_event == pytest.approx(rate_limiter / 2, rel=1e-4)
-    sandbox.clock.now += seconds / 2
-    sandbox.call(headers=limits(end=NOW + seconds * 1.5))
-    sandbox.clock.now += seconds * 0.9
-    sandbox.call(headers=limits(end=NOW + seconds * 1.5))
-    assert sandbox.seconds_per_event == pytest.approx(rate_limiter, rel=1e-4)
+    caller.call(headers=limits(end=NOW + seconds / 2))
+    assert caller.seconds_per_event == pytest.approx(rate_limiter / 2, rel=1e-4)
+    caller.clock.now += seconds / 2
+    caller.call(headers=limits(end=NOW + seconds * 1.5))
+    caller.clock.now += seconds * 0.9
+    caller.call(headers=limits(end=NOW + seconds * 1.5))
+    assert caller.seconds_per_event == pytest.approx(rate_limiter, rel=1e-4)
 
 
-def test_another_plan_is_learned_anew(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(limit=1000, end=NOW + 3600))
-    sandbox.call(headers=limits(limit=2000, left=1999, end=NOW + 60))
-    assert sandbox.seconds_per_event == pytest.approx(0.03, rel=1e-4)
-    assert sandbox.calls_at_once() == 100
+def test_another_plan_is_learned_anew(caller: Caller) -> None:
+    caller.call(headers=limits(limit=1000, end=NOW + 3600))
+    caller.call(headers=limits(limit=2000, left=1999, end=NOW + 60))
+    assert caller.seconds_per_event == pytest.approx(0.03, rel=1e-4)
+    assert caller.calls_at_once() == 100
 
 
-def test_who_is_not_patient_does_not_wait_for_the_next_window(sandbox: Runtime) -> None:
-    sandbox.call(429, {"Retry-After": "1"})
-    assert sandbox.ask(wait_for_quota=False, seconds=85)
+def test_without_waiting_for_quota_the_next_window_is_not_waited_for(caller: Caller) -> None:
+    caller.call(429, {"Retry-After": "1"})
+    assert caller.ask(wait_for_quota=False, seconds=85)
 
 
-def test_who_is_patient_does_not_wait_for_a_window_that_opens_too_late(sandbox: Runtime) -> None:
-    sandbox.call(429, {"Retry-After": "60"})
-    assert sandbox.ask(wait_for_quota=True, seconds=59)
+def test_a_window_that_opens_too_late_is_not_waited_for(caller: Caller) -> None:
+    caller.call(429, {"Retry-After": "60"})
+    assert caller.ask(wait_for_quota=True, seconds=59)
 
 
-def test_who_is_patient_gets_the_call_once_the_window_opens(sandbox: Runtime) -> None:
-    sandbox.call(headers=limits(left=100))
-    assert sandbox.calls_at_once(most=2) == 2
-    sandbox.answered(429, {"Retry-After": "30"})
+def test_a_waiting_call_is_made_once_the_window_opens(caller: Caller) -> None:
+    caller.call(headers=limits(left=100))
+    assert caller.calls_at_once(most=2) == 2
+    caller.answered(429, {"Retry-After": "30"})
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(sandbox.ask, wait_for_quota=True, seconds=60)
-        sandbox.clock.now += 31
-        sandbox.answered()  # whatever happens makes who waits look at the clock again
+        waiting = threads.submit(caller.ask, wait_for_quota=True, seconds=60)
+        caller.clock.now += 31
+        caller.answered()  # whatever happens makes who waits look at the clock again
         assert waiting.result(timeout=60) is None
 
 
-def test_who_waits_for_the_answers_in_flight_goes_on_with_the_first(sandbox: Runtime) -> None:
-    assert sandbox.ask() is None
+def test_a_call_that_waits_for_answers_goes_on_with_the_first(caller: Caller) -> None:
+    assert caller.ask() is None
     asked = threading.Event()
 
     def clock() -> float:
         asked.set()
-        return sandbox.clock()
+        return caller.clock()
 
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(sandbox.rate_limiter.acquire, Deadline(clock() + 60.0, clock), wait_for_quota=False)
+        waiting = threads.submit(caller.rate_limiter.acquire, Deadline(clock() + 60.0, clock), wait_for_quota=False)
         assert asked.wait(60)
-        sandbox.answered(headers=limits(left=90))
+        caller.answered(headers=limits(left=90))
         assert waiting.result(timeout=60) is None
 
 
-def test_who_has_no_time_left_does_not_wait_for_the_answers_in_flight(sandbox: Runtime) -> None:
-    assert sandbox.ask() is None
-    out_of_time = sandbox.ask(seconds=0)
+def test_without_time_left_no_answer_is_waited_for(caller: Caller) -> None:
+    assert caller.ask() is None
+    out_of_time = caller.ask(seconds=0)
     assert out_of_time
     assert (out_of_time.code, out_of_time.action) == ("out_of_time", Action.RETRY)
