@@ -1,4 +1,4 @@
-"""template.yaml, as SAM transforms it and as CloudFormation then fills it in: what the tests of it look at."""
+"""template.yaml as SAM transforms it and CloudFormation resolves it, for the tests of the template."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def transformed_for(deployment: str) -> Any:
 
 
 class Stack:
-    """What CloudFormation makes of the transformed template: parameters filled in, conditions decided.
+    """The transformed template with parameters and conditions resolved, as CloudFormation does it.
 
-    References to resources, and whatever only AWS knows, stay as they are.
+    References to resources, and values that only AWS knows, stay references.
     """
 
     def __init__(self, **parameters: str) -> None:
@@ -99,7 +99,7 @@ class Stack:
         return self.resources[name]["Properties"]
 
     def resolved(self, value: Any) -> Any:
-        """The value, NO_VALUE where it is left out."""
+        """Return the value with parameters and conditions resolved, or NO_VALUE."""
         if isinstance(value, list):
             return [item for item in map(self.resolved, value) if item != NO_VALUE]
         if not isinstance(value, dict):
@@ -125,7 +125,7 @@ class Stack:
         return bool(str(left) == str(right))
 
     def _substituted(self, operands: Any) -> Any:
-        """The text, or a Sub of what is left; what another Sub left goes into the text with it."""
+        """Return the text, or a Fn::Sub where references are left."""
         text, own = (operands, {}) if isinstance(operands, str) else operands
         own = {name: self.resolved(value) for name, value in own.items()}
         known = {**PSEUDO, **self.parameters}
@@ -153,7 +153,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def named_in(value: Any) -> Iterator[str]:
-    """Whatever a part of a template refers to: resources, parameters, pseudo parameters."""
+    """Yield the names that a part of a template refers to: resources, parameters, pseudo parameters."""
     if isinstance(value, list):
         for item in value:
             yield from named_in(item)

@@ -1,4 +1,4 @@
-"""The samples of events/: each is what API Gateway would hand over, and comes out as its table says."""
+"""The samples in events/: each is an event of API Gateway and has the outcome that its table names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def test_every_file_has_its_sample() -> None:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.title)
-def test_a_sample_has_the_shape_of_an_http_api_payload(sample: Sample) -> None:
+def test_sample_has_the_shape_of_an_http_api_event(sample: Sample) -> None:
     payload = sample.payload
     assert payload.keys() == proxy_event("POST", "/events", {}, b"").keys()
     assert payload["requestContext"].keys() >= {"http", "requestId", "stage"}
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.title)
-def test_a_sample_is_signed_with_the_local_secret_unless_that_is_its_point(sample: Sample) -> None:
+def test_sample_is_signed_with_the_local_secret_unless_it_is_about_signatures(sample: Sample) -> None:
     body, headers = sample.payload["body"].encode(), sample.payload["headers"]
     assert json.loads(body)
     if sample.payload["rawPath"].startswith("/v1/"):  # Segment's libraries do not sign
@@ -36,11 +36,11 @@ def test_a_sample_is_signed_with_the_local_secret_unless_that_is_its_point(sampl
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.title)
-def test_a_sample_comes_out_as_it_should(system: LocalSystem, sample: Sample) -> None:
+def test_sample_has_the_expected_outcome(system: LocalSystem, sample: Sample) -> None:
     assert run_sample(system, sample).surprises == []
 
 
-def test_what_does_not_come_out_as_it_should_is_named(system: LocalSystem) -> None:
+def test_every_surprise_is_named(system: LocalSystem) -> None:
     sample = Sample("identify", "identify.json", 202, {"queued": 1}, requests=2)
     run: Run = run_sample(system, sample)
     assert run.surprises == [

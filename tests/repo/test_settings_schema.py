@@ -1,4 +1,4 @@
-"""settings.schema.json: it is that of the table in code, and takes and refuses what the function does."""
+"""settings.schema.json is the schema of the table of settings, and accepts the same settings as the function."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SCHEMA = json.loads(FILE.read_text("utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 
-def test_the_file_is_up_to_date() -> None:
+def test_file_is_up_to_date() -> None:
     assert FILE.read_text("utf-8") == text(), "`make schema` writes it anew"
 
 
-def test_it_is_a_schema_and_names_every_setting() -> None:
+def test_schema_is_valid_and_names_every_setting() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert set(SCHEMA["properties"]) == {"$schema", *SETTINGS}
     assert all(SCHEMA["properties"][name]["description"] for name in SETTINGS)
@@ -35,7 +35,7 @@ def test_it_is_a_schema_and_names_every_setting() -> None:
         {"apiUrl": "https://us1.api.voucherify.io", "apiKey": "k"},
     ],
 )
-def test_what_is_right_passes(settings: dict[str, Any]) -> None:
+def test_valid_settings_pass(settings: dict[str, Any]) -> None:
     VALIDATOR.validate(settings)
 
 
@@ -53,5 +53,5 @@ def test_what_is_right_passes(settings: dict[str, Any]) -> None:
         {"ambiguousTrack": "drop"},
     ],
 )
-def test_what_is_wrong_does_not(settings: dict[str, Any]) -> None:
+def test_invalid_settings_fail(settings: dict[str, Any]) -> None:
     assert list(VALIDATOR.iter_errors(settings))

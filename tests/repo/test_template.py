@@ -1,4 +1,4 @@
-"""What no linter can know of template.yaml and samconfig.toml. Versions and watching have files of their own."""
+"""Rules for template.yaml and samconfig.toml that no linter knows. Versions and watching have files of their own."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_sam_looks_at_no_parameter_but_the_deployment() -> None:
     assert transformed_for(another("Deployment")) != transformed_for("AllAtOnce")
 
 
-def test_under_every_combination_nothing_refers_to_what_is_not_there() -> None:
+def test_every_reference_resolves_under_every_combination() -> None:
     for combination in COMBINATIONS:
         stack = Stack(**combination)
         there = {*stack.resources, *PSEUDO, "AWS::NoValue"}
@@ -92,7 +92,7 @@ def test_nothing_outlives_the_stack(stack: Stack) -> None:
         assert policies == {"Delete"}, name
 
 
-def test_whatever_checkov_is_to_skip_says_why() -> None:
+def test_every_skip_of_checkov_has_a_reason() -> None:
     for name, resource in SOURCE["Resources"].items():
         for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
             assert skip["comment"].endswith("."), (name, skip["id"])
@@ -101,7 +101,7 @@ def test_whatever_checkov_is_to_skip_says_why() -> None:
 # ---- the functions
 
 
-def test_events_are_taken_by_one_function_and_delivered_again_by_another() -> None:
+def test_one_function_takes_events_and_another_retries_them() -> None:
     assert {name: function(name)["Handler"] for name in FUNCTIONS} == {
         "DeliverFunction": "handler.app.lambda_handler",
         "RedeliverFunction": "handler.redelivery.lambda_handler",
@@ -109,7 +109,7 @@ def test_events_are_taken_by_one_function_and_delivered_again_by_another() -> No
 
 
 @EACH_FUNCTION
-def test_a_function_gets_every_variable_it_knows_and_no_other(name: str) -> None:
+def test_function_gets_exactly_the_variables_that_it_reads(name: str) -> None:
     assert set(function(name)["Environment"]["Variables"]) == {
         "SETTINGS_PATH",
         "RETRY_QUEUE_URL",
@@ -145,7 +145,7 @@ def test_env_json_sets_only_variables_that_sam_local_passes_on() -> None:
 
 
 @EACH_FUNCTION
-def test_a_default_deployment_has_the_defaults_of_the_code(name: str) -> None:
+def test_default_deployment_has_the_defaults_of_the_code(name: str) -> None:
     queues = {"RETRY_QUEUE_URL": "RetryQueue", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue"}
 
     deployed = {
@@ -161,7 +161,7 @@ def test_a_default_deployment_has_the_defaults_of_the_code(name: str) -> None:
 
 
 @EACH_FUNCTION
-def test_a_handler_is_a_function_of_an_event_and_a_context(name: str) -> None:
+def test_handler_takes_an_event_and_a_context(name: str) -> None:
     module, handler = function(name)["Handler"].rsplit(".", 1)
 
     found = getattr(importlib.import_module(module), handler)
@@ -170,12 +170,12 @@ def test_a_handler_is_a_function_of_an_event_and_a_context(name: str) -> None:
 
 
 @EACH_FUNCTION
-def test_a_function_runs_on_the_python_that_the_build_is_for(name: str) -> None:
+def test_function_runs_on_the_python_of_the_build(name: str) -> None:
     assert function(name)["Runtime"] == "python" + (ROOT / ".python-version").read_text("utf-8").strip()
 
 
 @EACH_FUNCTION
-def test_a_function_has_its_own_role_and_log_group_and_is_traced(name: str) -> None:
+def test_function_has_its_own_role_and_log_group_and_is_traced(name: str) -> None:
     prefix = name.removesuffix("Function")
 
     assert function(name)["Role"] == arn(f"{prefix}Role")
@@ -188,7 +188,7 @@ def test_a_function_has_its_own_role_and_log_group_and_is_traced(name: str) -> N
 
 
 @EACH_FUNCTION
-def test_the_switches_of_a_function_do_what_they_say(name: str) -> None:
+def test_parameters_change_the_properties_of_a_function(name: str) -> None:
     switched = ALTERNATIVE.properties(name)
 
     assert (function(name)["Architectures"], switched["Architectures"]) == (["arm64"], ["x86_64"])
@@ -200,11 +200,11 @@ def test_the_switches_of_a_function_do_what_they_say(name: str) -> None:
 
 
 @EACH_FUNCTION
-def test_no_function_is_there_before_its_permissions(name: str) -> None:
+def test_function_depends_on_its_permissions(name: str) -> None:
     assert DEFAULT.resources[name]["DependsOn"] == "DeliveryPolicy"
 
 
-def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() -> None:
+def test_longest_response_budget_ends_before_segment_and_lambda_time_out() -> None:
     segment_waits_for = 5
 
     longest = PARAMETERS["ResponseBudgetSeconds"]["MaxValue"]
@@ -215,7 +215,7 @@ def test_the_longest_response_budget_ends_before_segment_and_lambda_give_up() ->
 # ---- the API and the worker's queue
 
 
-def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_path_does() -> None:
+def test_api_routes_every_method_of_its_paths_and_no_other_path() -> None:
     (paths,) = (api["Body"]["paths"] for api in DEFAULT.of_type("AWS::ApiGatewayV2::Api").values())
 
     assert paths.keys() == {"/events", "/events/{source}", "/v1/{call+}"}
@@ -225,11 +225,11 @@ def test_every_method_on_a_path_of_its_own_reaches_the_function_and_no_other_pat
         assert "${DeliverFunctionAliaslive}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
 
 
-def test_the_api_is_throttled() -> None:
+def test_api_is_throttled() -> None:
     assert stage()["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
 
 
-def test_the_access_log_says_nothing_of_the_sender_and_of_what_was_sent() -> None:
+def test_access_log_has_no_data_of_the_sender_or_the_body() -> None:
     log = stage()["AccessLogSettings"]
 
     line = json.loads(log["Format"])
@@ -249,7 +249,7 @@ def test_the_access_log_says_nothing_of_the_sender_and_of_what_was_sent() -> Non
     }
 
 
-def test_every_log_group_belongs_to_the_stack_and_forgets() -> None:
+def test_log_groups_belong_to_the_stack_and_expire() -> None:
     groups = Stack(LogRetentionDays="7").of_type("AWS::Logs::LogGroup")
 
     assert set(groups) == {"DeliverLogGroup", "RedeliverLogGroup", "ApiLogGroup"}
@@ -258,7 +258,7 @@ def test_every_log_group_belongs_to_the_stack_and_forgets() -> None:
 
 
 @pytest.mark.scenario(row=30)
-def test_the_worker_reads_the_retry_queue_in_capped_numbers_and_answers_for_each_message() -> None:
+def test_worker_reads_the_retry_queue_with_capped_concurrency() -> None:
     (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
 
     assert source == {
@@ -272,13 +272,13 @@ def test_the_worker_reads_the_retry_queue_in_capped_numbers_and_answers_for_each
     assert PARAMETERS["RetryConcurrency"]["MinValue"] == 2
 
 
-def test_the_worker_has_the_time_to_wait_for_the_next_window_of_calls() -> None:
+def test_worker_has_time_to_wait_for_the_next_rate_limit_window() -> None:
     window = 60
 
     assert function("RedeliverFunction")["Timeout"] > window + RESERVE_SECONDS
 
 
-def test_a_message_stays_hidden_for_six_times_as_long_as_the_worker_may_run() -> None:
+def test_visibility_timeout_is_six_times_the_timeout_of_the_worker() -> None:
     (source,) = DEFAULT.of_type("AWS::Lambda::EventSourceMapping").values()
     time_out = function("RedeliverFunction")["Timeout"]
 
@@ -288,7 +288,7 @@ def test_a_message_stays_hidden_for_six_times_as_long_as_the_worker_may_run() ->
 
 
 @pytest.mark.scenario(row=27)
-def test_a_message_that_crashes_the_worker_is_dead_with_a_week_left_to_look_at_it() -> None:
+def test_poison_message_is_dead_lettered_a_week_before_it_expires() -> None:
     queue = DEFAULT.properties("RetryQueue")
     a_week = FOURTEEN_DAYS / 2
 
@@ -297,7 +297,7 @@ def test_a_message_that_crashes_the_worker_is_dead_with_a_week_left_to_look_at_i
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_message_that_only_fails_is_never_taken_for_one_that_crashes_the_worker(seed: int) -> None:
+def test_failing_message_never_reaches_the_receives_of_a_poison_message(seed: int) -> None:
     draw = random.Random(seed).uniform
     most = DEFAULT.properties("RetryQueue")["RedrivePolicy"]["maxReceiveCount"]
 
@@ -309,7 +309,7 @@ def test_a_message_that_only_fails_is_never_taken_for_one_that_crashes_the_worke
 
 
 @pytest.mark.parametrize("queue", ["RetryQueue", "DeadLetterQueue"])
-def test_a_queue_is_encrypted_and_keeps_whatever_sqs_can_take_for_14_days(queue: str) -> None:
+def test_queue_is_encrypted_and_keeps_messages_for_14_days(queue: str) -> None:
     kept = DEFAULT.properties(queue)
 
     assert kept["SqsManagedSseEnabled"] is True
@@ -317,11 +317,11 @@ def test_a_queue_is_encrypted_and_keeps_whatever_sqs_can_take_for_14_days(queue:
     assert kept["MaximumMessageSize"] == MEBIBYTE
 
 
-def test_no_event_is_retried_for_longer_than_its_queue_keeps_it() -> None:
+def test_retries_end_before_the_queue_expires_the_message() -> None:
     assert PARAMETERS["RetryHours"]["MaxValue"] * 60 * 60 < FOURTEEN_DAYS
 
 
-def test_the_table_is_encrypted_keyed_by_id_and_forgets_by_expiration() -> None:
+def test_table_is_encrypted_and_expires_its_items() -> None:
     table = DEFAULT.properties("DeduplicationTable")
 
     assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
@@ -366,14 +366,14 @@ ALIASES = [
 
 
 def statements(stack: Stack, role: str) -> list[Any]:
-    """Those of a role's own policies and of those attached to it."""
+    """Return the statements of a role's own policies and of those attached to it."""
     own = stack.properties(role)["Policies"]
     attached = [policy for policy in stack.of_type("AWS::IAM::Policy").values() if ref(role) in policy["Roles"]]
     return [statement for policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
 
 
 def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
-    """The resources of each action that a role may take."""
+    """Return the resources of each action that a role allows."""
     assert set(stack.properties(role)) == {"AssumeRolePolicyDocument", "Policies"}, "unnamed, no managed policy"
     assert all(statement["Effect"] == "Allow" for statement in statements(stack, role))
     pairs = [
@@ -386,13 +386,13 @@ def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("role", MAY)
-def test_a_function_may_do_only_what_it_does(role: str) -> None:
+def test_role_has_only_the_permissions_that_the_function_needs(role: str) -> None:
     assert allowed(Stack(), role) == {**MAY[role], **MAY_TRACE}
     assert allowed(Stack(Tracing="PassThrough"), role) == MAY[role]
 
 
 @pytest.mark.parametrize("role", MAY)
-def test_a_function_may_decrypt_only_where_a_key_is_given_and_only_with_that_key(role: str) -> None:
+def test_role_may_decrypt_only_with_the_given_key(role: str) -> None:
     stack = Stack(SettingsKmsKeyArn=KEY)
 
     (decrypts,) = [statement for statement in statements(stack, role) if statement["Action"] == "kms:Decrypt"]
@@ -401,7 +401,7 @@ def test_a_function_may_decrypt_only_where_a_key_is_given_and_only_with_that_key
     assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"}}
 
 
-def test_codedeploy_may_move_the_two_aliases_and_look_at_alarms() -> None:
+def test_codedeploy_may_move_the_aliases_and_read_alarms() -> None:
     assert allowed(ALTERNATIVE, "DeploymentRole") == {
         "lambda:GetAlias": ALIASES,
         "lambda:UpdateAlias": ALIASES,
@@ -411,7 +411,7 @@ def test_codedeploy_may_move_the_two_aliases_and_look_at_alarms() -> None:
 
 
 @BOTH
-def test_only_the_service_that_needs_it_may_take_a_role(stack: Stack) -> None:
+def test_only_its_service_may_assume_a_role(stack: Stack) -> None:
     services = {**dict.fromkeys(MAY, "lambda.amazonaws.com"), "DeploymentRole": "codedeploy.amazonaws.com"}
 
     for name, role in stack.of_type("AWS::IAM::Role").items():
@@ -423,7 +423,7 @@ def test_only_the_service_that_needs_it_may_take_a_role(stack: Stack) -> None:
 # ---- outputs and parameters
 
 
-def test_the_outputs_are_what_a_person_goes_on_with() -> None:
+def test_outputs_are_complete_and_described() -> None:
     assert set(DEFAULT.outputs) == {
         "EventsUrl",
         "TrackingApiUrl",
@@ -441,7 +441,7 @@ def test_the_outputs_are_what_a_person_goes_on_with() -> None:
 
 
 def accepts(name: str, value: str) -> bool:
-    """As CloudFormation checks a value before it deploys."""
+    """Return whether CloudFormation accepts the value."""
     kind = PARAMETERS[name]
     if value not in map(str, kind.get("AllowedValues", [value])):
         return False
@@ -452,7 +452,7 @@ def accepts(name: str, value: str) -> bool:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_a_parameter_is_described_limited_and_has_a_default_that_it_accepts(name: str) -> None:
+def test_parameter_is_described_and_limited_and_accepts_its_default(name: str) -> None:
     kind = PARAMETERS[name]
 
     assert kind["Description"].endswith(".")
@@ -480,11 +480,11 @@ def test_a_parameter_is_described_limited_and_has_a_default_that_it_accepts(name
         ("Deployment", "Canary10Percent30Minutes", False),
     ],
 )
-def test_a_parameter_accepts_what_can_be_deployed(name: str, value: str, accepted: bool) -> None:
+def test_parameter_accepts_only_valid_values(name: str, value: str, accepted: bool) -> None:
     assert accepts(name, value) is accepted
 
 
-def test_every_parameter_is_in_one_group_and_has_a_label() -> None:
+def test_parameters_have_a_group_and_a_label() -> None:
     interface = SOURCE["Metadata"]["AWS::CloudFormation::Interface"]
 
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
@@ -503,14 +503,14 @@ def overrides(stage: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_sets_parameters_that_exist_and_asks_for_no_more_than_an_unnamed_role(stage: str) -> None:
+def test_stage_sets_existing_parameters_and_needs_only_capability_iam(stage: str) -> None:
     assert set(overrides(stage)) <= set(PARAMETERS)
     assert all(accepts(name, value) for name, value in overrides(stage).items())
     assert STAGES[stage]["capabilities"] == "CAPABILITY_IAM"
     assert SAMCONFIG[stage]["build"]["parameters"] == {"build_in_source": True}
 
 
-def test_no_two_stages_share_a_stack_or_settings() -> None:
+def test_stages_share_no_stack_and_no_settings() -> None:
     assert list(STAGES) == ["default", "prod"]
     for part in (
         {parameters["stack_name"] for parameters in STAGES.values()},

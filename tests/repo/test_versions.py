@@ -1,4 +1,4 @@
-"""Versions of the functions, and how a new one takes over: no value of a parameter may be left behind by the alias."""
+"""Versions of the functions: each change, of a parameter too, publishes one, and the alias moves to it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def version_of(name: str, template: Any = None) -> tuple[str, Any]:
 
 
 def described(name: str, **parameters: str) -> str:
-    """The description of a function's version, its parameters filled in."""
+    """Return the description of a function's version, with parameters resolved."""
     description = Stack(**parameters).resolved(version_of(name)[1]["Description"])
     assert isinstance(description, str)
     return description
 
 
 def parameters_of(name: str) -> set[str]:
-    """Those that are in what a version keeps of its function's configuration.
+    """Return the parameters in the configuration that a version of the function keeps.
 
     Which properties do not count as a change: https://github.com/aws/aws-cdk, aws-lambda/lib/function-hash.ts
     """
@@ -53,7 +53,7 @@ def parameters_of(name: str) -> set[str]:
 
 @BOTH
 @EACH_FUNCTION
-def test_whatever_invokes_a_function_does_so_by_an_alias_of_its_newest_version(stack: Stack, name: str) -> None:
+def test_functions_are_invoked_by_the_alias_of_their_newest_version(stack: Stack, name: str) -> None:
     alias = stack.properties(f"{name}Aliaslive")
 
     assert alias["Name"] == "live"
@@ -64,14 +64,14 @@ def test_whatever_invokes_a_function_does_so_by_an_alias_of_its_newest_version(s
 
 
 @EACH_FUNCTION
-def test_a_version_is_described_by_all_parameters_of_its_functions_configuration_and_by_no_other(name: str) -> None:
+def test_description_of_a_version_has_exactly_the_parameters_of_its_configuration(name: str) -> None:
     """One that is missing would change without a new version; with another, Lambda would refuse to publish one."""
     assert set(named_in(version_of(name)[1]["Description"])) == parameters_of(name)
     assert {"SettingsPath", "RetryHours", "LogLevel", "Architecture", "Tracing", "SnapStart"} <= parameters_of(name)
 
 
 @EACH_FUNCTION
-def test_each_parameter_of_a_functions_configuration_changes_the_description(name: str) -> None:
+def test_each_parameter_changes_the_description(name: str) -> None:
     """SAM publishes no version for the value of a parameter: see test_template.py. CloudFormation does."""
     default = described(name)
 
@@ -80,7 +80,7 @@ def test_each_parameter_of_a_functions_configuration_changes_the_description(nam
     ] == []
 
 
-def test_cloudformation_replaces_a_version_that_is_described_otherwise() -> None:
+def test_cloudformation_replaces_a_version_with_another_description() -> None:
     from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # takes a second, which only this test needs
 
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("eu-west-1", "AWS::Lambda::Version").schema
@@ -89,7 +89,7 @@ def test_cloudformation_replaces_a_version_that_is_described_otherwise() -> None
 
 
 @EACH_FUNCTION
-def test_the_longest_description_is_one_that_lambda_takes(name: str) -> None:
+def test_longest_description_fits_lambdas_limit(name: str) -> None:
     longest = {
         parameter: "/" + "x" * (kind["MaxLength"] - 1)
         if "MaxLength" in kind
@@ -103,14 +103,14 @@ def test_the_longest_description_is_one_that_lambda_takes(name: str) -> None:
 
 @EACH_FUNCTION
 @pytest.mark.parametrize(("part", "value"), [("CodeUri", "s3://bucket/other"), ("Timeout", 11), ("MemorySize", 2048)])
-def test_other_code_and_another_template_publish_a_version_too(name: str, part: str, value: object) -> None:
+def test_changed_code_or_template_publishes_a_version(name: str, part: str, value: object) -> None:
     changed = deepcopy(SOURCE)
     changed["Resources"][name]["Properties"][part] = value
 
     assert version_of(name, transformed(changed, DEFAULTS))[0] != version_of(name)[0]
 
 
-def test_by_default_a_new_version_takes_over_at_once_and_without_codedeploy() -> None:
+def test_default_deployment_switches_at_once_without_codedeploy() -> None:
     assert not [name for name, found in DEFAULT.resources.items() if "CodeDeploy" in found["Type"]]
     assert "DeploymentRole" not in DEFAULT.resources
     assert not [name for name, found in DEFAULT.resources.items() if "UpdatePolicy" in found]
@@ -118,7 +118,7 @@ def test_by_default_a_new_version_takes_over_at_once_and_without_codedeploy() ->
 
 @pytest.mark.parametrize("deployment", PARAMETERS["Deployment"]["AllowedValues"][1:])
 @EACH_FUNCTION
-def test_a_gradual_deployment_is_taken_back_when_the_new_version_fails(name: str, deployment: str) -> None:
+def test_gradual_deployment_rolls_back_on_errors(name: str, deployment: str) -> None:
     stack = Stack(Deployment=deployment)
     group = stack.properties(f"{name}DeploymentGroup")
     errors = name.replace("Function", "ErrorsAlarm")
@@ -134,5 +134,5 @@ def test_a_gradual_deployment_is_taken_back_when_the_new_version_fails(name: str
     }
 
 
-def test_each_way_to_deploy_is_known_to_the_mapping() -> None:
+def test_each_deployment_type_is_in_the_mappings() -> None:
     assert list(SOURCE["Mappings"]["Deployments"]) == PARAMETERS["Deployment"]["AllowedValues"]
