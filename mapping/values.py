@@ -10,6 +10,8 @@ import re
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from mapping.placeholders import is_placeholder
+
 # More than any shop's metadata, and far from Python's recursion limit.
 MAX_DEPTH = 64
 
@@ -68,10 +70,12 @@ def to_text(value: object) -> str:
 
 
 def to_id(value: object) -> str:
-    """Return an identifier: trimmed text that is not blank."""
+    """Return an identifier: trimmed text that is neither blank nor a placeholder such as `undefined`."""
     text = to_text(value).strip()
     if not text:
         raise ConversionError("the text is blank")
+    if is_placeholder(text):
+        raise ConversionError("the text is a placeholder, not an id")
     return text
 
 
@@ -117,7 +121,10 @@ def _day_of(epoch: str | float) -> str:
 
 
 def to_json_value(value: Any) -> Any:
-    """Return a copy of any JSON value. Strict JSON has no infinity, for instance, which raises ConversionError."""
+    """Return a copy of any JSON value, without the `null` fields of its objects, which are missing.
+
+    Strict JSON has no infinity, for instance, which raises ConversionError.
+    """
     return _copy(value, MAX_DEPTH)
 
 
@@ -136,7 +143,7 @@ def _copy(value: Any, depth: int) -> Any:
     if kind is str or kind is bool or value is None:
         return value
     if kind is dict:
-        return {str(key): _copy(item, depth - 1) for key, item in value.items()}
+        return {str(key): _copy(item, depth - 1) for key, item in value.items() if item is not None}
     if kind is list:
         return [_copy(item, depth - 1) for item in value]
     if kind is int and value.bit_length() > _MAX_BITS:

@@ -16,6 +16,8 @@ from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
 from mapping.values import ConversionError, to_text
 
+_PARTS_OF_NAME = ("firstName", "lastName")
+
 
 def identify_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
     """Return `POST /v1/customers` with the mapped customer. Raises InvalidEvent."""
@@ -32,7 +34,7 @@ def deletion_request(event: Event, rules: Rules, trace: MappingTrace) -> Request
     source_id = event.customer_id
     if not source_id:
         problem = "no userId or anonymousId: a delete call needs one of them"
-        raise InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
+        raise event.id_error or InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     if source_id in (".", ".."):
         problem = "an id of one or two dots cannot be part of a URL; delete this customer in Voucherify"
         raise InvalidEvent(RejectReason.INVALID_CUSTOMER_ID, "userId", problem)
@@ -51,10 +53,12 @@ def complete_customer(body: dict[str, Any], event: Event, trace: MappingTrace, p
             customer = {"source_id": source_id, **customer}
             source = "userId" if event.user_id else "anonymousId"
             given = event.fields[source]
+            if event.id_error:
+                trace.leave_out("userId", "customer.source_id", "the text is a placeholder, not an id")
             trace.record_filled(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
         elif "id" not in customer:
             problem = "no userId or anonymousId: send one of them, or map a field to customer.source_id"
-            raise InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
+            raise event.id_error or InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     _complete_name(customer, event, trace, payload)
     return customer
 
@@ -80,7 +84,11 @@ def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, 
     sources: list[str] = []
     places: list[str] = []
     fields: dict[str, Any] = event.fields.get(payload, {}) if payload else {}
-    for part in ("firstName", "lastName"):
+    cleared = [part for part in _PARTS_OF_NAME if customer.get(part, "") is None]
+    for part in cleared:
+        del customer[part]
+        trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
+    for part in _PARTS_OF_NAME:
         text: str | None = customer.pop(part, None)
         if text is not None:
             filled = trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
@@ -92,7 +100,9 @@ def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, 
             texts.append(text)
             sources.append(source)
             places.append(place)
-    if texts and "name" not in customer:
+    if not texts and len(cleared) == len(_PARTS_OF_NAME):  # with one of them, the rest of the name is not known
+        customer.setdefault("name", None)
+    if texts and customer.get("name") is None:
         customer["name"] = name = " ".join(texts)
         source, place = " and ".join(sources), " and ".join(places)
         trace.record_filled(Filled("customer.name", source, place, texts, name, is_fallback=True))

@@ -34,6 +34,10 @@ class ExpressionSource:
         except Exception as error:  # the library raises many kinds for odd values, and only this value is left out
             raise ConversionError(f"the expression cannot be computed: {type(error).__name__}") from error
 
+    def is_null(self, event: Event) -> bool:
+        """Return False: the `null` of an expression may stand for an absent value."""
+        return False
+
     def locate(self, event: Event) -> str:
         """Return the expression itself, since its value has no single place in the event."""
         return self.text

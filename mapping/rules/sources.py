@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapping.errors import Problem
-from mapping.event.segment import Event, envelope_name
+from mapping.event.casing import fold
+from mapping.event.segment import PAYLOADS, Event, envelope_name
 from mapping.rules.destinations import Path
 from mapping.rules.expressions import ExpressionSource
 from mapping.rules.syntax import InvalidSource, parse_expression
+from mapping.values import is_missing
 
 _BARE = r"""[^.\[\]"'`(){}|&!<>=*@]+"""
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -49,6 +51,21 @@ class PathSource:
             else:
                 return None
         return value
+
+    def is_null(self, event: Event) -> bool:
+        """Whether the event has `null` where `read` finds no value: there, or for an object above it in its payload."""
+        value: Any = event.fields
+        for depth, part in enumerate(self.path, 1):
+            if not isinstance(value, dict):
+                return False
+            above, value = value, event.casing.get(value, part)
+            if is_missing(value):
+                is_last = depth == len(self.path)
+                if depth == 1:
+                    return is_last and part in event.nulls
+                has_null = any(item is None and fold(key) == fold(part) for key, item in above.items())
+                return has_null and (is_last or self.path[0] in PAYLOADS)
+        return False
 
     def locate(self, event: Event) -> str:
         """Return the place of the value in the event, in the event's own casing."""
