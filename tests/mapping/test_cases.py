@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mapping import CALLS, EventMapping, InvalidEvent, RejectReason, Request, Skip, SkipReason, map_event
+from mapping.defaults import ACTIONS_MAPPINGS
 from mapping.event.segment import TYPES
 from tests.contract.published import assert_published
 
@@ -68,6 +69,8 @@ def test_every_row_of_the_default_mappings_has_a_case() -> None:
     for call in mapped:
         named = {case["name"] for case in json.loads((CASES / f"default_{call.name}_mapping.json").read_text("utf-8"))}
         assert set(call.default_mapping or {}) <= named
+    named = {case["name"] for case in json.loads((CASES / "default_actions_mapping.json").read_text("utf-8"))}
+    assert {f"{call}: {source}" for call, rows in ACTIONS_MAPPINGS.items() for source in rows} <= named
 
 
 def test_every_reason_has_a_case() -> None:

@@ -293,9 +293,15 @@ def test_the_faults_of_all_settings_are_reported_at_once() -> None:
             "groupMapping": {"a": []},
             "deleteDisabled": None,
             "trackEventsFilter": "Order Completed",
+            "requireUserId": "no",
+            "clearOnNull": None,
+            "defaultMapping": "modern",
         }
     )
     assert [(fault.setting, fault.key, fault.position) for fault in faults] == [
+        ("requireUserId", "", None),
+        ("clearOnNull", "", None),
+        ("defaultMapping", "", None),
         ("identifyDisabled", "", None),
         ("identifyMapping", "email", None),
         ("identifyMapping", "leng(a)", 0),
