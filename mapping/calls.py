@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mapping.defaults import GROUP_MAPPING, PROPERTIES_MAPPING, TRAITS_MAPPING, DefaultMapping
+from mapping.defaults import GROUP_MAPPING, PROPERTIES_MAPPING, TRAITS_MAPPING, VIEW_MAPPING, DefaultMapping
 from mapping.event.segment import Event
 from mapping.requests.custom_event import page_request, screen_request, track_request
 from mapping.requests.customer import deletion_request, group_request, identify_request
@@ -53,8 +53,8 @@ CALLS: Mapping[str, Call] = {
     for call in (
         Call("identify", identify_request, "traits", TRAITS_MAPPING, _CUSTOMER_ONLY),
         Call("track", track_request, "properties", PROPERTIES_MAPPING),
-        Call("page", page_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
-        Call("screen", screen_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
+        Call("page", page_request, "properties", VIEW_MAPPING, is_disabled=True),
+        Call("screen", screen_request, "properties", VIEW_MAPPING, is_disabled=True),
         Call("group", group_request, "traits", GROUP_MAPPING, _CUSTOMER_ONLY, is_disabled=True),
         Call("delete", deletion_request, is_disabled=True),
     )

@@ -14,7 +14,7 @@ from mapping.event.segment import Event
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
-from mapping.values import ConversionError, to_text
+from mapping.values import trimmed_text_or_none
 
 
 def identify_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
@@ -87,7 +87,7 @@ def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, 
             source, place = (filled.source, filled.found_at) if filled else ("", "")
         else:
             key = event.casing.key(fields, part)
-            text, source, place = _text_or_none(fields.get(key)), f"{payload}.{part}", f"{payload}.{key}"
+            text, source, place = trimmed_text_or_none(fields.get(key)), f"{payload}.{part}", f"{payload}.{key}"
         if text:
             texts.append(text)
             sources.append(source)
@@ -96,10 +96,3 @@ def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, 
         customer["name"] = name = " ".join(texts)
         source, place = " and ".join(sources), " and ".join(places)
         trace.record_filled(Filled("customer.name", source, place, texts, name, is_fallback=True))
-
-
-def _text_or_none(value: object) -> str | None:
-    try:
-        return to_text(value)
-    except ConversionError:
-        return None
