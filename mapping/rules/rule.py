@@ -100,7 +100,9 @@ def apply_rules(rules: Rules, event: Event, trace: MappingTrace) -> dict[str, An
     return body.fields
 
 
-def _leave_out_container(error: NotAContainer, path: Path, trace: MappingTrace, named: dict[tuple[str, str], int]) -> None:
+def _leave_out_container(
+    error: NotAContainer, path: Path, trace: MappingTrace, named: dict[tuple[str, str], int]
+) -> None:
     """Name an object that is something else once, however many rows read from it: `customer.address…`.
 
     `named` has the positions of these in `trace.left_out`, by their places in the event and in the request.

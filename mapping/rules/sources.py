@@ -97,7 +97,10 @@ def compile_source(text: str, payload: str) -> Source:
 
 
 def _parse_path(text: str, start: int) -> list[tuple[str, int]] | None:
-    """Return the names of a path from `start` on, each with its end, or None for an expression. Raises InvalidSource."""
+    """Return the names of a path from `start` on, each with its end, or None where it is no path.
+
+    Raises InvalidSource.
+    """
     if not text.strip():
         raise InvalidSource([Problem("the source is empty")])
     parts = []
