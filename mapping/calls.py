@@ -13,6 +13,7 @@ from mapping.defaults import (
     GROUP_MAPPING,
     PROPERTIES_MAPPING,
     TRAITS_MAPPING,
+    VIEW_MAPPING,
     DefaultMapping,
     DefaultSet,
 )
@@ -69,8 +70,8 @@ CALLS: Mapping[str, Call] = {
     for call in (
         Call("identify", identify_request, "traits", TRAITS_MAPPING, _CUSTOMER_ONLY),
         Call("track", track_request, "properties", PROPERTIES_MAPPING),
-        Call("page", page_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
-        Call("screen", screen_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
+        Call("page", page_request, "properties", VIEW_MAPPING, is_disabled=True),
+        Call("screen", screen_request, "properties", VIEW_MAPPING, is_disabled=True),
         Call("group", group_request, "traits", GROUP_MAPPING, _CUSTOMER_ONLY, is_disabled=True),
         Call("delete", deletion_request, is_disabled=True),
     )

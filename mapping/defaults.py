@@ -28,6 +28,13 @@ _CUSTOMER: DefaultMapping = {
 
 TRAITS_MAPPING: DefaultMapping = {f"traits.{source}": destination for source, destination in _CUSTOMER.items()}
 PROPERTIES_MAPPING: DefaultMapping = {f"properties.{source}": destination for source, destination in _CUSTOMER.items()}
+
+# `properties.name` of a page or screen is its own name: https://segment.com/docs/connections/spec/page/#properties
+VIEW_MAPPING: DefaultMapping = {
+    source: destination
+    for source, destination in PROPERTIES_MAPPING.items()
+    if destination not in ("customer.name", "customer.firstName", "customer.lastName")
+}
 GROUP_MAPPING: DefaultMapping = {
     "groupId": "customer.metadata.group_id",
     "traits": "customer.metadata.group_traits",

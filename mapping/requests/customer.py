@@ -14,7 +14,7 @@ from mapping.event.segment import Event
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
-from mapping.values import ConversionError, to_text
+from mapping.values import trimmed_text_or_none
 
 _PARTS_OF_NAME = ("firstName", "lastName")
 
@@ -84,32 +84,23 @@ def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, 
     sources: list[str] = []
     places: list[str] = []
     fields: dict[str, Any] = event.fields.get(payload, {}) if payload else {}
-    cleared = [part for part in _PARTS_OF_NAME if customer.get(part, "") is None]
-    for part in cleared:
-        del customer[part]
-        trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
+    is_cleared = all(customer.get(part, "") is None for part in _PARTS_OF_NAME)
     for part in _PARTS_OF_NAME:
         text: str | None = customer.pop(part, None)
+        filled = trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
         if text is not None:
-            filled = trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
             source, place = (filled.source, filled.found_at) if filled else ("", "")
         else:
             key = event.casing.key(fields, part)
-            text, source, place = _text_or_none(fields.get(key)), f"{payload}.{part}", f"{payload}.{key}"
+            text, source, place = trimmed_text_or_none(fields.get(key)), f"{payload}.{part}", f"{payload}.{key}"
         if text:
             texts.append(text)
             sources.append(source)
             places.append(place)
-    if not texts and len(cleared) == len(_PARTS_OF_NAME):  # with one of them, the rest of the name is not known
-        customer.setdefault("name", None)
+    if is_cleared and not texts and "name" not in customer:  # with one part alone, the rest of the name is not known
+        customer["name"] = None
+        trace.record_filled(Filled("customer.name", "firstName and lastName", "", None, None, is_fallback=True))
     if texts and customer.get("name") is None:
         customer["name"] = name = " ".join(texts)
         source, place = " and ".join(sources), " and ".join(places)
         trace.record_filled(Filled("customer.name", source, place, texts, name, is_fallback=True))
-
-
-def _text_or_none(value: object) -> str | None:
-    try:
-        return to_text(value)
-    except ConversionError:
-        return None

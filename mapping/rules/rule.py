@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mapping.birthdates import latest_birthdate, to_birthdate
 from mapping.errors import Fault, InvalidMapping, Problem
 from mapping.event.casing import fold
 from mapping.event.segment import Event
 from mapping.rules.destinations import FIELDS, Field, Path, parse_destination, put
-from mapping.rules.sources import PathSource, Source, compile_source
+from mapping.rules.sources import NotAContainer, PathSource, Source, compile_source
 from mapping.rules.syntax import InvalidSource
 from mapping.trace import Filled, MappingTrace
-from mapping.values import MAX_DEPTH, ConversionError, is_missing, kind_of
+from mapping.values import MAX_DEPTH, ConversionError, is_blank, is_missing, kind_of
 
 
 class Rule(NamedTuple):
@@ -94,10 +95,14 @@ def apply_rules(rules: Rules, event: Event, trace: MappingTrace) -> dict[str, An
     """
     body = _Body(event, trace)
     nulls: list[tuple[Path, str]] = []
+    named: dict[tuple[str, str], int] = {}
     for rule in rules:
         source = rule.source
         try:
             given = source.read(event)
+        except NotAContainer as error:
+            _leave_out_container(error, rule.path, trace, named)
+            continue
         except ConversionError as error:
             trace.leave_out(source.text, rule.destination, str(error))
             continue
@@ -110,6 +115,21 @@ def apply_rules(rules: Rules, event: Event, trace: MappingTrace) -> dict[str, An
             nulls += [(path, source.text) for path in _null_paths(rule.path, rule.field, given)]
     body.clear(nulls)
     return body.fields
+
+
+def _leave_out_container(
+    error: NotAContainer, path: Path, trace: MappingTrace, named: dict[tuple[str, str], int]
+) -> None:
+    """Name an object that is something else once, however many rows read from it: `customer.address…`.
+
+    `named` has the positions of these in `trace.left_out`, by their places in the event and in the request.
+    """
+    parent = ".".join(path[:-1]) or path[0]
+    position = named.setdefault((error.place, parent), len(trace.left_out))
+    if position == len(trace.left_out):
+        trace.leave_out(error.place, ".".join(path), str(error))
+    elif trace.left_out[position].destination != ".".join(path):
+        trace.left_out[position] = trace.left_out[position]._replace(destination=f"{parent}…")
 
 
 class _Body:
@@ -126,13 +146,19 @@ class _Body:
         """Convert a value and put it at its place; of an object with known fields, each field by itself."""
         try:
             if callable(field):
-                value = field(given)
+                value = field(given, latest_birthdate(self._event.fields)) if field is to_birthdate else field(given)
+                if is_missing(value):  # blank text
+                    self._trace.record_empty(source, ".".join(path))
+                    return
                 put(self.fields, path, value)
                 if self._trace.is_full:
                     self._trace.record_filled(Filled(".".join(path), source, found_at, given, value))
                 return
             if field is None:
                 raise ConversionError("Voucherify has no such field")
+            if is_blank(given):
+                self._trace.record_empty(source, ".".join(path))
+                return
             if not isinstance(given, dict):
                 raise ConversionError(f"{kind_of(given)} is not an object")
         except ValueError as error:

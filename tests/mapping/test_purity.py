@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 # The imports that `mapping` may have: pure parts of the standard library, and JMESPath.
 ALLOWED = {
-    *{"__future__", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum", "functools", "json"},
-    *{"itertools", "math", "re", "typing", "urllib"},
+    *{"__future__", "collections", "contextlib", "dataclasses", "datetime", "decimal", "difflib", "enum", "functools"},
+    *{"itertools", "json", "math", "re", "typing", "urllib"},
     "jmespath",
     "mapping",
 }
