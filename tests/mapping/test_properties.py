@@ -111,7 +111,12 @@ def settings_of(rows: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
     return st.fixed_dictionaries(
         {name: st.just(value) for name, value in ALL_CALLS.items()},
         optional={f"{call}Mapping": rows for call in ("identify", "track", "page", "screen", "group")}
-        | {"trackEventsFilter": st.sampled_from([[], ["Bought"], ["B*t"], ["Signed Up"]])},
+        | {
+            "trackEventsFilter": st.sampled_from([[], ["Bought"], ["B*t"], ["Signed Up"]]),
+            "defaultMapping": st.sampled_from(["classic", "actions"]),
+            "requireUserId": st.booleans(),
+            "clearOnNull": st.booleans(),
+        },
     )
 
 
@@ -132,6 +137,11 @@ MAPPINGS = st.sampled_from(
         DEFAULT,
         EventMapping.compile(ALL_CALLS),
         EventMapping.compile({"trackEventsFilter": ["Signed Up"]}),
+        EventMapping.compile({**ALL_CALLS, "defaultMapping": "actions", "requireUserId": True}),
+        EventMapping.compile({**ALL_CALLS, "clearOnNull": True}),
+        EventMapping.compile(
+            {"clearOnNull": True, "identifyMapping": {"traits": "customer", "a": "customer.metadata"}}
+        ),
         EventMapping.compile(
             {
                 "trackMapping": {
