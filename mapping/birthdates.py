@@ -38,6 +38,8 @@ _WITHOUT_DAY = re.compile(
 )
 # A whole number without its sign and fraction of zero: `19900131`, `+19900131` and `19900131.0` are the same day.
 _WHOLE = re.compile(r"\+?([0-9]+)(?:\.0+)?")
+# Seven digits as text are an ordinal date of these centuries. Others, and numbers, are seconds in 1970.
+_ORDINAL_DIGITS = re.compile(r"(?:18|19|20|21)[0-9]{5}")
 _EPOCH = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 
@@ -50,26 +52,27 @@ def to_birthdate(value: object, latest: date) -> str:
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConversionError(f"{kind_of(value)} is not a date")
+    is_text = isinstance(value, str)
     text = trim(to_text(value)).replace("\N{MINUS SIGN}", "-")
     if whole := _WHOLE.fullmatch(text):
         text = whole[1]
     if _WITHOUT_DAY.fullmatch(text):
         raise ConversionError("a year, a month or a week is not a day")
-    # Seven digits are an ordinal date only as text: a number of so many digits is seldom one.
-    iso = _ISO.fullmatch(text) if isinstance(value, str) or len(text) == len("YYYYMMDD") else None
+    can_be_iso = len(text) != len("YYYYDDD") or (is_text and _ORDINAL_DIGITS.fullmatch(text))
+    iso = _ISO.fullmatch(text) if can_be_iso else None
     days = [day] if iso and (day := _day_of(iso)) else list(_days_since_1970(text))
     for day in days:
         if _FIRST <= day <= latest:
             return day.isoformat()
     if days:
         raise ConversionError("the day is in the future" if days[-1] > latest else "the day is before 1900")
-    if isinstance(value, str) and not _EPOCH.fullmatch(text):
+    if is_text and not _EPOCH.fullmatch(text):
         raise ConversionError("the text is neither an ISO 8601 date nor an epoch time")
     raise ConversionError("the number is not an epoch time")
 
 
 def latest_birthdate(fields: Mapping[str, Any]) -> date:
-    """Return the day of an event, after which nobody who is in it was born."""
+    """Return the last possible birth date of the customer of an event: the day of the event."""
     for name in _TIMES:
         value = fields.get(name)
         iso = _ISO.fullmatch(trim(value)) if isinstance(value, str) else None

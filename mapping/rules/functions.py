@@ -6,7 +6,7 @@ https://jmespath.site/main/#functions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
 
@@ -24,12 +24,18 @@ _FIRST_EXPONENT = Decimal("1e21")
 Number = int | float
 
 
-class MappingFunctions(Functions):
-    """JMESPath's functions and ours. An argument of a signature that is `optional` may be left out."""
+# The value of a second argument that may be left out. The library has optional arguments only without a limit.
+OPTIONAL_ARGUMENTS = {"round": 0}
 
-    def _validate_arguments(self, args: list[Any], signature: Sequence[Any], function_name: str) -> None:
-        given = [of for of, _ in zip(signature, args, strict=False)] if has_optional(signature) else signature
-        super()._validate_arguments(args, given, function_name)
+
+class MappingFunctions(Functions):
+    """JMESPath's functions and ours."""
+
+    def call_function(self, function_name: str, resolved_args: Iterable[Any]) -> Any:
+        arguments = list(resolved_args)
+        if function_name in OPTIONAL_ARGUMENTS and len(arguments) == 1:
+            arguments.append(OPTIONAL_ARGUMENTS[function_name])
+        return super().call_function(function_name, arguments)
 
     @signature({"types": ["array-number"]})
     def _func_sum(self, numbers: list[Number]) -> Number:
@@ -45,8 +51,8 @@ class MappingFunctions(Functions):
             return number * factor
         return _number(_DECIMAL.multiply(_decimal(number), _decimal(factor)))
 
-    @signature({"types": ["number"]}, {"types": ["number"], "optional": True})
-    def _func_round(self, number: Number, digits: Number = 0) -> Number:
+    @signature({"types": ["number"]}, {"types": ["number"]})
+    def _func_round(self, number: Number, digits: Number) -> Number:
         if digits != int(digits):
             raise JMESPathTypeError("round", digits, "a fraction", ["a whole number of digits"])
         return _number(_decimal(number).quantize(Decimal(1).scaleb(-int(digits)), context=_DECIMAL))
@@ -81,11 +87,6 @@ class MappingFunctions(Functions):
 
 
 FUNCTIONS = MappingFunctions()
-
-
-def has_optional(signature: Sequence[Any]) -> bool:
-    """Whether the last argument may be left out."""
-    return bool(signature) and bool(signature[-1].get("optional"))
 
 
 def _sum(numbers: list[Number]) -> Number:

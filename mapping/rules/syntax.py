@@ -17,7 +17,7 @@ from jmespath.lexer import Lexer
 from jmespath.parser import Parser
 
 from mapping.errors import Problem
-from mapping.rules.functions import FUNCTIONS, has_optional
+from mapping.rules.functions import FUNCTIONS, OPTIONAL_ARGUMENTS
 from mapping.spelling import nearest
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _function_problems(tree: _TreeNode, expression: str) -> Iterator[Problem]:
             continue
         signature = function["signature"]
         most, takes_more = len(signature), bool(signature) and bool(signature[-1].get("variadic"))
-        least = most - 1 if has_optional(signature) else most
+        least = most - (name in OPTIONAL_ARGUMENTS)
         if given < least or (given > most and not takes_more):
             more = " or more" if takes_more else f" or {most}" if least < most else ""
             arguments = f"{least}{more} argument{'s' * (bool(more) or least > 1)}"
