@@ -214,6 +214,36 @@ def test_the_fallbacks_of_an_unnamed_event_are_explained() -> None:
     assert {"source": "properties.address.city", "destination": "customer.address.city"} in explanation["empty"]
 
 
+def test_trimmed_and_blank_text_and_an_object_that_is_text_are_explained() -> None:
+    explanation = explained(
+        {
+            "type": "identify",
+            "userId": "u-1",
+            "traits": {"email": " ada@example.com", "phone": " ", "address": "London"},
+        },
+        {
+            "identifyMapping": {
+                "email": "customer.email",
+                "phone": "customer.phone",
+                "address.city": "customer.address.city",
+                "address.state": "customer.address.state",
+                "plan.name": "customer.metadata.plan",
+            }
+        },
+    )
+    assert explanation["request"]["body"] == {"source_id": "u-1", "email": "ada@example.com"}
+    assert explanation["filled"][0] == row(
+        "customer.email", "email", "traits.email", " ada@example.com", "ada@example.com", "converted"
+    )
+    assert explanation["empty"] == [
+        {"source": "phone", "destination": "customer.phone"},
+        {"source": "plan.name", "destination": "customer.metadata.plan"},
+    ]
+    assert explanation["leftOut"] == [
+        {"source": "address", "destination": "customer.address…", "reason": "text is not an object"}
+    ]
+
+
 def test_a_name_from_the_payload_that_no_row_maps_is_a_fallback() -> None:
     explanation = explained(
         {"type": "identify", "userId": "u-1", "traits": {"first_name": "Ada"}}, {"identifyMapping": {}}
