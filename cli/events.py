@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from cli.errors import CommandFailed, Exit
 from handler.api.api_gateway import read_request
@@ -25,6 +25,14 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 
 
+class FoundEvent(NamedTuple):
+    """An event and its place in a file. `was_stored`: it is that of a failure record."""
+
+    place: str
+    event: Any
+    was_stored: bool
+
+
 def read_events(paths: Iterable[Path]) -> Iterator[tuple[str, Any]]:
     """Yield each event of files and directories with its place: `file`, `file:line` or `file#number`.
 
@@ -33,10 +41,10 @@ def read_events(paths: Iterable[Path]) -> Iterator[tuple[str, Any]]:
     for path in event_files(paths):
         with reading(str(path)), path.open("rb") as raw:
             file = unpacked(raw)
-            if is_document(path):
-                yield from _events_with_places(str(path), file.read())
-            else:
-                yield from events_in_lines(str(path), file)
+            is_one = is_document(path)
+            found = _found_events(str(path), file.read()) if is_one else events_in_lines(str(path), file)
+            for place, event, _ in found:
+                yield place, event
 
 
 def event_files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -56,11 +64,11 @@ def is_document(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith(".json")
 
 
-def events_in_lines(name: str, lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
-    """Yield each event of JSON lines with its place. Raises CommandFailed."""
+def events_in_lines(name: str, lines: Iterable[bytes]) -> Iterator[FoundEvent]:
+    """Yield each event of JSON lines. Raises CommandFailed."""
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield from _events_with_places(f"{name}:{number}", line)
+            yield from _found_events(f"{name}:{number}", line)
 
 
 @contextmanager
@@ -81,7 +89,7 @@ def unpacked(raw: IO[bytes]) -> IO[bytes]:
     return gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[return-value] # it reads like one
 
 
-def _events_with_places(place: str, text: bytes) -> Iterator[tuple[str, Any]]:
+def _found_events(place: str, text: bytes) -> Iterator[FoundEvent]:
     try:
         value = DECODER.decode(text.removeprefix(_BOM).decode().strip())
     except JSONDecodeError as error:
@@ -90,15 +98,13 @@ def _events_with_places(place: str, text: bytes) -> Iterator[tuple[str, Any]]:
         raise CommandFailed(f"{place}{line} is not JSON: {describe_decode_error(error)}") from error
     except (ValueError, RecursionError) as error:
         raise CommandFailed(f"{place} is not JSON: {describe_decode_error(error)}") from error
-    events = _events(place, value)
-    if len(events) == 1 and not isinstance(value, list):
-        yield place, events[0]
-        return
-    for number, event in enumerate(events, 1):
-        yield f"{place}#{number}", event
+    items = _items(place, value)
+    is_one = len(items) == 1 and not isinstance(value, list)
+    for number, item in enumerate(items, 1):
+        yield FoundEvent(place if is_one else f"{place}#{number}", _unwrap(item), _is_failure_record(item))
 
 
-def _events(place: str, value: Any) -> list[Any]:
+def _items(place: str, value: Any) -> list[Any]:
     match value:
         case {"requestContext": dict(), "rawPath": str()}:
             try:
@@ -106,17 +112,23 @@ def _events(place: str, value: Any) -> list[Any]:
             except (RequestRefused, KeyError) as error:
                 raise CommandFailed(f"{place} is an API Gateway payload that cannot be read: {error}") from error
         case {"batch": list(items)} | list(items):
-            return [_unwrap(item) for item in items]
+            return items
         case dict():
-            return [_unwrap(value)]
+            return [value]
     raise CommandFailed(f"{place} is neither an event nor an array of events")
+
+
+def _is_failure_record(item: Any) -> bool:
+    return isinstance(item, dict) and "event" in item and isinstance(item.get("failure"), dict)
 
 
 def _unwrap(item: Any) -> Any:
     """Return the event of Segment's `{"json": …}`, of a failure record, or of a preset."""
+    if _is_failure_record(item):
+        return item["event"]
     match item:
         case {"json": dict(event)} if "type" not in item:
             return event
-        case {"event": event, "failure": dict()} | {"event": dict(event), "settings": dict()}:
+        case {"event": dict(event), "settings": dict()}:
             return event
     return item

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mapping.defaults import GROUP_MAPPING, PROPERTIES_MAPPING, TRAITS_MAPPING, DefaultMapping
+from mapping.defaults import (
+    ACTIONS_MAPPINGS,
+    GROUP_MAPPING,
+    PROPERTIES_MAPPING,
+    TRAITS_MAPPING,
+    VIEW_MAPPING,
+    DefaultMapping,
+    DefaultSet,
+)
 from mapping.event.segment import Event
 from mapping.requests.custom_event import page_request, screen_request, track_request
 from mapping.requests.customer import deletion_request, group_request, identify_request
@@ -41,9 +49,18 @@ class Call:
     def mapping_setting(self) -> str:
         return f"{self.name}Mapping"
 
-    def compile(self, mapping: object) -> Rules:
+    @property
+    def creates_customer(self) -> bool:
+        """Whether its request creates a customer who does not exist yet. Only a deletion does not."""
+        return self.default_mapping is not None
+
+    def default_of(self, default_set: DefaultSet) -> DefaultMapping | None:
+        """Return the call's default mapping in one of the two sets."""
+        return ACTIONS_MAPPINGS.get(self.name) if default_set is DefaultSet.ACTIONS else self.default_mapping
+
+    def compile(self, mapping: object, *, clear_on_null: bool) -> Rules:
         """Return the rules of the call's mapping setting. Raises InvalidMapping with all faults."""
-        return compile_rules(self.mapping_setting, mapping, self.payload, self.parts)
+        return compile_rules(self.mapping_setting, mapping, self.payload, self.parts, clear_on_null=clear_on_null)
 
 
 _CUSTOMER_ONLY = frozenset({"customer"})
@@ -53,8 +70,8 @@ CALLS: Mapping[str, Call] = {
     for call in (
         Call("identify", identify_request, "traits", TRAITS_MAPPING, _CUSTOMER_ONLY),
         Call("track", track_request, "properties", PROPERTIES_MAPPING),
-        Call("page", page_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
-        Call("screen", screen_request, "properties", PROPERTIES_MAPPING, is_disabled=True),
+        Call("page", page_request, "properties", VIEW_MAPPING, is_disabled=True),
+        Call("screen", screen_request, "properties", VIEW_MAPPING, is_disabled=True),
         Call("group", group_request, "traits", GROUP_MAPPING, _CUSTOMER_ONLY, is_disabled=True),
         Call("delete", deletion_request, is_disabled=True),
     )

@@ -13,6 +13,7 @@ class RejectReason(StrEnum):
     INVALID_EVENT = "invalid_event"
     UNKNOWN_TYPE = "unknown_type"
     CUSTOMER_ID_MISSING = "customer_id_missing"
+    PLACEHOLDER_ID = "placeholder_id"
     INVALID_CUSTOMER_ID = "invalid_customer_id"
     INVALID_EVENT_NAME = "invalid_event_name"
 

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from mapping.calls import CALLS, Call
+from mapping.defaults import DefaultSet
 from mapping.errors import Fault, InvalidMapping
 from mapping.rules.rule import Rules
 from mapping.values import MAX_EVENT_NAME, kind_of
 
 TRACK_EVENTS_FILTER = "trackEventsFilter"
+REQUIRE_USER_ID = "requireUserId"
+CLEAR_ON_NULL = "clearOnNull"
+DEFAULT_MAPPING = "defaultMapping"
+
+# The names of the settings that `EventMapping.compile` reads.
+MAPPING_SETTINGS = (
+    TRACK_EVENTS_FILTER,
+    REQUIRE_USER_ID,
+    CLEAR_ON_NULL,
+    DEFAULT_MAPPING,
+    *(call.disabled_setting for call in CALLS.values()),
+    *(call.mapping_setting for call in CALLS.values() if call.default_mapping is not None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,46 +82,63 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class EventMapping:
-    """The compiled settings: `disabled` has the names of the disabled calls, `rules` those of each mapped call."""
+    """The compiled settings: `disabled` has the names of the disabled calls, `rules` those of each mapped call.
+
+    `requires_user_id`: an event whose customer would be known by `anonymousId` alone is skipped.
+    """
 
     disabled: frozenset[str]
     rules: Mapping[str, Rules]
     track_events_filter: EventFilter
+    requires_user_id: bool
 
     @classmethod
     def compile(cls, settings: Mapping[str, object]) -> EventMapping:
-        """Compile the values of the settings `…Disabled`, `…Mapping` and `trackEventsFilter`, each with a default.
+        """Compile the values of the MAPPING_SETTINGS, each of which has a default.
 
         Raises InvalidMapping with the faults of all of them.
         """
         faults: list[Fault] = []
         disabled: set[str] = set()
         rules: dict[str, Rules] = {}
+        requires_user_id = _flag(settings, REQUIRE_USER_ID, False, faults)
+        clear_on_null = _flag(settings, CLEAR_ON_NULL, False, faults)
+        default_set = _default_set(settings, faults)
         for call in CALLS.values():
             if _flag(settings, call.disabled_setting, call.is_disabled, faults):
                 disabled.add(call.name)
             if call.default_mapping is not None:
                 try:
-                    rules[call.name] = _rules(call, settings)
+                    rules[call.name] = _rules(call, settings, default_set, clear_on_null=clear_on_null)
                 except InvalidMapping as error:
                     faults += error.faults
         track_events_filter = _filter(settings, faults)
         if faults:
             raise InvalidMapping(faults)
-        return cls(frozenset(disabled), rules, track_events_filter)
+        return cls(frozenset(disabled), rules, track_events_filter, requires_user_id)
 
     def rules_of(self, call: str) -> Rules:
         """Return the rules of a call in the order written; none for a call that is not mapped."""
         return self.rules.get(call, ())
 
 
-_DEFAULT_RULES = {call.name: call.compile(call.default_mapping) for call in CALLS.values() if call.default_mapping}
-
-
-def _rules(call: Call, settings: Mapping[str, object]) -> Rules:
+def _rules(call: Call, settings: Mapping[str, object], default_set: DefaultSet, *, clear_on_null: bool) -> Rules:
     if call.mapping_setting in settings:
-        return call.compile(settings[call.mapping_setting])
-    return _DEFAULT_RULES[call.name]
+        return call.compile(settings[call.mapping_setting], clear_on_null=clear_on_null)
+    return _default_rules(call.name, default_set, clear_on_null)
+
+
+@cache
+def _default_rules(call: str, default_set: DefaultSet, clear_on_null: bool) -> Rules:
+    return CALLS[call].compile(CALLS[call].default_of(default_set), clear_on_null=clear_on_null)
+
+
+def _default_set(settings: Mapping[str, object], faults: list[Fault]) -> DefaultSet:
+    value = settings.get(DEFAULT_MAPPING, DefaultSet.CLASSIC)
+    if isinstance(value, str) and value in list(DefaultSet):
+        return DefaultSet(value)
+    faults.append(Fault(DEFAULT_MAPPING, "", f"must be {' or '.join(DefaultSet)}"))
+    return DefaultSet.CLASSIC
 
 
 def _flag(settings: Mapping[str, object], name: str, default: bool, faults: list[Fault]) -> bool:

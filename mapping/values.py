@@ -1,4 +1,4 @@
-"""Convert values to text, dates and objects.
+"""Convert values to text and objects.
 
 Each function returns the valid value or raises ConversionError with the reason, which names kinds and never values.
 """
@@ -6,9 +6,9 @@ Each function returns the valid value or raises ConversionError with the reason,
 from __future__ import annotations
 
 import math
-import re
-from datetime import date, datetime, timedelta
 from typing import Any
+
+from mapping.placeholders import is_placeholder
 
 # More than any shop's metadata, and far from Python's recursion limit.
 MAX_DEPTH = 64
@@ -18,6 +18,15 @@ MAX_EVENT_NAME = 300
 # Python converts no integer of more than 4,300 digits to text, and a sum can have more:
 # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
 _MAX_BITS = 14_000
+
+# All white space, and what is as invisible: soft hyphen, zero-width characters, direction marks (which phones put
+# around copied numbers) and the byte order mark.
+_BLANKS = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+    "\0\xad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
+    "\u2066\u2067\u2068\u2069\u2800\u3164\ufeff"
+)
 
 
 class ConversionError(ValueError):
@@ -30,6 +39,11 @@ def is_missing(value: object) -> bool:
     `0`, `false`, an empty object, an empty array and a blank string are values.
     """
     return value is None or value == ""
+
+
+def is_blank(value: object) -> bool:
+    """Whether the value is missing, or text that has no visible character."""
+    return value is None or (isinstance(value, str) and not trim(value))
 
 
 def kind_of(value: object) -> str:
@@ -67,11 +81,31 @@ def to_text(value: object) -> str:
         raise ConversionError("the number is too long") from error
 
 
+def trim(text: str) -> str:
+    """Return the text without white space and invisible characters around it."""
+    return text.strip(_BLANKS)
+
+
+def to_trimmed_text(value: object) -> str:
+    """Return trimmed text, which is missing where it is blank."""
+    return trim(to_text(value))
+
+
+def trimmed_text_or_none(value: object) -> str | None:
+    """Return trimmed text, or None where it is blank or the value cannot be text."""
+    try:
+        return to_trimmed_text(value) or None
+    except ConversionError:
+        return None
+
+
 def to_id(value: object) -> str:
-    """Return an identifier: trimmed text that is not blank."""
+    """Return an identifier: trimmed text that is neither blank nor a placeholder such as `undefined`."""
     text = to_text(value).strip()
     if not text:
         raise ConversionError("the text is blank")
+    if is_placeholder(text):
+        raise ConversionError("the text is a placeholder, not an id")
     return text
 
 
@@ -83,41 +117,11 @@ def to_event_name(value: object) -> str:
     return name
 
 
-def to_date(value: object) -> str:
-    """Return a date, `YYYY-MM-DD`.
-
-    An ISO 8601 date or date-time keeps its day, without a change of time zone. A number, or its digits as text, is
-    epoch time and becomes the day in UTC. From 10^10 on it counts milliseconds: seconds would be after 2286, or before
-    1653.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ConversionError(f"{kind_of(value)} is not a date")
-    text = value.strip() if isinstance(value, str) else ""
-    if not isinstance(value, str) or _EPOCH.fullmatch(text):
-        return _day_of(text or value)
-    try:
-        return datetime.fromisoformat(text).date().isoformat()
-    except ValueError as error:
-        raise ConversionError("the text is neither an ISO 8601 date nor an epoch time") from error
-
-
-# Nine digits or more; the eight of `18151210` are an ISO 8601 date.
-_EPOCH = re.compile(r"-?\d{9,16}(\.\d+)?")
-
-_FIRST_MILLISECONDS = 1e10
-
-
-def _day_of(epoch: str | float) -> str:
-    try:
-        number = float(epoch)
-        seconds = number if abs(number) < _FIRST_MILLISECONDS else number / 1000
-        return (date(1970, 1, 1) + timedelta(days=math.floor(seconds / 86400))).isoformat()
-    except (OverflowError, ValueError) as error:  # infinite, NaN, or beyond the calendar
-        raise ConversionError("the number is not an epoch time") from error
-
-
 def to_json_value(value: Any) -> Any:
-    """Return a copy of any JSON value. Strict JSON has no infinity, for instance, which raises ConversionError."""
+    """Return a copy of any JSON value, without the `null` fields of its objects, which are missing.
+
+    Strict JSON has no infinity, for instance, which raises ConversionError.
+    """
     return _copy(value, MAX_DEPTH)
 
 
@@ -136,7 +140,7 @@ def _copy(value: Any, depth: int) -> Any:
     if kind is str or kind is bool or value is None:
         return value
     if kind is dict:
-        return {str(key): _copy(item, depth - 1) for key, item in value.items()}
+        return {str(key): _copy(item, depth - 1) for key, item in value.items() if item is not None}
     if kind is list:
         return [_copy(item, depth - 1) for item in value]
     if kind is int and value.bit_length() > _MAX_BITS:

@@ -16,9 +16,9 @@ from cli.events import is_document, read_events
 from cli.output import Output
 from cli.preview.comparison import ABSENT, Comparison
 from cli.preview.coverage import Coverage
-from cli.preview.mappings import mapping_of_file, mapping_of_source
+from cli.preview.mappings import MappingSettings, changed_settings, current_settings, settings_of
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import Explanation, Filled, InvalidEvent, Request, Skip, explain
+from mapping import CALLS, DefaultSet, EventMapping, Explanation, Filled, InvalidEvent, Request, Skip, explain
 
 EPILOG = """Examples:
 
@@ -26,7 +26,9 @@ voucherify-destination preview events/track.json
 
 voucherify-destination preview events/presets/referral.json --mapping events/presets/referral.json
 
-voucherify-destination preview segment-archive/ --against new-settings.json"""
+voucherify-destination preview segment-archive/ --against new-settings.json
+
+voucherify-destination preview segment-archive/ --against actions"""
 
 _LONGEST_VALUE = 60
 
@@ -35,22 +37,39 @@ def preview(
     context: typer.Context,
     events: Annotated[list[Path], typer.Argument(help="Files or directories: .json, .jsonl, .jsonl.gz.")],
     mapping: Annotated[
-        Path | None, typer.Option(help="A settings file or a preset. Default: the current settings in SSM.")
+        str | None,
+        typer.Option(
+            metavar="FILE|classic|actions",
+            help="A settings file, a preset, or a set of default mappings. Default: the current settings in SSM.",
+        ),
     ] = None,
     source: Annotated[str, typer.Option(help="The source whose current settings apply.")] = DEFAULT_SOURCE,
-    against: Annotated[Path | None, typer.Option(help="A settings file: show what it would change.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|classic|actions",
+            help="A settings file, or the set of defaults that defaultMapping would have: show what it would change.",
+        ),
+    ] = None,
     examples: Annotated[int, typer.Option(help="With --against: the number of examples to show.", min=0)] = 5,
 ) -> None:
     """Show the request of one event field by field, or the totals of many events. Nothing is sent.
+
+    Events are mapped as those of a Segment webhook. classic and actions are
+    the two sets of default mappings: those of Segment's classic Voucherify
+    destination, and those of "Voucherify (Actions)" in its catalogue.
 
     With --mapping it needs no AWS credentials. Exit code 1: an event would
     be rejected.
     """
     ctx: Context = context.obj
-    new = mapping_of_file(against) if against else None
-    current = mapping_of_file(mapping) if mapping else mapping_of_source(ctx.target, source)
+    settings = settings_of(mapping) if mapping else current_settings(ctx.target, source)
+    current = EventMapping.compile(settings)
     found = read_events(events)
-    if new:
+    if against:
+        if against in list(DefaultSet):
+            _note_own_mappings(ctx.output, settings)
+        new = EventMapping.compile(changed_settings(settings, against))
         is_fine = _show_comparison(ctx.output, found, Comparison(current, new, examples))
     else:
         first = list(islice(found, 2))
@@ -60,6 +79,13 @@ def preview(
             is_fine = _show_coverage(ctx.output, chain(first, found), Coverage(current))
     if not is_fine:
         raise typer.Exit(Exit.WRONG)
+
+
+def _note_own_mappings(output: Output, settings: MappingSettings) -> None:
+    """Say which calls have a mapping of their own, to which no default applies."""
+    own = [call.mapping_setting for call in CALLS.values() if call.mapping_setting in settings]
+    if own:
+        output.note(f"compared without the defaults of {', '.join(own)}, which the settings replace by their own rows")
 
 
 def _show_explanation(output: Output, explanation: Explanation) -> bool:

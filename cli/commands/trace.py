@@ -1,10 +1,16 @@
-"""`trace`: shows what is known about one event: its idempotency record, the two queues and the log."""
+"""`trace`: shows what is known about one event: its idempotency record, the two queues and the log.
+
+A skipped event leaves no trace of its own: the log only counts skipped events by reason.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +32,9 @@ voucherify-destination trace ajs-next-1766 --source shop --hours 336"""
 
 _LOG_GROUPS = ("DeliverLogGroupName", "RedeliverLogGroupName")
 _SHOWN = ("message", "source", "outcome", "stage", "code", "reason", "age_seconds")
+
+# A busy source has a line with skipped events for each request.
+_MOST_SKIP_LINES = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,15 @@ class _Log:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class _Skips:
+    """The numbers of skipped events in the log, by reason. `is_complete`: there are no more of them in these hours."""
+
+    hours: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    is_complete: bool = False
+
+
 def trace(
     context: typer.Context,
     message_id: Annotated[str, typer.Argument(help="The event's messageId.")],
@@ -68,6 +86,11 @@ def trace(
     hours: Annotated[int, typer.Option(help="The hours of log to search.", min=1)] = 72,
 ) -> None:
     """Show what happened to one event: delivered, queued, in the dead-letter queue, or not found.
+
+    A skipped event, or an event other than a track that was delivered at
+    once, leaves no trace of its own. For an event that is not found, the
+    reasons for which the log counts skipped events are shown; preview shows
+    whether the event is one of them.
 
     Reading a queue hides its messages from other readers until the command
     ends, and counts as a receive of each. Exit code 1: the event is in the
@@ -81,6 +104,10 @@ def trace(
     records = [record for name in sorted(sources) if (record := _record(ctx.target, name, message_id))]
     log = _log(ctx.target, message_id, source, hours)
     verdict, sentence = _verdict(records, queued, dead, log)
+    skips = None
+    if verdict == "not found":
+        skips = _skips(ctx.target, source, hours)
+        sentence = _not_found(queued.unseen + dead.unseen, skips)
     ctx.output.result(
         {
             "messageId": message_id,
@@ -88,6 +115,7 @@ def trace(
             "retryQueue": queued.to_json(),
             "deadLetterQueue": dead.to_json(),
             "log": asdict(log),
+            "skipped": asdict(skips) if skips else None,
             "verdict": verdict,
             "conclusion": sentence,
         }
@@ -123,18 +151,9 @@ def _find(target: Target, queue: str, message_id: str, source: str | None, limit
 def _log(target: Target, message_id: str, source: str | None, hours: int) -> _Log:
     if target.is_local:
         return _Log([], "the local system keeps no log")
-    since = datetime.now(UTC) - timedelta(hours=hours)
-    lines: list[tuple[int, dict[str, Any]]] = []
     try:
         with aws_errors():
-            for group in _LOG_GROUPS:
-                pages = target.logs.get_paginator("filter_log_events").paginate(
-                    logGroupName=target.value(group),
-                    filterPattern=f"{{ $.message_id = {json.dumps(message_id)} }}",
-                    startTime=round(since.timestamp() * 1000),
-                )
-                for page in pages:
-                    lines += [(event["timestamp"], _parse(event["message"])) for event in page["events"]]
+            lines = list(_lines(target, f"{{ $.message_id = {json.dumps(message_id)} }}", hours))
     except CommandFailed as failed:
         return _Log([], failed.problem)
     return _Log(
@@ -147,6 +166,34 @@ def _log(target: Target, message_id: str, source: str | None, hours: int) -> _Lo
             if line.get("message_id") == message_id and source in (None, line.get("source"))
         ]
     )
+
+
+def _skips(target: Target, source: str | None, hours: int) -> _Skips | None:
+    """Return the skipped events that the log counts, or None where it cannot be read."""
+    if target.is_local:
+        return None
+    try:
+        with aws_errors():
+            lines = list(islice(_lines(target, "{ $.skipped > 0 }", hours), _MOST_SKIP_LINES))
+    except CommandFailed:
+        return None  # reported with the lines of the event
+    reasons: Counter[str] = Counter()
+    for _, line in lines:
+        if source in (None, line.get("source")):
+            reasons.update(line.get("skip_reasons", {}))
+    return _Skips(hours, dict(reasons.most_common()), is_complete=len(lines) < _MOST_SKIP_LINES)
+
+
+def _lines(target: Target, pattern: str, hours: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the lines of both functions that match a pattern, each with its time in milliseconds."""
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    for group in _LOG_GROUPS:
+        pages = target.logs.get_paginator("filter_log_events").paginate(
+            logGroupName=target.value(group), filterPattern=pattern, startTime=round(since.timestamp() * 1000)
+        )
+        for page in pages:
+            for event in page["events"]:
+                yield event["timestamp"], _parse(event["message"])
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -178,14 +225,28 @@ def _verdict(records: list[_Record], queued: _Found, dead: _Found, log: _Log) ->
         last = log.lines[-1]
         is_rejected = last.get("outcome") == "rejected" or last.get("message") == "event given up"
         queue = "dead-letter queue" if is_rejected else "retry queue"
-        since = "dropped or retried" if is_rejected else "delivered, or hidden until its next retry"
+        since = "dropped or retried" if is_rejected else "delivered, skipped, or hidden until its next retry"
         return "no longer queued", f"Moved to the {queue} at {last['at']}: {last.get('code')}. Since then {since}."
-    unseen = queued.unseen + dead.unseen
-    doubt = f"; {unseen} messages could not be read" if unseen else ""
-    return (
-        "not found",
-        f"Not found: never received, or delivered at once and not a track, which leaves no trace{doubt}.",
-    )
+    return "not found", ""
+
+
+def _not_found(unseen: int, skips: _Skips | None) -> str:
+    """Return what may have happened to an event that has left no trace, and how to find out more."""
+    sentences = [
+        "Not found, which has three possible causes: it was never received; it was skipped by a setting or by its "
+        "integrations; or it is not a track and was delivered at once."
+    ]
+    if skips and skips.reasons:
+        more = "" if skips.is_complete else " and more"
+        counts = ", ".join(f"{reason} {number}" for reason, number in skips.reasons.items())
+        sentences.append(f"Skipped events in the last {skips.hours} hours: {counts}{more}.")
+    elif skips and skips.is_complete:
+        sentences.append(f"No event was skipped in the last {skips.hours} hours.")
+    if unseen:
+        sentences.append(f"{unseen} messages could not be read.")
+    if skips is None or skips.reasons:
+        sentences.append("To see whether a rule skips it, run preview with the event.")
+    return " ".join(sentences)
 
 
 def _show(output: Output, records: list[_Record], queued: _Found, dead: _Found, log: _Log) -> None:

@@ -1,8 +1,9 @@
-"""The mapping that a preview uses: one of a file, or the current one of a source."""
+"""The mappings that a preview uses: of a file, of a source's current settings, or one of the two sets of defaults."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,44 @@ from cli.errors import CommandFailed
 from cli.settings.file import read_file
 from cli.settings.store import UNKNOWN_SETTING, settings_of_source
 from cli.target import Target
-from handler.settings.setting_types import InvalidSettingValue
+from handler.settings.setting_types import InvalidSettingValue, Parameter
 from handler.settings.settings import SETTINGS
-from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, InvalidMapping
+from mapping import DEFAULT_MAPPING, MAPPING_SETTINGS, DefaultSet, EventMapping, InvalidMapping
 
-_MAPPING_SETTINGS = frozenset(
-    {TRACK_EVENTS_FILTER}
-    | {call.disabled_setting for call in CALLS.values()}
-    | {call.mapping_setting for call in CALLS.values()}
-)
+MappingSettings = Mapping[str, Any]
 
 
-def mapping_of_file(path: Path) -> EventMapping:
-    """Return the mapping of a settings file or a preset. Raises CommandFailed with every fault."""
+def settings_of(name: str) -> MappingSettings:
+    """Return the mapping settings of a set of defaults, of a settings file or of a preset.
+
+    Raises CommandFailed with every fault.
+    """
+    if name in list(DefaultSet):
+        return {DEFAULT_MAPPING: name}
+    path = Path(name)
     try:
         preset = _settings_of_preset(path)
-        return EventMapping.compile(_mapping_settings(path) if preset is None else preset)
+        settings = _settings_of_file(path) if preset is None else preset
+        EventMapping.compile(settings)
     except (InvalidMapping, InvalidSettingValue) as invalid:
         advice = "\n  ".join(map(str, invalid.faults))
         if any(fault.problem.startswith(UNKNOWN_SETTING) for fault in invalid.faults):
             advice += '\n  put a mapping under the name of its setting: {"trackMapping": {…}}'
         raise CommandFailed(f"{path} has faults", advice) from invalid
+    return settings
 
 
-def mapping_of_source(target: Target, source: str) -> EventMapping:
-    """Return the current mapping of a source. Raises CommandFailed."""
-    return settings_of_source(target, source)[0].policy.mapping
+def current_settings(target: Target, source: str) -> MappingSettings:
+    """Return the current mapping settings of a source. Raises CommandFailed."""
+    return _mapping_settings(settings_of_source(target, source)[1])
+
+
+def changed_settings(current: MappingSettings, against: str) -> MappingSettings:
+    """Return the settings to compare with: those of a file, or the current ones with another set of defaults.
+
+    Raises CommandFailed.
+    """
+    return {**current, DEFAULT_MAPPING: against} if against in list(DefaultSet) else settings_of(against)
 
 
 def _settings_of_preset(path: Path) -> dict[str, Any] | None:
@@ -48,13 +61,18 @@ def _settings_of_preset(path: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def _mapping_settings(path: Path) -> dict[str, Any]:
+def _settings_of_file(path: Path) -> dict[str, Any]:
     """Return the settings of a file that belong to the mapping. Raises CommandFailed and InvalidSettingValue."""
     parameters, faults = read_file(path)
     if faults:
         raise InvalidSettingValue(*faults)
+    return _mapping_settings(parameters)
+
+
+def _mapping_settings(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the values of the parameters that belong to the mapping. Raises InvalidSettingValue."""
     return {
-        name: SETTINGS[name].type.read(name, parameter)
-        for name, parameter in parameters.items()
-        if name in _MAPPING_SETTINGS
+        name: SETTINGS[name].type.read(name, parameters[name])
+        for name in MAPPING_SETTINGS
+        if name in parameters and parameters[name].value.strip()
     }

@@ -85,7 +85,9 @@ def _map_entry(entry: Entry, mapping: EventMapping) -> Planned | Unsent:
     if entry.fault:
         return Unsent(entry, failure=Failure("decode", "unreadable", entry.fault, action=Action.DEAD_LETTER))
     try:
-        request = map_event(entry.event, mapping)
+        # An archive has events as they were sent, before Segment chose destinations for them. An event that was stored
+        # has been chosen.
+        request = map_event(entry.event, mapping, is_routed=entry.was_stored)
     except InvalidEvent as error:
         return Unsent(entry, failure=failure_of_invalid_event(error))
     except Exception as error:

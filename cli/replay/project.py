@@ -18,18 +18,12 @@ from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
 from handler.threads import Threads
 from handler.voucherify.client import VoucherifyClient
-from mapping import CALLS, TRACK_EVENTS_FILTER
+from mapping import MAPPING_SETTINGS
 
 # As the function has it.
 CONCURRENCY = 16
 
-_VERSIONED_SETTINGS = (
-    "apiUrl",
-    "apiKey",
-    TRACK_EVENTS_FILTER,
-    *(call.disabled_setting for call in CALLS.values()),
-    *(call.mapping_setting for call in CALLS.values()),
-)
+_VERSIONED_SETTINGS = ("apiUrl", "apiKey", *MAPPING_SETTINGS)
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,17 @@ class Position(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One event and its number within the window. A line without an event has a `fault` and its `text`."""
+    """One event and its number within the window. A line without an event has a `fault` and its `text`.
+
+    `was_stored`: the event is that of a failure record.
+    """
 
     number: int
     place: str
     event: Any
     fault: str = ""
     text: str = ""
+    was_stored: bool = False
 
 
 class Window(NamedTuple):
@@ -105,12 +109,18 @@ def _lines(source: Input) -> Iterator[tuple[int, bytes, int]]:
 def _entries(place: str, line: bytes, first: int) -> list[Entry]:
     """Return the events of one line. A line without an event becomes an entry too, so that it is reported."""
     try:
-        events = [event for _, event in events_in_lines("", [line])]
+        found = list(events_in_lines("", [line]))
     except CommandFailed as failed:
         return [Entry(first, place, None, failed.problem.removeprefix(":1 "), line.decode("utf-8", "replace").strip())]
-    if len(events) == 1:
-        return [Entry(first, place, events[0])]
-    return [Entry(first + index, f"{place}#{index + 1}", event) for index, event in enumerate(events)]
+    return [
+        Entry(
+            first + index,
+            place if len(found) == 1 else f"{place}#{index + 1}",
+            one.event,
+            was_stored=one.was_stored,
+        )
+        for index, one in enumerate(found)
+    ]
 
 
 def _file(path: Path) -> Input:

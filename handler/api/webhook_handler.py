@@ -101,7 +101,7 @@ class RoutedRequest:
         beyond that.
         """
         if isinstance(self.route, TrackingApi):
-            return [_job(event, DELETE_NOT_TAKEN) for event in body.events]
+            return [_job(event, DELETE_NOT_TAKEN)._replace(is_routed=False) for event in body.events]
         covered = len(body.events) if proof.covers_all else 1
         return [
             Job(event) if place < covered else _job(event, DELETE_NOT_SIGNED) for place, event in enumerate(body.events)

@@ -70,7 +70,7 @@ class Delivery:
         if job.rejection:
             return Outcome(job.event, DeliveryStatus.REJECTED, _now(), job.rejection)
         try:
-            mapped = map_event(job.event, self.policy.mapping)
+            mapped = map_event(job.event, self.policy.mapping, is_routed=job.is_routed)
         except InvalidEvent as error:
             return Outcome(job.event, DeliveryStatus.REJECTED, _now(), failure_of_invalid_event(error))
         except Exception as error:

@@ -17,12 +17,14 @@ class Job(NamedTuple):
     """A raw event to deliver.
 
     `stored_at` is the time at which it was first stored, `rejection` the failure of an event that must
-    not be delivered.
+    not be delivered. `is_routed`: Segment has chosen this destination for it. A stored event counts as routed, since it
+    was stored after its `integrations` were checked.
     """
 
     event: Any
     stored_at: datetime | None = None
     rejection: Failure | None = None
+    is_routed: bool = True
 
 
 class DeliveryStatus(StrEnum):

@@ -13,7 +13,17 @@ from handler.model.errors import FaultySettings
 from handler.model.policy import AmbiguousTrack, DeliveryPolicy, UnguardedTrack
 from handler.settings import setting_types as types
 from handler.settings.setting_types import InvalidSettingValue, Parameter, SettingType
-from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, Fault, InvalidMapping
+from mapping import (
+    CALLS,
+    CLEAR_ON_NULL,
+    DEFAULT_MAPPING,
+    REQUIRE_USER_ID,
+    TRACK_EVENTS_FILTER,
+    DefaultSet,
+    EventMapping,
+    Fault,
+    InvalidMapping,
+)
 
 DEFAULT_API_URL = "https://api.voucherify.io"
 
@@ -50,7 +60,15 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("accessTokenPrevious", types.Secret(), "", "accepted beside accessToken while that is rotated"),
         Setting("trackingApiDisabled", types.Flag(), False, "close the paths /v1/… to Segment's libraries"),
         *_OF_CALLS,
+        Setting(
+            DEFAULT_MAPPING,
+            types.Choice(list(DefaultSet)),
+            DefaultSet.CLASSIC,
+            "the set of default mappings: those of Segment's classic destination, or of Voucherify (Actions)",
+        ),
         Setting(TRACK_EVENTS_FILTER, types.Names(), [], "names of the track events that pass, * for any characters"),
+        Setting(REQUIRE_USER_ID, types.Flag(), False, "skip events that would create a customer without a userId"),
+        Setting(CLEAR_ON_NULL, types.Flag(), False, "clear the customer's field where a mapped source is null"),
         Setting(
             "ambiguousTrack",
             types.Choice(list(AmbiguousTrack)),

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from mapping.errors import InvalidEvent, RejectReason, UnknownType
 from mapping.event.casing import Casing, fold
+from mapping.event.integrations import opts_out
+from mapping.placeholders import is_placeholder
 from mapping.trace import LeftOut
 from mapping.values import ConversionError, is_missing, kind_of, to_text
 
@@ -50,13 +52,16 @@ def envelope_name(name: str) -> str | None:
 class Event(NamedTuple):
     """A canonical event. `fields` has the envelope under Segment's own names, without missing values.
 
-    `casing` finds the keys below the envelope in any casing.
+    `user_id` and `anonymous_id` are None where they cannot be used. `id_error` says why the first that the event has
+    cannot be. `nulls` are the fields that are `null`. `casing` finds the keys below the envelope in any casing.
     """
 
     type: str
     user_id: str | None
     anonymous_id: str | None
+    id_error: InvalidEvent | None
     fields: dict[str, Any]
+    nulls: frozenset[str]
     left_out: tuple[LeftOut, ...]
     casing: Casing
 
@@ -65,36 +70,26 @@ class Event(NamedTuple):
         """The customer's id in Segment: `userId`, otherwise `anonymousId`."""
         return self.user_id or self.anonymous_id
 
-    @property
-    def opts_out(self) -> bool:
-        """Whether its `integrations` exclude Voucherify: by name or, where the name is not there, by `All`.
-
-        https://segment.com/docs/connections/spec/common/#integrations
-        """
-        integrations = self.fields.get("integrations")
-        if not integrations or not isinstance(integrations, dict):
-            return False
-        by_name = integrations.get("Voucherify")
-        return (integrations.get("All") if by_name is None else by_name) is False
+    def opts_out(self, *, is_routed: bool) -> bool:
+        """Whether its `integrations` exclude Voucherify."""
+        return opts_out(self.fields.get("integrations"), is_routed=is_routed)
 
 
 def normalise(raw: object) -> Event:
     """Return the canonical form of one raw event, which stays unchanged.
 
-    A payload that is not an object is left out. Raises InvalidEvent where there is no object, no known type, or an id
-    that is neither text nor a number: guessing another id would reward the wrong customer.
+    A payload that is not an object is left out. Raises InvalidEvent where there is no object, or no known type.
     """
     if not isinstance(raw, dict):
         raise InvalidEvent(RejectReason.INVALID_EVENT, "", f"an event must be a JSON object, not {kind_of(raw)}")
-    fields = _canonical_names(raw)
+    fields, nulls = _canonical_names(raw)
     left_out = [
         LeftOut(payload, payload, f"{kind_of(fields.pop(payload))} is not an object")
         for payload in PAYLOADS
         if payload in fields and not isinstance(fields[payload], dict)
     ]
-    return Event(
-        _type_of(fields), _id_of(fields, "userId"), _id_of(fields, "anonymousId"), fields, tuple(left_out), Casing()
-    )
+    user_id, anonymous_id, id_error = _ids_of(fields)
+    return Event(_type_of(fields), user_id, anonymous_id, id_error, fields, frozenset(nulls), tuple(left_out), Casing())
 
 
 def message_id_of(raw: object) -> str | None:
@@ -102,22 +97,28 @@ def message_id_of(raw: object) -> str | None:
     if not isinstance(raw, dict):
         return None
     try:
-        return _trimmed_text(_canonical_names(raw).get("messageId"))
+        return _trimmed_text(_canonical_names(raw)[0].get("messageId"))
     except ConversionError:
         return None
 
 
-def _canonical_names(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with a value; of two casings of a name the exact one wins, otherwise the first."""
+def _canonical_names(raw: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Return the fields with a value, and the names of those that are `null`.
+
+    Of two casings of a name the exact one wins, otherwise the first.
+    """
     fields: dict[str, Any] = {}
+    nulls: set[str] = set()
     for key, value in raw.items():
         if not value and is_missing(value):
+            if value is None:
+                nulls.add(_BY_FOLDED_NAME.get(fold(key), key))
             continue
         if key in ENVELOPE:
             fields[key] = value
         else:
             fields.setdefault(_BY_FOLDED_NAME.get(fold(key), key), value)
-    return fields
+    return fields, nulls
 
 
 def _type_of(fields: dict[str, Any]) -> str:
@@ -130,11 +131,30 @@ def _type_of(fields: dict[str, Any]) -> str:
     raise UnknownType
 
 
-def _id_of(fields: dict[str, Any], name: str) -> str | None:
+def _ids_of(fields: dict[str, Any]) -> tuple[str | None, str | None, InvalidEvent | None]:
+    """Return `userId` and `anonymousId`, and why the first that the event has cannot be used.
+
+    `anonymousId` replaces a `userId` that is a placeholder, since its visitor has no id. It does not replace one of
+    another type: guessing another id would reward the wrong customer.
+    """
+    user_id, user_error = _id_of(fields, "userId")
+    anonymous_id, anonymous_error = _id_of(fields, "anonymousId")
+    if user_id:
+        return user_id, anonymous_id, None
+    if user_error and user_error.code is not RejectReason.PLACEHOLDER_ID:
+        return None, None, user_error
+    return None, anonymous_id, user_error or anonymous_error
+
+
+def _id_of(fields: dict[str, Any], name: str) -> tuple[str | None, InvalidEvent | None]:
     try:
-        return _trimmed_text(fields.get(name))
+        id_ = _trimmed_text(fields.get(name))
     except ConversionError as error:
-        raise InvalidEvent(RejectReason.INVALID_EVENT, name, f"{name} cannot be used as an id: {error}") from error
+        return None, InvalidEvent(RejectReason.INVALID_EVENT, name, f"{name} cannot be used as an id: {error}")
+    if id_ and is_placeholder(id_):
+        problem = f"{name} is the text that a client sends instead of a missing id, and there is no other id"
+        return None, InvalidEvent(RejectReason.PLACEHOLDER_ID, name, problem)
+    return id_, None
 
 
 def _trimmed_text(value: object) -> str | None:

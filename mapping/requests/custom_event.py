@@ -5,7 +5,6 @@ Source: https://docs.voucherify.io/reference/track-custom-event
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from mapping.errors import InvalidEvent, RejectReason
@@ -14,7 +13,7 @@ from mapping.requests.customer import complete_customer, customer_key
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
-from mapping.values import ConversionError, is_missing, to_event_name, to_text
+from mapping.values import ConversionError, is_missing, to_event_name, to_text, trimmed_text_or_none
 
 _OPTIONAL_PARTS = ("metadata", "loyalty", "referral")
 _PARTS_WITH_A_CODE = ("loyalty", "referral")
@@ -61,12 +60,14 @@ def screen_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
 def _view(naming: _Naming, event: Event, rules: Rules, trace: MappingTrace) -> Request:
     body = apply_rules(rules, event, trace)
     customer = body.get("customer", {})
-    # Segment's libraries repeat the page's name in `properties.name`, the default source of a customer's name:
+    # Segment's libraries repeat the page's name in `properties.name`; others have it only there:
     # https://segment.com/docs/connections/spec/page/#properties
-    with suppress(ConversionError):  # the page has no name
-        if customer.get("name") == to_text(event.casing.get(event.fields, naming.source)):
-            del customer["name"]
-            trace.withdraw("customer.name", "it is the name of the page or screen")
+    names = [event.casing.get(event.fields, naming.source)]
+    if not any(rule.destination == "customer.name" for rule in rules):
+        names.append(event.casing.get(event.fields.get("properties", {}), "name"))
+    if customer.get("name") is not None and customer["name"] in map(trimmed_text_or_none, names):
+        del customer["name"]
+        trace.withdraw("customer.name", "it is the name of the page or screen")
     return _custom_event(body, naming, event, trace)
 
 

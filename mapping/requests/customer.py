@@ -14,7 +14,9 @@ from mapping.event.segment import Event
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
-from mapping.values import ConversionError, to_text
+from mapping.values import trimmed_text_or_none
+
+_PARTS_OF_NAME = ("firstName", "lastName")
 
 
 def identify_request(event: Event, rules: Rules, trace: MappingTrace) -> Request:
@@ -32,7 +34,7 @@ def deletion_request(event: Event, rules: Rules, trace: MappingTrace) -> Request
     source_id = event.customer_id
     if not source_id:
         problem = "no userId or anonymousId: a delete call needs one of them"
-        raise InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
+        raise event.id_error or InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     if source_id in (".", ".."):
         problem = "an id of one or two dots cannot be part of a URL; delete this customer in Voucherify"
         raise InvalidEvent(RejectReason.INVALID_CUSTOMER_ID, "userId", problem)
@@ -51,10 +53,12 @@ def complete_customer(body: dict[str, Any], event: Event, trace: MappingTrace, p
             customer = {"source_id": source_id, **customer}
             source = "userId" if event.user_id else "anonymousId"
             given = event.fields[source]
+            if event.id_error:
+                trace.leave_out("userId", "customer.source_id", "the text is a placeholder, not an id")
             trace.record_filled(Filled("customer.source_id", source, source, given, source_id, is_fallback=True))
         elif "id" not in customer:
             problem = "no userId or anonymousId: send one of them, or map a field to customer.source_id"
-            raise InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
+            raise event.id_error or InvalidEvent(RejectReason.CUSTOMER_ID_MISSING, "userId", problem)
     _complete_name(customer, event, trace, payload)
     return customer
 
@@ -80,26 +84,23 @@ def _complete_name(customer: dict[str, Any], event: Event, trace: MappingTrace, 
     sources: list[str] = []
     places: list[str] = []
     fields: dict[str, Any] = event.fields.get(payload, {}) if payload else {}
-    for part in ("firstName", "lastName"):
+    is_cleared = all(customer.get(part, "") is None for part in _PARTS_OF_NAME)
+    for part in _PARTS_OF_NAME:
         text: str | None = customer.pop(part, None)
+        filled = trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
         if text is not None:
-            filled = trace.withdraw(f"customer.{part}", "Voucherify has only customer.name")
             source, place = (filled.source, filled.found_at) if filled else ("", "")
         else:
             key = event.casing.key(fields, part)
-            text, source, place = _text_or_none(fields.get(key)), f"{payload}.{part}", f"{payload}.{key}"
+            text, source, place = trimmed_text_or_none(fields.get(key)), f"{payload}.{part}", f"{payload}.{key}"
         if text:
             texts.append(text)
             sources.append(source)
             places.append(place)
-    if texts and "name" not in customer:
+    if is_cleared and not texts and "name" not in customer:  # with one part alone, the rest of the name is not known
+        customer["name"] = None
+        trace.record_filled(Filled("customer.name", "firstName and lastName", "", None, None, is_fallback=True))
+    if texts and customer.get("name") is None:
         customer["name"] = name = " ".join(texts)
         source, place = " and ".join(sources), " and ".join(places)
         trace.record_filled(Filled("customer.name", source, place, texts, name, is_fallback=True))
-
-
-def _text_or_none(value: object) -> str | None:
-    try:
-        return to_text(value)
-    except ConversionError:
-        return None

@@ -52,6 +52,7 @@ class SkipReason(StrEnum):
     """The reason code of an event that is not sent: `…_disabled` of each call, `…_not_supported` of other types."""
 
     OPTED_OUT = "opted_out"
+    USER_ID_REQUIRED = "user_id_required"
     TRACK_EVENTS_FILTER = "track_events_filter"
     IDENTIFY_DISABLED = "identify_disabled"
     TRACK_DISABLED = "track_disabled"

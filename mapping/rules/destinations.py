@@ -9,32 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mapping.birthdates import to_birthdate
 from mapping.spelling import nearest
-from mapping.values import kind_of, to_date, to_event_name, to_id, to_json_value, to_object, to_text
+from mapping.values import kind_of, to_event_name, to_id, to_json_value, to_object, to_text, to_trimmed_text
 
 Path = tuple[str, ...]
-Field = Callable[[Any], Any] | Mapping[str, Any]  # a field's conversion, or the fields of an object with known names
+Field = Callable[..., Any] | Mapping[str, Any]  # a field's conversion, or the fields of an object with known names
 
 FIELDS: Mapping[str, Field] = {
     "event": to_event_name,
     "customer": {
         "id": to_id,
         "source_id": to_id,
-        "name": to_text,
+        "name": to_trimmed_text,
         # Segment's parts of a name. Voucherify has no such fields: `mapping.requests.customer` joins them.
-        "firstName": to_text,
-        "lastName": to_text,
-        "email": to_text,
-        "phone": to_text,
+        "firstName": to_trimmed_text,
+        "lastName": to_trimmed_text,
+        "email": to_trimmed_text,
+        "phone": to_trimmed_text,
         "description": to_text,
-        "birthdate": to_date,
+        "birthdate": to_birthdate,
         "address": {
-            "city": to_text,
-            "state": to_text,
-            "line_1": to_text,
-            "line_2": to_text,
-            "country": to_text,
-            "postal_code": to_text,
+            "city": to_trimmed_text,
+            "state": to_trimmed_text,
+            "line_1": to_trimmed_text,
+            "line_2": to_trimmed_text,
+            "country": to_trimmed_text,
+            "postal_code": to_trimmed_text,
         },
         "metadata": to_object,
     },

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from jmespath.exceptions import JMESPathTypeError
 from jmespath.functions import TYPES_MAP
-from jmespath.visitor import TreeInterpreter
+from jmespath.visitor import Options, TreeInterpreter
 
 from mapping.event.segment import Event, envelope_name
+from mapping.rules.functions import FUNCTIONS
 from mapping.values import ConversionError
 
 if TYPE_CHECKING:
     from jmespath.visitor import _TreeNode
+
+
+_OPTIONS = Options(custom_functions=FUNCTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,10 @@ class ExpressionSource:
         except Exception as error:  # the library raises many kinds for odd values, and only this value is left out
             raise ConversionError(f"the expression cannot be computed: {type(error).__name__}") from error
 
+    def is_null(self, event: Event) -> bool:
+        """Return False: the `null` of an expression may stand for an absent value."""
+        return False
+
     def locate(self, event: Event) -> str:
         """Return the expression itself, since its value has no single place in the event."""
         return self.text
@@ -43,7 +51,7 @@ class _Interpreter(TreeInterpreter):
     """Evaluates JMESPath with the names that a mapping's paths have."""
 
     def __init__(self, event: Event, payload: str) -> None:
-        super().__init__()
+        super().__init__(_OPTIONS)
         self._event = event
         self._payload = payload
 

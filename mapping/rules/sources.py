@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapping.errors import Problem
-from mapping.event.segment import Event, envelope_name
+from mapping.event.casing import fold
+from mapping.event.segment import PAYLOADS, Event, envelope_name
 from mapping.rules.destinations import Path
 from mapping.rules.expressions import ExpressionSource
 from mapping.rules.syntax import InvalidSource, parse_expression
+from mapping.values import ConversionError, is_blank, is_missing, kind_of
 
 _BARE = r"""[^.\[\]"'`(){}|&!<>=*@]+"""
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -26,29 +28,55 @@ _FIRST = re.compile(rf"(?P<bare>{_BARE})|(?P<json>{_QUOTED})")
 _NEXT = re.compile(
     rf"""\.(?P<bare>{_BARE})|\.(?P<json>{_QUOTED})|\[(?P<index>-?\d+)\]|\['(?P<key>[^']*)'\]|\[(?P<json_key>{_QUOTED})\]"""
 )
-_INDEX = re.compile(r"-?\d{1,9}")
+_INDEX = re.compile(r"-?[0-9]+")
+_LONGEST_INDEX = 10
 _EMPTY_PART = "the source has an empty part between its dots"
+
+
+class NotAContainer(ConversionError):
+    """A value without fields or elements where the rest of a path needs one. `place` is the source up to there."""
+
+    def __init__(self, place: str, value: object, part: str) -> None:
+        super().__init__(f"{kind_of(value)} is not {'an array' if _INDEX.fullmatch(part) else 'an object'}")
+        self.place = place
 
 
 @dataclass(frozen=True, slots=True)
 class PathSource:
-    """A path that starts at the event; `text` is the source as the mapping has it."""
+    """A path that starts at the event; `text` is the source as the mapping has it, `places` is it up to each part."""
 
     text: str
     path: Path
+    places: tuple[str, ...]
 
     def read(self, event: Event) -> Any:
-        """Return the value in an event, or None."""
+        """Return the value in an event, or None. Raises NotAContainer."""
         value: Any = event.fields
-        for part in self.path:
+        for position, part in enumerate(self.path):
             if isinstance(value, dict):
                 value = value.get(part) or event.casing.get(value, part)
             elif isinstance(value, list) and _INDEX.fullmatch(part):
-                index = int(part)
-                value = value[index] if -len(value) <= index < len(value) else None
-            else:
+                value = _element(value, part)
+            elif is_blank(value):
                 return None
+            else:
+                raise NotAContainer(self.places[position - 1], value, part)
         return value
+
+    def is_null(self, event: Event) -> bool:
+        """Whether the event has `null` where `read` finds no value: there, or for an object above it in its payload."""
+        value: Any = event.fields
+        for depth, part in enumerate(self.path, 1):
+            if not isinstance(value, dict):
+                return False
+            above, value = value, event.casing.get(value, part)
+            if is_missing(value):
+                is_last = depth == len(self.path)
+                if depth == 1:
+                    return is_last and part in event.nulls
+                has_null = any(item is None and fold(key) == fold(part) for key, item in above.items())
+                return has_null and (is_last or self.path[0] in PAYLOADS)
+        return False
 
     def locate(self, event: Event) -> str:
         """Return the place of the value in the event, in the event's own casing."""
@@ -60,24 +88,35 @@ class PathSource:
         return ".".join(key if re.fullmatch(_BARE, key) else json.dumps(key, ensure_ascii=False) for key in keys) or "$"
 
 
+def _element(array: list[Any], index: str) -> Any:
+    """Return an element, or None where there is none. An index has few digits, since long texts become no integer."""
+    position = int(index) if len(index) <= _LONGEST_INDEX else len(array)
+    return array[position] if -len(array) <= position < len(array) else None
+
+
 Source = PathSource | ExpressionSource
 
 
 def compile_source(text: str, payload: str) -> Source:
     """Return the source of one row; `payload` is the field with the call's data. Raises InvalidSource."""
     is_rooted = text.startswith(("$.", "$[")) or text == "$"
-    path = _parse_path(text, 1 if is_rooted else 0)
-    if path is None:
+    parts = _parse_path(text, 1 if is_rooted else 0)
+    if parts is None:
         skipped = 2 if text.startswith("$.") else int(is_rooted)
         return ExpressionSource(text, parse_expression(text, skipped), "" if is_rooted else payload)
+    path = tuple(name for name, _ in parts)
+    places = tuple(text[:end] for _, end in parts)
     if is_rooted:
-        return PathSource(text, path)
+        return PathSource(text, path, places)
     name = envelope_name(path[0])
-    return PathSource(text, (name, *path[1:]) if name else (payload, *path))
+    return PathSource(text, (name, *path[1:]), places) if name else PathSource(text, (payload, *path), ("", *places))
 
 
-def _parse_path(text: str, start: int) -> Path | None:
-    """Return the parts of a path from `start` on, or None where it is no path. Raises InvalidSource."""
+def _parse_path(text: str, start: int) -> list[tuple[str, int]] | None:
+    """Return the names of a path from `start` on, each with its end, or None where it is no path.
+
+    Raises InvalidSource.
+    """
     if not text.strip():
         raise InvalidSource([Problem("the source is empty")])
     parts = []
@@ -91,9 +130,9 @@ def _parse_path(text: str, start: int) -> Path | None:
         part = _part(match)
         if match.lastgroup == "bare" and not part.strip():
             raise InvalidSource([Problem(_EMPTY_PART, match.start("bare"))])
-        parts.append(part)
         position = match.end()
-    return tuple(parts)
+        parts.append((part, position))
+    return parts
 
 
 def _part(match: re.Match[str]) -> str:

@@ -13,11 +13,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from jmespath.exceptions import LexerError, ParseError
-from jmespath.functions import Functions
 from jmespath.lexer import Lexer
 from jmespath.parser import Parser
 
 from mapping.errors import Problem
+from mapping.rules.functions import FUNCTIONS, OPTIONAL_ARGUMENTS
 from mapping.spelling import nearest
 
 if TYPE_CHECKING:
@@ -79,14 +79,16 @@ def _literal_problems(expression: str) -> Iterator[Problem]:
 def _function_problems(tree: _TreeNode, expression: str) -> Iterator[Problem]:
     for call, position in zip(_calls(tree), _call_positions(expression), strict=True):
         name, given = call["value"], len(call["children"])
-        function = Functions.FUNCTION_TABLE.get(name)
+        function = FUNCTIONS.FUNCTION_TABLE.get(name)
         if function is None:
-            yield Problem(f"JMESPath has no function {name}(){nearest(name, Functions.FUNCTION_TABLE)}", position)
+            yield Problem(f"JMESPath has no function {name}(){nearest(name, FUNCTIONS.FUNCTION_TABLE)}", position)
             continue
         signature = function["signature"]
-        wanted, takes_more = len(signature), bool(signature) and bool(signature[-1].get("variadic"))
-        if given < wanted or (given > wanted and not takes_more):
-            arguments = f"{wanted} or more arguments" if takes_more else f"{wanted} argument{'s' * (wanted > 1)}"
+        most, takes_more = len(signature), bool(signature) and bool(signature[-1].get("variadic"))
+        least = most - (name in OPTIONAL_ARGUMENTS)
+        if given < least or (given > most and not takes_more):
+            more = " or more" if takes_more else f" or {most}" if least < most else ""
+            arguments = f"{least}{more} argument{'s' * (bool(more) or least > 1)}"
             yield Problem(f"{name}() takes {arguments}, not {given}", position)
 
 

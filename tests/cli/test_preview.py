@@ -183,5 +183,42 @@ def test_against_current_mapping_exits_1_on_new_rejections(run: Run, tmp_path: P
     assert "1 of them would be rejected, and are not rejected now" in ended.out
 
 
+@pytest.mark.usefixtures("without_aws")
+def test_a_set_of_defaults_is_a_mapping_and_is_compared_with_the_other(run: Run, tmp_path: Path) -> None:
+    properties = {"name": "Mug", "loyalty": {"code": "CARD-1"}, "metadata": {"total": 5}}
+    context = {"traits": {"email": "ada@example.com"}}
+    events = events_in(tmp_path, {**TRACK, "properties": properties, "context": context}, TRACK)
+    document = run("preview", str(events), "--mapping", "classic", "--against", "actions", "--json").json
+    assert (document["events"], document["changed"]) == (2, 1)
+    assert {change["place"]: change.get("after") for change in document["examples"][0]["changes"]} == {
+        "customer.name": None,
+        "customer.metadata.total": None,
+        "customer.email": "ada@example.com",
+        "loyalty.code": "CARD-1",
+        "metadata.total": 5,
+    }
+    back = run("preview", str(events), "--mapping", "actions", "--against", "classic", "--json").json
+    assert back["fields"] == document["fields"]
+    assert run("preview", str(events), "--mapping", "actions", "--against", "actions").out == "0 of 2 events change\n"
+
+
+def test_against_a_set_of_defaults_the_other_settings_stay(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    system.aws.put_settings({"trackMapping": '{"total": "metadata.total"}', "requireUserId": "true"})
+    events = events_in(
+        tmp_path,
+        {**TRACK, "properties": {"total": 5, "loyalty": {"code": "CARD-1"}}},
+        {"type": "identify", "userId": "u-1", "traits": {"birthdate": "1990-12-10"}},
+        {"type": "identify", "anonymousId": "a-1", "traits": {"birthdate": "1990-12-10"}},
+    )
+    ended = run("preview", str(events), "--against", "actions")
+    assert (ended.code, ended.out.splitlines()[:2]) == (0, ["1 of 3 events change", "birthdate\t1"])
+    assert ended.err == "compared without the defaults of trackMapping, which the settings replace by their own rows\n"
+
+
+def test_events_are_mapped_as_those_of_a_webhook(run: Run, tmp_path: Path) -> None:
+    event = written(tmp_path / "event.json", {**TRACK, "integrations": {"All": False, "Webhooks": True}})
+    assert run("preview", str(event), "--mapping", "classic").out.startswith("✓ POST /v1/events\n")
+
+
 def test_help_has_examples(run: Run) -> None:
     assert "preview segment-archive/ --against new-settings.json" in run("preview", "--help").out

@@ -257,6 +257,18 @@ class TestWhatItReads:
         assert ended.code == 0
         assert len(voucherify.events) == 1
 
+    def test_an_event_of_an_archive_that_its_sender_excluded_is_skipped(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        nobody, webhook = {"All": False, "Mixpanel": True}, {"All": False, "Webhooks (Actions)": True}
+        stored = {"event": {**identify("u3"), "integrations": nobody}, "failure": {"stage": "deliver", "code": "x"}}
+        events = [{**identify("u1"), "integrations": nobody}, {**identify("u2"), "integrations": webhook}, stored]
+        ended = replayed(history(*events), "--json")
+
+        assert ended.code == 0
+        assert ended.json["skipped"] == {"opted_out": 1}
+        assert voucherify.customers.keys() == {"u2", "u3"}
+
     def test_damaged_archive_is_reported(
         self, replayed: Replay, history: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -99,7 +99,7 @@ def test_unknown_event_is_not_found(run: Run, aws: LocalAws) -> None:
         put_message(aws, f"u-{number}")
     ended = run("trace", "t-1", "--limit", "10")
     assert ended.code == 1
-    assert "Not found: never received, or delivered at once and not a track" in ended.out
+    assert "Not found, which has three possible causes: it was never received; it was skipped by a setting" in ended.out
     assert "3 messages could not be read" in ended.out
     assert "dead-letter queue\t0 of 10 messages, 2 not readable" in ended.out
 
@@ -114,6 +114,7 @@ def test_the_log_says_what_was_queued_before(run: Run, log: list[dict[str, Any]]
     assert ended.code == 0
     assert "log\t1970-01-01T00:00:00+00:00 event not delivered default queued voucherify_503" in ended.out
     assert "Moved to the retry queue at 1970-01-01T00:00:00+00:00: voucherify_503. Since then delivered" in ended.out
+    assert "delivered, skipped, or hidden until its next retry" in ended.out
     (logged,) = run("trace", "t-1", "--json").json["log"]["lines"]
     assert (logged["outcome"], logged["reason"]) == ("queued", "Voucherify answered 503")
 
@@ -121,6 +122,41 @@ def test_the_log_says_what_was_queued_before(run: Run, log: list[dict[str, Any]]
 def test_the_log_says_what_expired(run: Run, log: list[dict[str, Any]]) -> None:
     log.append({"message": "event given up", "source": "default", "code": "voucherify_503", "message_id": "t-9"})
     assert "Moved to the dead-letter queue at 1970" in run("trace", "t-9").out
+
+
+def test_a_track_that_is_nowhere_may_have_been_skipped(run: Run) -> None:
+    """A skipped event leaves no trace of its own. https://github.com/hookdeck/outpost/issues/611"""
+    ended = run("trace", "rp1")
+    assert ended.code == 1
+    assert "it was skipped by a setting or by its integrations" in ended.out
+    assert "To see whether a rule skips it, run preview with the event." in ended.out
+    assert run("trace", "rp1", "--json").json["skipped"] is None
+
+
+def test_the_log_says_for_which_reasons_events_were_skipped(run: Run, log: list[dict[str, Any]]) -> None:
+    request = {"message": "request", "source": "default"}
+    log += [
+        {**request, "skipped": 2, "skip_reasons": {"opted_out": 1, "page_disabled": 1}},
+        {**request, "skipped": 3, "skip_reasons": {"page_disabled": 3}},
+        {**request, "skipped": 1, "skip_reasons": {"track_disabled": 1}, "source": "shop"},
+        {"message": "redelivered", "source": "default", "skipped": 1, "skip_reasons": {"customer_deleted": 1}},
+    ]
+    ended = run("trace", "rp1", "--source", "default")
+    assert "Skipped events in the last 72 hours: page_disabled 4, opted_out 1, customer_deleted 1. To see" in ended.out
+    document = run("trace", "rp1", "--hours", "5", "--json").json
+    assert document["verdict"] == "not found"
+    assert document["skipped"] == {
+        "hours": 5,
+        "reasons": {"page_disabled": 4, "opted_out": 1, "track_disabled": 1, "customer_deleted": 1},
+        "is_complete": True,
+    }
+
+
+def test_where_no_event_was_skipped_the_event_was_not_either(run: Run, log: list[dict[str, Any]]) -> None:
+    log.append({"message": "request", "source": "default", "delivered": 1})
+    ended = run("trace", "rp1")
+    assert "No event was skipped in the last 72 hours." in ended.out
+    assert "run preview" not in ended.out
 
 
 def test_refused_log_is_reported(run: Run, aws: LocalAws, log: list[dict[str, Any]], proxy: AwsProxy) -> None:

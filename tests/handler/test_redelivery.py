@@ -85,6 +85,12 @@ def test_each_message_of_a_batch_has_its_own_fate(function: Function, worker: Wo
     assert sorted(record["failure"]["code"] for record in dead()) == ["customer_id_missing", "voucherify_400"]
 
 
+def test_a_stored_event_is_not_dropped_by_its_integrations_later(function: Function, worker: Worker) -> None:
+    put(function, {**TRACK, "integrations": {"All": False}})
+    assert worker.run().kept == []
+    assert len(function.voucherify.events) == 1
+
+
 @pytest.mark.scenario(row=15)
 def test_what_voucherify_refuses_is_dead_with_its_last_failure_and_its_attempts(
     function: Function, worker: Worker

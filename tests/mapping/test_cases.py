@@ -1,7 +1,8 @@
 """The mapping's behaviour as data: each case of cases/*.json, compared exactly in both directions.
 
 A case has a name, an event, perhaps settings, and the outcome: a request, a skip or an error. `leftOut` lists all that
-is left out. `source` is where the event was published. Each expected request must be one that Voucherify's API takes.
+is left out. `source` is where the event was published. `isRouted` is false for an event that no webhook of Segment's
+has delivered. Each expected request must be one that Voucherify's API takes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from mapping import CALLS, EventMapping, InvalidEvent, RejectReason, Request, Skip, SkipReason, map_event
+from mapping.defaults import ACTIONS_MAPPINGS
 from mapping.event.segment import TYPES
 from tests.contract.published import assert_published
 
@@ -21,10 +23,10 @@ CASES = Path(__file__).parent / "cases"
 SCENARIOS = {"envelope": pytest.mark.scenario(row=9), "switches": pytest.mark.scenario(row=10)}
 
 
-def outcome_of(event: object, mapping: EventMapping) -> dict[str, Any]:
+def outcome_of(event: object, mapping: EventMapping, *, is_routed: bool = True) -> dict[str, Any]:
     """Return the outcome of an event as a case has it."""
     try:
-        result = map_event(event, mapping)
+        result = map_event(event, mapping, is_routed=is_routed)
     except InvalidEvent as error:
         return {"error": {"code": error.code, "stage": error.stage, "path": error.path}}
     if isinstance(result, Skip):
@@ -52,9 +54,9 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize("case", cases())
 def test_case(case: dict[str, Any]) -> None:
     event, mapping = copy.deepcopy(case["event"]), EventMapping.compile(case.get("settings", {}))
-    expected = {key: case[key] for key in case.keys() - {"name", "source", "event", "settings"}}
+    expected = {key: case[key] for key in case.keys() - {"name", "source", "event", "settings", "isRouted"}}
 
-    assert_same_json(outcome_of(event, mapping), expected)
+    assert_same_json(outcome_of(event, mapping, is_routed=case.get("isRouted", True)), expected)
     assert_same_json(event, case["event"])  # unchanged
     if request := case.get("request"):
         assert request["method"] == "POST"
@@ -67,6 +69,8 @@ def test_every_row_of_the_default_mappings_has_a_case() -> None:
     for call in mapped:
         named = {case["name"] for case in json.loads((CASES / f"default_{call.name}_mapping.json").read_text("utf-8"))}
         assert set(call.default_mapping or {}) <= named
+    named = {case["name"] for case in json.loads((CASES / "default_actions_mapping.json").read_text("utf-8"))}
+    assert {f"{call}: {source}" for call, rows in ACTIONS_MAPPINGS.items() for source in rows} <= named
 
 
 def test_every_reason_has_a_case() -> None:

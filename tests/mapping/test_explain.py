@@ -344,8 +344,9 @@ NOTHING: dict[str, object] = {"filled": [], "unused": [], "empty": [], "leftOut"
 @pytest.mark.parametrize(
     ("event", "settings", "reason"),
     [
-        ({"type": "track", "event": "Bought", "integrations": {"All": False}}, {}, "opted_out"),
+        ({"type": "track", "event": "Bought", "integrations": {"Voucherify": False}}, {}, "opted_out"),
         ({"type": "alias"}, {}, "alias_not_supported"),
+        ({"type": "track", "properties": {"name": "Ada", "email": []}}, {"requireUserId": True}, "user_id_required"),
         ({"type": "page", "properties": 5}, {}, "page_disabled"),
         ({"type": "track", "event": "Bought"}, {"trackEventsFilter": ["Order *"]}, "track_events_filter"),
     ],
@@ -388,7 +389,7 @@ def test_a_skip_is_explained_by_its_reason(event: object, settings: dict[str, ob
     ],
 )
 def test_an_invalid_event_is_explained_by_its_error(event: object, error: dict[str, str]) -> None:
-    assert_same_json(explained(event, {}), {"error": error, **NOTHING})
+    assert_same_json(explained(event, {"trackMapping": {}}), {"error": error, **NOTHING})
 
 
 def test_an_event_that_fails_late_is_explained_up_to_the_failure() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from mapping import (
     message_id_of,
 )
 from mapping.rules.destinations import put
+from mapping.values import trim
 from tests.contract.published import assert_published
 
 pytestmark = pytest.mark.slow
@@ -111,7 +114,12 @@ def settings_of(rows: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
     return st.fixed_dictionaries(
         {name: st.just(value) for name, value in ALL_CALLS.items()},
         optional={f"{call}Mapping": rows for call in ("identify", "track", "page", "screen", "group")}
-        | {"trackEventsFilter": st.sampled_from([[], ["Bought"], ["B*t"], ["Signed Up"]])},
+        | {
+            "trackEventsFilter": st.sampled_from([[], ["Bought"], ["B*t"], ["Signed Up"]]),
+            "defaultMapping": st.sampled_from(["classic", "actions"]),
+            "requireUserId": st.booleans(),
+            "clearOnNull": st.booleans(),
+        },
     )
 
 
@@ -132,6 +140,11 @@ MAPPINGS = st.sampled_from(
         DEFAULT,
         EventMapping.compile(ALL_CALLS),
         EventMapping.compile({"trackEventsFilter": ["Signed Up"]}),
+        EventMapping.compile({**ALL_CALLS, "defaultMapping": "actions", "requireUserId": True}),
+        EventMapping.compile({**ALL_CALLS, "clearOnNull": True}),
+        EventMapping.compile(
+            {"clearOnNull": True, "identifyMapping": {"traits": "customer", "a": "customer.metadata"}}
+        ),
         EventMapping.compile(
             {
                 "trackMapping": {
@@ -291,6 +304,134 @@ def test_the_filled_fields_of_an_explanation_make_up_the_request(event: Any, set
     )
 
 
+# ---- birth dates
+
+BIRTHDATES = st.dates(date(1900, 1, 1), date(2026, 12, 31))
+# Not strftime(): it writes years before 1000 without leading zeros.
+FORMS: list[Callable[[date], str]] = [
+    lambda day: day.isoformat(),
+    lambda day: day.isoformat().replace("-", ""),
+    lambda day: f"{day.year:04d}-{day.timetuple().tm_yday:03d}",
+    lambda day: f"{day.year:04d}{day.timetuple().tm_yday:03d}",
+    lambda day: "{:04d}-W{:02d}-{}".format(*day.isocalendar()),
+    lambda day: "{:04d}w{:02d}{}".format(*day.isocalendar()),
+]
+TIMES = st.sampled_from(
+    [
+        *["", "T08", "t08:30", "T08:30:59", " 23:59:60", "T24:00", "T240000", "T24:00:00.000", "T083059,5"],
+        *["\u00a000:00:00.123456", "T08:30.5"],
+    ]
+)
+ZONES = st.sampled_from(
+    ["", "Z", "z", "+02", "-0530", "+05:45", "\N{MINUS SIGN}03:00", " UTC", " +0000", "+14:00", "-12:00"]
+)
+BLANKS = st.text(st.sampled_from(" \t\n\u00a0\u2003\u200b\ufeff"), max_size=3)
+
+
+def birthdate_of(value: Any, **times: Any) -> str | None:
+    mapping = EventMapping.compile({"identifyMapping": {"born": "customer.birthdate"}})
+    request = map_event({"type": "identify", "userId": "u-1", "traits": {"born": value}, **times}, mapping)
+    assert isinstance(request, Request)
+    assert request.body
+    birthdate: str | None = request.body.get("birthdate")
+    assert [out.destination for out in request.left_out] == ([] if birthdate else ["customer.birthdate"])
+    return birthdate
+
+
+@given(day=BIRTHDATES, form=st.sampled_from(FORMS), time=TIMES, zone=ZONES, before=BLANKS, after=BLANKS)
+def test_a_birth_date_in_any_form_of_iso_8601_keeps_its_day(
+    day: date, form: Callable[[date], str], time: str, zone: str, before: str, after: str
+) -> None:
+    assert birthdate_of(f"{before}{form(day)}{time}{zone}{after}") == day.isoformat()
+
+
+@given(day=BIRTHDATES)
+def test_a_number_that_reads_as_a_birth_date_is_that_day(day: date) -> None:
+    digits = day.strftime("%Y%m%d")
+    assert {birthdate_of(value) for value in (int(digits), float(digits), digits, f"{digits}.0")} == {day.isoformat()}
+
+
+def reads_otherwise(digits: str) -> bool:
+    """Whether the digits of an epoch time are a year, a month or a date of the calendar as well."""
+    forms = {4: "%Y", 6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d"}
+    if len(digits) == 7 and not "18" <= digits[:2] <= "21":
+        return False
+    try:
+        return len(digits) in forms and bool(datetime.strptime(f"{digits}+0000", f"{forms[len(digits)]}%z"))
+    except ValueError:
+        return False
+
+
+@given(seconds=st.integers(-2208988800, 1798761599) | st.integers(-10_000_000, 100_000_000))
+def test_an_epoch_time_is_its_day_in_utc(seconds: int) -> None:
+    """In seconds always; in milliseconds unless these are seconds of a birth date too, as some near 1970 are."""
+    assume(not reads_otherwise(str(seconds)))
+    day = (date(1970, 1, 1) + timedelta(days=seconds // 86400)).isoformat()
+    sign = "+" if seconds > 0 else ""
+    assert {birthdate_of(value) for value in (seconds, seconds + 0.5, f"{sign}{seconds}", f"{seconds}.0")} == {day}
+    milliseconds = seconds * 1000
+    if not -2208988800 <= milliseconds < 1798761600:  # from 1900 to this version's year
+        assert {birthdate_of(value) for value in (milliseconds, str(milliseconds), f"{milliseconds}.0")} == {day}
+
+
+@given(
+    day=st.dates(date(1800, 1, 1), date(2199, 12, 31)), form=st.sampled_from(FORMS), received=st.dates(date(2026, 1, 1))
+)
+def test_no_birth_date_is_before_1900_or_after_the_event(
+    day: date, form: Callable[[date], str], received: date
+) -> None:
+    expected = day.isoformat() if date(1900, 1, 1) <= day <= received else None
+    assert birthdate_of(form(day), receivedAt=f"{received.isoformat()}T12:00:00.000Z") == expected
+
+
+@given(value=JSON | st.from_regex(r"[-+]?[0-9T:.Zz Ww-]{1,24}", fullmatch=True))
+@example(value="9" * 5000)
+@example(value=10**5000)
+def test_any_value_is_a_birth_date_or_left_out(value: Any) -> None:
+    assume(value is not None and value != "")
+    birthdate = birthdate_of(value)
+    assert birthdate is None or "1900-01-01" <= date.fromisoformat(birthdate).isoformat() <= "2026-12-31"
+
+
+# ---- text and sums
+
+
+@given(text=st.text(st.sampled_from("ab .@\u00e9"), max_size=8), before=BLANKS, after=BLANKS)
+def test_text_is_trimmed_and_blank_text_is_missing(text: str, before: str, after: str) -> None:
+    fields = ("name", "email", "phone")
+    traits = dict.fromkeys(fields, f"{before}{text}{after}")
+    request = map_event({"type": "identify", "userId": "u-1", "traits": traits}, DEFAULT)
+    assert isinstance(request, Request)
+    assert request.body == {"source_id": "u-1", **({field: text.strip() for field in fields} if text.strip() else {})}
+
+
+def test_all_white_space_is_trimmed() -> None:
+    white_space = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
+    assert trim(f"{white_space}a b{white_space}") == "a b"
+
+
+@given(cents=st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=20), factor=st.integers(-1000, 1000))
+def test_amounts_add_up_to_the_cent(cents: list[int], factor: int) -> None:
+    sources = {
+        "sum(prices)": "metadata.sum",
+        "to_cents(sum(prices))": "metadata.cents",
+        "multiply(prices[0], factor)": "metadata.product",
+        "round(prices[0], `1`)": "metadata.rounded",
+    }
+    properties = {"prices": [price / 100 for price in cents], "factor": factor}
+    event = {"type": "track", "userId": "u-1", "event": "Bought", "properties": properties}
+    request = map_event(event, EventMapping.compile({"trackMapping": sources}))
+    assert isinstance(request, Request)
+    assert request.body
+    rounded = (abs(cents[0]) + 5) // 10 / 10  # half a digit is rounded away from zero
+    assert request.body["metadata"] == {
+        "sum": sum(cents) / 100,
+        "cents": sum(cents),
+        "product": cents[0] * factor / 100,
+        "rounded": rounded if cents[0] >= 0 else -rounded,
+    }
+
+
 # ---- keys in any casing
 
 WORDS = st.lists(st.sampled_from(["first", "name", "line", "1", "größe", "2b"]), min_size=1, max_size=3)
@@ -377,8 +518,14 @@ NAMES = st.sampled_from(
 )
 LITERALS = st.sampled_from(["'a'", "`1`", "`-2.5`", "`true`", "`null`", '`"b"`', "`[1, 2]`", '`{"x": 1}`', "''"])
 FUNCTIONS = {
-    1: ["abs", "avg", "ceil", "floor", "keys", "length", "max", "min", "reverse", "sort", "sum", "to_array"],
-    2: ["contains", "ends_with", "join", "starts_with", "merge", "not_null"],
+    1: [
+        *["abs", "avg", "ceil", "floor", "keys", "length", "max", "min", "reverse", "sort", "sum", "to_array"],
+        *["lower", "round", "to_cents", "trim", "upper"],
+    ],
+    2: [
+        *["contains", "ends_with", "join", "starts_with", "merge", "not_null"],
+        *["default", "multiply", "round", "split"],
+    ],
 }
 
 

@@ -184,6 +184,14 @@ class TestSources:
             ("sum(a, b)", 0, "sum() takes 1 argument, not 2"),
             ("join(a)", 0, "join() takes 2 arguments, not 1"),
             ("not_null()", 0, "not_null() takes 1 or more arguments, not 0"),
+            ("multiply(a)", 0, "multiply() takes 2 arguments, not 1"),
+            ("a || to_cents(a, b)", 5, "to_cents() takes 1 argument, not 2"),
+            ("round()", 0, "round() takes 1 or 2 arguments, not 0"),
+            ("round(a, `2`, b)", 0, "round() takes 1 or 2 arguments, not 3"),
+            ("sum(round(a, `2`, b))", 4, "round() takes 1 or 2 arguments, not 3"),
+            ("default(a)", 0, "default() takes 2 arguments, not 1"),
+            ("$.a || splitt(b, ',')", 7, "JMESPath has no function splitt(); did you mean 'split'?"),
+            ("tocents(a)", 0, "JMESPath has no function tocents(); did you mean 'to_cents'?"),
         ],
     )
     def test_an_invalid_function_call_has_a_position(self, source: str, position: int, problem: str) -> None:
@@ -293,9 +301,15 @@ def test_the_faults_of_all_settings_are_reported_at_once() -> None:
             "groupMapping": {"a": []},
             "deleteDisabled": None,
             "trackEventsFilter": "Order Completed",
+            "requireUserId": "no",
+            "clearOnNull": None,
+            "defaultMapping": "modern",
         }
     )
     assert [(fault.setting, fault.key, fault.position) for fault in faults] == [
+        ("requireUserId", "", None),
+        ("clearOnNull", "", None),
+        ("defaultMapping", "", None),
         ("identifyDisabled", "", None),
         ("identifyMapping", "email", None),
         ("identifyMapping", "leng(a)", 0),

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jmespath.functions import Functions
 from typer import Typer
 
 from cli.main import app
 from handler.settings.settings import SETTINGS
 from mapping import CALLS, EventMapping, Request, map_event
+from mapping.rules.functions import FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -60,9 +62,24 @@ def test_the_mapping_table_is_the_default_mapping() -> None:
     table = dict(rows("| source | destination |", MAPPING))
     for call in ("identify", "track", "page", "screen"):
         payload = CALLS[call].payload
-        assert {f"{payload}.{source}": destination for source, destination in table.items()} == CALLS[
-            call
-        ].default_mapping
+        names = {"name", "firstName", "lastName"} if call in ("page", "screen") else set()
+        assert CALLS[call].default_mapping == {
+            f"{payload}.{source}": destination for source, destination in table.items() if source not in names
+        }
+
+
+def test_the_table_of_functions_is_what_they_do() -> None:
+    table = rows("| function | value | example | with | becomes |", MAPPING)
+    assert {name.partition("(")[0] for name, *_ in table} == (
+        FUNCTIONS.FUNCTION_TABLE.keys() - Functions.FUNCTION_TABLE.keys()
+    )
+    for _, _, source, properties, value in table:
+        mapping = EventMapping.compile({"trackMapping": {source.strip(): "metadata.x"}})
+        event = {"type": "track", "userId": "u-1", "event": "Bought", "properties": json.loads(properties)}
+        request = map_event(event, mapping)
+        assert isinstance(request, Request)
+        assert request.body
+        assert json.dumps(request.body["metadata"]["x"]) == value
 
 
 def test_the_settings_table_names_every_setting_with_its_type_and_default() -> None:

@@ -271,6 +271,25 @@ def test_integrations_of_a_batch_and_of_its_event_count_as_one_object_the_events
         assert answer.body == accepted(**{status: 1}), (top, own)
 
 
+def test_integrations_count_by_the_way_of_an_event(api: Function) -> None:
+    """Segment has chosen a webhook before it delivers an event; its Replay adds `All: false`."""
+    event = {**IDENTIFY, "type": "identify"}
+    table: tuple[tuple[dict[str, Any], int, int], ...] = (
+        ({"All": False}, 0, 1),
+        ({"All": False, "Webhooks": True}, 0, 0),
+        ({"All": False, "My Function": True}, 0, 1),
+        ({"Voucherify (Actions)": False}, 1, 1),
+    )
+    for integrations, skipped_by_webhook, skipped_by_library in table:
+        chosen = {**event, "integrations": integrations}
+        body = json.dumps(chosen).encode()
+        webhook = api.send(body, {"X-Signature": sign(body), **bearer(ACCESS_TOKEN)})
+        library = post(api, "identify", chosen)
+        assert [webhook.status, library.status] == [200, 200]
+        skipped = (webhook.body["skipped"], library.body["skipped"])
+        assert skipped == (skipped_by_webhook, skipped_by_library), integrations
+
+
 def test_a_body_packed_with_gzip_is_unpacked(api: Function) -> None:
     body = gzip.compress(json.dumps({"batch": [{**IDENTIFY, "type": "identify"}], "writeKey": ACCESS_TOKEN}).encode())
     for headers in (WRITE_KEY, {**WRITE_KEY, "Content-Encoding": "gzip"}, {}):
