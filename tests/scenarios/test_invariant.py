@@ -400,6 +400,8 @@ class Machine(RuleBasedStateMachine):
                     now.stored.append(lineage)
                     if lineage not in self.most:
                         self.most[lineage] = now.message_ids.count(lineage[0])
+                    if lineage[0] not in now.message_ids:  # a thread of an earlier invocation, which has answered 503
+                        self.excused.add(lineage)
         return reply
 
     def on_answer(self, call: AwsCall, reply: Reply) -> None:
