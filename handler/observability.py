@@ -99,16 +99,16 @@ class Telemetry:
         failure = outcome.failure
         if failure is None:
             return
-        line = {
-            "outcome": outcome.status.value,
-            "stage": failure.stage,
-            "code": failure.code,
-            "reason": failure.reason,
-            "message_id": outcome.message_id,
-            **facts,
-        }
-        write = self._logger.error if failure.severity is Severity.ERROR else self._logger.warning
         if self._event_lines < MAX_EVENT_LINES:
+            line = {
+                "outcome": outcome.status.value,
+                "stage": failure.stage,
+                "code": failure.code,
+                "reason": failure.reason,
+                "message_id": outcome.message_id,
+                **facts,
+            }
+            write = self._logger.error if failure.severity is Severity.ERROR else self._logger.warning
             self._write(write, "event not delivered", source, line)
         with _writing:
             self._event_lines += 1

@@ -10,6 +10,7 @@ import re
 from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from handler.model.errors import MalformedBody
@@ -19,6 +20,11 @@ from handler.model.strict_json import DECODER, describe_decode_error, may_be_too
 
 # The first element of an array is read before the sender is known. A larger one could not be stored.
 MAX_SIGNED_BYTES = MAX_MESSAGE_BYTES
+
+
+# Segment wraps an event in an object with one member. Reading each of very many would cost a stranger nothing and the
+# function a second.
+MAX_WRAPPER_MEMBERS = 16
 
 
 class Json(NamedTuple):
@@ -81,7 +87,10 @@ def signed_bytes(body: bytes) -> bytes:
         element, end = DECODER.raw_decode(text, start)
         if _unwrap(element) is not element:
             # The last value of a repeated key counts, in Python's JSON as in JavaScript's.
-            start, end = [span for key, *span in _members(text, start) if key == "json"][-1]
+            members = list(islice(_members(text, start), MAX_WRAPPER_MEMBERS + 1))
+            if len(members) > MAX_WRAPPER_MEMBERS:
+                return body
+            start, end = [span for key, *span in members if key == "json"][-1]
     except (ValueError, RecursionError):
         return body
     return text[start:end].encode("utf-8")
@@ -94,7 +103,7 @@ def _leading_text(part: bytes) -> str:
 
 def _unwrap(item: Any) -> Any:
     match item:
-        case {"json": dict(inner)} if "type" not in item:
+        case {"json": dict(inner)} if "type" not in item and len(item) <= MAX_WRAPPER_MEMBERS:
             return inner
     return item
 

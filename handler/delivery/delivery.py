@@ -61,14 +61,16 @@ class Delivery:
 
         No call begins after the deadline, and a call that is in progress then is given up: its connection is closed.
         """
-        planned = [self._plan(job) for job in jobs]
+        planned = [self._plan(job, deadline) for job in jobs]
         outcomes = iter(self._dispatcher.dispatch([one for one in planned if isinstance(one, _EventTask)], deadline))
         return [next(outcomes) if isinstance(one, _EventTask) else one for one in planned]
 
-    def _plan(self, job: Job) -> _EventTask | Outcome:
+    def _plan(self, job: Job, deadline: Deadline) -> _EventTask | Outcome:
         """Return the task for an event, or its outcome where it becomes no request."""
         if job.rejection:
             return Outcome(job.event, DeliveryStatus.REJECTED, _now(), job.rejection)
+        if deadline.seconds_left < MIN_CALL_SECONDS:  # mapping thousands of large events takes seconds too
+            return Outcome(job.event, DeliveryStatus.QUEUED, _now(), OUT_OF_TIME)
         try:
             mapped = map_event(job.event, self.policy.mapping, is_routed=job.is_routed)
         except InvalidEvent as error:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 from handler.model.job import DeliveryStatus, Outcome
 
+# The name of a field that was left out holds keys of the event, which are the sender's text.
+MAX_LEFT_OUT_CHARACTERS = 300
+
 
 class BatchSummary:
-    """How many events had which delivery status, and what else they have in common.
+    """The number of events by delivery status, and the other facts that a line and the metrics show of them.
 
     `latencies` are the milliseconds that each call of Voucherify took; `left_out` counts fields that could not be made
     valid, `without_deduplication` the events that were delivered so.
@@ -30,7 +33,7 @@ class BatchSummary:
             if outcome.status is DeliveryStatus.SKIPPED:
                 self.skip_reasons[outcome.skip_reason] += 1
             for left_out in outcome.left_out:
-                self.left_out[str(left_out)] += 1
+                self.left_out[str(left_out)[:MAX_LEFT_OUT_CHARACTERS]] += 1
 
 
 _STATUSES = tuple(status.value for status in DeliveryStatus)

@@ -23,6 +23,9 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_FAILURE_CHARACTERS = 1000
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 16 * 1024
 
+# ASCII-escaped JSON takes up to 12 bytes a character.
+_MAX_TEXT_CHARACTERS = MAX_EVENT_BYTES // 12
+
 
 class RecordedFailure(NamedTuple):
     """The part of a failure that is recorded. The action of the failure decided which queue holds the record."""
@@ -114,8 +117,10 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _without_payload(event: object) -> dict[str, str]:
+def _without_payload(event: object) -> dict[str, str] | str:
     """Return the ids of an event that no message can hold, without its type, so that nothing delivers it."""
+    if isinstance(event, str):  # the body of an unreadable message
+        return event[:_MAX_TEXT_CHARACTERS]
     if not isinstance(event, dict):
         return {}
     kept = ("messageId", "userId", "anonymousId", "event", "timestamp")

@@ -87,7 +87,10 @@ class Url:
             raise InvalidSettingValue(Fault(name, "", "must have a host only: no user, path, query or fragment"))
         if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
             raise InvalidSettingValue(Fault(name, "", "must begin with https:// (http:// is for loopback)"))
-        return value
+        # One spelling for each project, whose customers and limits its sources share.
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        is_default_port = url.port in (None, 443 if url.scheme == "https" else 80)
+        return f"{url.scheme}://{host}" + ("" if is_default_port else f":{url.port}")
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "format": "uri"}

@@ -77,6 +77,7 @@ class Sources:
         self._telemetry = telemetry
         self._lock = threading.RLock()
         self._read_at = -math.inf
+        self._failure: SettingsUnavailable | None = None  # of the last read
         self._common: Parameters = {}
         self._own: Mapping[str, Parameters] = {}
         self._effective: dict[str, Settings] = {}
@@ -115,6 +116,8 @@ class Sources:
                 for error in self._checked.values():
                     if error and error.source not in self._effective:
                         raise error
+                if self._failure:  # it may be the token of a new source
+                    raise self._failure
             return found
 
     def _with_access_token(self, token: bytes) -> Settings | None:
@@ -136,9 +139,11 @@ class Sources:
             parameters = self._read(deadline)
         except SettingsUnavailable as error:
             self._telemetry.settings_unusable(error, "all")
+            self._failure = error
             if not self._own:
                 raise
         else:
+            self._failure = None
             self._common = parameters[DEFAULT_SOURCE]
             self._own = {source: own for source, own in parameters.items() if is_source(source, parameters)}
             self._checked.clear()
@@ -146,6 +151,8 @@ class Sources:
 
     def _settings(self, source: str) -> Settings:
         if source not in self._own:
+            if self._failure:  # it may be a new source
+                raise self._failure
             self._effective.pop(source, None)
             raise UnknownSource(source)
         if source not in self._checked:

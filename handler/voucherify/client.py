@@ -156,7 +156,8 @@ class VoucherifyClient:
             options["ssl_context"] = ssl.create_default_context()
         self._pool = urllib3.connection_from_url(api_url, **options)
         self._pool.ConnectionCls = _KeptHTTPSConnection if self._pool.scheme == "https" else _KeptHTTPConnection
-        self._secrets = (api_key, api_token)
+        # The longer one first: it may contain the other.
+        self._secrets = sorted((api_key, api_token), key=len, reverse=True)
         self._headers = {
             "Accept": "application/json",
             "User-Agent": USER_AGENT,

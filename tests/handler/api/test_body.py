@@ -28,6 +28,10 @@ SIGNED = {
     "an array: a bracket in text ends nothing": (b'[{"a": "]}"}, 1]', b'{"a": "]}"}'),
     "an array of one that is no event": (b"[ 1 ]", b"1"),
     "an empty array has no first element: all of it": (b"[]", b"[]"),
+    "json items: with too many members it is no wrapper": (
+        b'[{"json": {"a": 1}' + b', "x": 1' * 16 + b"}]",
+        b'[{"json": {"a": 1}' + b', "x": 1' * 16 + b"}]",
+    ),
     "json items: the inner object": (b'[{"json": {"a": 1.0}}, {"json": {}}]', b'{"a": 1.0}'),
     "json items: the inner object, with what stands around it": (
         b'[ { "x" : [1, {"json": 2}] , "json" : { "a" : 1 } , "y" : "}" } ]',

@@ -127,6 +127,23 @@ def test_without_any_settings_ssm_is_tried_again_but_not_for_each_request_of_a_s
     assert ssm.api_key() == "key"
 
 
+def test_a_source_that_is_not_known_yet_may_be_new_while_ssm_cannot_be_read() -> None:
+    """A 404 or a 401 would lose its events: Segment tries neither again."""
+    ssm = Ssm()
+    ssm.api_key()
+    ssm.held = None
+    ssm.now += 60.0
+    with pytest.raises(SettingsUnavailable):
+        ssm.settings("new")
+    with pytest.raises(SettingsUnavailable):
+        ssm.sources.of_access_token(b"new", SOON)
+    assert ssm.api_key() == "key", "the last good settings keep their effect"
+    ssm.held = {"default": dict(GOOD)}
+    ssm.now += 60.0
+    with pytest.raises(UnknownSource):
+        ssm.settings("new")
+
+
 def test_one_read_serves_all_sources_each_with_its_own_over_the_common_settings() -> None:
     ssm = Ssm(shop={"apiKey": "shop's", "apiToken": "shop's", "trackDisabled": "true"}, app={"trackDisabled": "false"})
     shop, app, default = map(ssm.settings, ("shop", "app", "default"))
