@@ -10,6 +10,7 @@ from mapping.errors import Fault, InvalidEvent, InvalidMapping, RejectReason, Un
 from mapping.event.segment import message_id_of, normalise
 from mapping.event_mapping import TRACK_EVENTS_FILTER, EventMapping
 from mapping.explanation import Explanation
+from mapping.metadata import MetadataSchemas
 from mapping.requests.request import Operation, Request, Skip, SkipReason
 from mapping.rules.destinations import destination_schema
 from mapping.spelling import nearest
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidEvent",
     "InvalidMapping",
     "LeftOut",
+    "MetadataSchemas",
     "Operation",
     "RejectReason",
     "Request",

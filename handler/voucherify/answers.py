@@ -47,6 +47,12 @@ _KEYS_OF_CREDENTIALS = (
     "unauthorized",
 )
 
+# The error keys of a 400 that may concern metadata which the project's schema does not allow. The first is published, for
+# https://docs.voucherify.io/api-reference/vouchers/validate-voucher and for publications. The reference has no example for
+# customers and events, so the general ones count as well: https://docs.voucherify.io/api-reference/errors
+METADATA_VALIDATION_FAILED = "metadata_validation_failed"
+_KEYS_THAT_MAY_CONCERN_METADATA = (METADATA_VALIDATION_FAILED, "invalid_customer", "invalid_payload", "")
+
 # What a person has to change in Voucherify, by the code of the failure.
 _ADVICE = {
     ReasonCode.MISSING_PERMISSION: "the credentials lack the permission to {operation}: add it to the API key",
@@ -56,6 +62,7 @@ _OPERATIONS = {
     Operation.UPSERT_CUSTOMER: "create and update customers",
     Operation.TRACK_EVENT: "create custom events",
     Operation.DELETE_CUSTOMER: "delete customers permanently",
+    Operation.READ_METADATA_SCHEMAS: "read metadata schemas",
 }
 
 # The second part of a row's key: the `key` of Voucherify's error object, any such object, or an answer without one,
@@ -117,6 +124,17 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
         meaning.severity,
         attempted=meaning.action is not Action.WAIT_FOR_QUOTA,
     )
+
+
+def may_concern_metadata(answer: Answer | NoAnswer, request: Request) -> bool:
+    """Whether an answer may refuse the request because its metadata does not fit the project's schema."""
+    if isinstance(answer, NoAnswer) or answer.status != 400 or not answer.error:
+        return False
+    if answer.error.key == METADATA_VALIDATION_FAILED:
+        return True
+    body = request.body or {}
+    has_metadata = body.get("metadata") or body.get("customer", {}).get("metadata")
+    return bool(has_metadata) and answer.error.key in _KEYS_THAT_MAY_CONCERN_METADATA
 
 
 def _meaning_of(answer: Answer, request: Request) -> _Meaning | None:

@@ -231,7 +231,7 @@ class TestBulk:
         accepted = client.bulk([{"source_id": "user-1", "name": "Ada", "metadata": {"seats": 2}}, {"source_id": "new"}])
         action_id = accepted.json()["async_action_id"]
 
-        assert accepted.status == 200
+        assert accepted.status == 202
         assert list(voucherify.customers) == ["user-1"]
         enqueued = client.action(action_id).json()
         assert (enqueued["status"], enqueued["result"]) == ("ENQUEUED", None)
