@@ -33,9 +33,13 @@ _GEOPOINT = re.compile(r"-?\d{1,2}(\.\d+)?,\s*-?\d{1,3}(\.\d+)?")
 # "must be a URL pointing to JPG/JPEG or PNG resource": https://docs.voucherify.io/api-reference/publications/create-publication-with-get
 _IMAGE_URL = re.compile(r"https?://[^/\s]+/[^?#\s]*\.(jpe?g|png)([?#]\S*)?", re.IGNORECASE)
 
-# The reference has no example of a custom event's schema in the list. It is looked for under the event's own name,
-# as that of a custom object, and then under these.
+# The reference has no example of a custom event's schema in the list. It is looked for under the event's own name, and
+# then under these. A schema of one of Voucherify's own resources, or of a nested object, is none of an event's.
 _ANY_EVENT = ("custom_event", "event")
+_RESOURCES = frozenset(
+    {"campaign", "customer", "earning_rule", "loyalty_tier", "order", "order_item", "product", "promotion_tier"}
+    | {"publication", "redemption", "reward", "voucher"}
+)
 
 CUSTOMER_METADATA = "customer.metadata"
 EVENT_METADATA = "metadata"
@@ -90,6 +94,8 @@ class MetadataSchemas:
 
     def __init__(self, by_object: Mapping[str, MetadataSchema]) -> None:
         self._by_object = by_object
+        nested = {one.object_type for schema in by_object.values() for one in schema.definitions.values()}
+        self._of_events = {name: one for name, one in by_object.items() if name not in _RESOURCES | nested}
 
     @classmethod
     def read(cls, document: object) -> MetadataSchemas:
@@ -107,7 +113,7 @@ class MetadataSchemas:
         return self._by_object.get("customer")
 
     def of_event(self, name: str) -> MetadataSchema | None:
-        return next((self._by_object[one] for one in (name, *_ANY_EVENT) if one in self._by_object), None)
+        return next((self._of_events[one] for one in (name, *_ANY_EVENT) if one in self._of_events), None)
 
     def fit(self, request: Request) -> Request:
         """Return the request with metadata that fits. A value that cannot be made to fit is in its `left_out`."""

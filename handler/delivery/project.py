@@ -27,10 +27,10 @@ MIN_CALL_SECONDS = 0.3
 
 
 class Attempt(NamedTuple):
-    """One try to deliver a request: the failure, None where it was delivered, and the duration of the last call, if any.
+    """One try to deliver a request: the failure, None where it was delivered, and the duration of the last call.
 
     `request` is the request as it was sent, with what was left out of it. `concerns_metadata`: Voucherify may have
-    refused it because of the project's metadata schema.
+    refused it because of the project's metadata schemas.
     """
 
     failure: Failure | None

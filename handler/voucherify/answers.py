@@ -47,11 +47,12 @@ _KEYS_OF_CREDENTIALS = (
     "unauthorized",
 )
 
-# The error keys of a 400 that may concern metadata which the project's schema does not allow. The first is published, for
-# https://docs.voucherify.io/api-reference/vouchers/validate-voucher and for publications. The reference has no example for
-# customers and events, so the general ones count as well: https://docs.voucherify.io/api-reference/errors
-METADATA_VALIDATION_FAILED = "metadata_validation_failed"
-_KEYS_THAT_MAY_CONCERN_METADATA = (METADATA_VALIDATION_FAILED, "invalid_customer", "invalid_payload", "")
+# The error keys of a 400 that may concern metadata that does not fit the project's schema. The first one is published
+# for validations and publications: https://docs.voucherify.io/api-reference/vouchers/validate-voucher
+# The reference has no such example for customers and events. So the general keys count as well, where metadata was
+# sent: https://docs.voucherify.io/api-reference/errors
+_METADATA_VALIDATION_FAILED = "metadata_validation_failed"
+_GENERAL_KEYS = ("invalid_customer", "invalid_payload", "")
 
 # What a person has to change in Voucherify, by the code of the failure.
 _ADVICE = {
@@ -130,11 +131,11 @@ def may_concern_metadata(answer: Answer | NoAnswer, request: Request) -> bool:
     """Whether an answer may refuse the request because its metadata does not fit the project's schema."""
     if isinstance(answer, NoAnswer) or answer.status != 400 or not answer.error:
         return False
-    if answer.error.key == METADATA_VALIDATION_FAILED:
+    if answer.error.key == _METADATA_VALIDATION_FAILED:
         return True
     body = request.body or {}
     has_metadata = body.get("metadata") or body.get("customer", {}).get("metadata")
-    return bool(has_metadata) and answer.error.key in _KEYS_THAT_MAY_CONCERN_METADATA
+    return bool(has_metadata) and answer.error.key in _GENERAL_KEYS
 
 
 def _meaning_of(answer: Answer, request: Request) -> _Meaning | None:

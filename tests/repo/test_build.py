@@ -102,13 +102,7 @@ def test_artifact_holds_all_of_the_source(artifact: Path) -> None:
 def test_imported_modules_are_compiled_and_not_checked_against_their_source(artifact: Path) -> None:
     """Lambda's code is read-only, and files get other times on their way there."""
     compiled = {path.relative_to(artifact) for path in artifact.rglob("*.pyc")}
-    for imported in (
-        "handler/app",
-        "handler/redelivery",
-        "mapping/rules/rule",
-        "jmespath/visitor",
-        "urllib3/connection",
-    ):
+    for imported in ("handler/app", "handler/redelivery", "mapping/rules/rule", "jmespath/visitor", "urllib3/connection"):
         path = Path(imported)
         assert path.parent / "__pycache__" / f"{path.name}.cpython-313.pyc" in compiled
     for path in compiled:
