@@ -11,12 +11,10 @@ https://docs.voucherify.io/api-reference/metadata-schemas/list-metadata-schemas 
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 from mapping.requests.request import Operation, Request
@@ -26,7 +24,10 @@ from mapping.values import ConversionError, kind_of, to_text
 # JavaScript holds no larger integer exactly: https://tc39.es/ecma262/#sec-number.max_safe_integer
 _MAX_INTEGER = 2**53 - 1
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d{0,30})(\.\d{1,30})?([eE][+-]?\d{1,2})?")
+# A double keeps this many significant digits: https://en.wikipedia.org/wiki/Double-precision_floating-point_format
+_DIGITS = 15
+
+_NUMBER = re.compile(r"-?((?:0|[1-9]\d{0,30})(?:\.\d{1,30})?)(?:[eE][+-]?\d{1,2})?")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _GEOPOINT = re.compile(r"-?\d{1,2}(\.\d+)?,\s*-?\d{1,3}(\.\d+)?")
@@ -84,6 +85,16 @@ class MetadataSchema:
         }
         return cls(definitions, document.get("allow_defined_only") is True)
 
+    def misfit(self, path: str) -> str:
+        """Return why no value at a dotted path can fit; empty where one can."""
+        key, _, inner = path.partition(".")
+        definition = self.definitions.get(key)
+        if definition is None:
+            return "the schema does not define it, and allows only defined metadata" if self.is_strict else ""
+        if inner and definition.type != "object":
+            return f"{key} is of type {definition.type} in the schema, not an object"
+        return ""
+
     def missing(self, metadata: Mapping[str, Any]) -> list[str]:
         """Return the required keys that the metadata lacks."""
         return [key for key, one in self.definitions.items() if one.is_required and metadata.get(key) is None]
@@ -108,6 +119,10 @@ class MetadataSchemas:
                 if isinstance(one, dict) and isinstance(one.get("related_object"), str)
             }
         )
+
+    def __bool__(self) -> bool:
+        """Whether the project has a schema for customers or for custom events."""
+        return "customer" in self._by_object or bool(self._of_events)
 
     def of_customer(self) -> MetadataSchema | None:
         return self._by_object.get("customer")
@@ -135,6 +150,26 @@ class MetadataSchemas:
             if part.schema
             for key in part.schema.missing(part.metadata or {})
         ]
+
+    def misfits(self, call: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+        """Return what in a call's mapping, rows of source and destination, cannot fit, whatever the events hold."""
+        rows = list(rows)
+        destinations = {destination for _, destination in rows}
+        schemas = [("every event", CUSTOMER_METADATA, self.of_customer(), call == "identify")]
+        if call != "identify":
+            schemas += [(repr(name), EVENT_METADATA, one, call == "track") for name, one in self._of_events.items()]
+        found: list[str] = []
+        for events, place, schema, must_fill in schemas:
+            if schema is None:
+                continue
+            for source, destination in rows:
+                if destination.startswith(f"{place}.") and (why := schema.misfit(destination[len(place) + 1 :])):
+                    found.append(f"{call}: {source} → {destination} is left out of {events}: {why}")
+            if must_fill and place not in destinations:  # a whole object may have any key
+                below = [one[len(place) + 1 :] for one in destinations if one.startswith(f"{place}.")]
+                missing = schema.missing({path.partition(".")[0]: path for path in below})
+                found += [f"{call}: no row fills {place}.{key}, which is required in {events}" for key in missing]
+        return found
 
     def _parts(self, request: Request) -> list[_Part]:
         body = request.body or {}
@@ -226,15 +261,13 @@ def _number(value: Any) -> float:
     if not isinstance(value, str):
         raise ConversionError(f"{kind_of(value)} is not a number")
     text = value.strip()
-    if not _NUMBER.fullmatch(text):  # "007" is not one: it would lose its zeros
+    matched = _NUMBER.fullmatch(text)
+    if not matched:  # "007" is none: it would lose its zeros
         raise ConversionError("the text is not a number")
-    if re.fullmatch(r"-?\d+", text):
-        number: float = int(text)
-        is_exact = abs(number) <= _MAX_INTEGER
-    else:
-        number = float(text)
-        is_exact = math.isfinite(number) and Decimal(repr(number)) == Decimal(text)
-    if not is_exact:
+    is_integer = text.lstrip("-").isdigit()
+    number: float = int(text) if is_integer else float(text)
+    digits = matched[1].replace(".", "").strip("0")
+    if (abs(number) > _MAX_INTEGER) if is_integer else (len(digits) > _DIGITS):
         raise ConversionError("the number has more digits than JSON keeps")
     return number
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from cli.errors import CommandFailed
 from cli.settings.file import read_file
+from cli.settings.schemas import schemas_of
 from cli.settings.store import UNKNOWN_SETTING, settings_of_source
 from cli.target import Target
 from handler.settings.setting_types import InvalidSettingValue
 from handler.settings.settings import SETTINGS
-from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, InvalidMapping
+from mapping import CALLS, TRACK_EVENTS_FILTER, EventMapping, InvalidMapping, MetadataSchemas
 
 _MAPPING_SETTINGS = frozenset(
     {TRACK_EVENTS_FILTER}
@@ -36,6 +37,11 @@ def mapping_of_file(path: Path) -> EventMapping:
 def mapping_of_source(target: Target, source: str) -> EventMapping:
     """Return the current mapping of a source. Raises CommandFailed."""
     return settings_of_source(target, source)[0].policy.mapping
+
+
+def schemas_of_source(target: Target, source: str) -> MetadataSchemas | None:
+    """Return the metadata schemas of a source's project, or None where they cannot be read. Raises CommandFailed."""
+    return schemas_of(settings_of_source(target, source)[0])[0]
 
 
 def _settings_of_preset(path: Path) -> dict[str, Any] | None:
