@@ -95,8 +95,11 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
     valid: list[Settings] = []
     if check.is_fine:
         yield from _settings(target, by_source, valid)
+    called: list[Settings] = []
     for settings in valid:
-        yield from _voucherify(settings)
+        yield from _voucherify(settings, called)
+    for settings in called:
+        yield from _metadata(settings)
     yield _guarded("retry queue", _retry_queue, target)
     yield _guarded("dead-letter queue", _dead_letter_queue, target)
     yield _guarded("deduplication table", _table, target)
@@ -170,15 +173,18 @@ def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> C
             yield Check(f"settings of {source}", False, text, advice)
 
 
-def _voucherify(settings: Settings) -> Checks:
-    """Check the credentials of a source, and show the calls that are left where Voucherify names them."""
+def _voucherify(settings: Settings, called: list[Settings]) -> Checks:
+    """Check the credentials of a source, and collect the settings with valid ones in `called`.
+
+    Show the calls that are left where Voucherify names them.
+    """
     verdict = check_credentials(settings.api_url, settings.api_key, settings.api_token)
     text = verdict.problem or f"the credentials are valid for {settings.api_url}"
     yield Check(f"Voucherify of {settings.source}", verdict.is_fine, text, verdict.advice)
     if verdict.limit and verdict.left:
         yield Check(f"plan of {settings.source}", True, f"{verdict.left} of {verdict.limit} calls left")
     if verdict.is_fine:
-        yield from _metadata(settings)
+        called.append(settings)
 
 
 def _metadata(settings: Settings) -> Checks:
