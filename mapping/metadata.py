@@ -137,7 +137,7 @@ class MetadataSchemas:
         body = dict(request.body)
         left_out = list(request.left_out)
         for part in self._parts(request):
-            if part.schema and isinstance(part.metadata, dict):
+            if part.schema and part.metadata:
                 fitted = self._fit_object(part.metadata, part.schema, part.destination, left_out)
                 body = _with_metadata(body, fitted, part.in_customer)
         return request._replace(body=body, left_out=tuple(left_out))

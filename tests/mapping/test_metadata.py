@@ -131,6 +131,13 @@ def test_missing_required_keys_are_named() -> None:
     assert found.missing(track({}, event="e")) == ["customer.metadata.plan", "metadata.store"]
 
 
+@pytest.mark.parametrize("metadata", [{}, None])
+def test_empty_metadata_stays_as_it_is(metadata: object) -> None:
+    found = schemas(schema("customer", {"plan": {"type": "string", "optional": False}}, allow_defined_only=True))
+    assert found.fit(identify(metadata)) == identify(metadata)
+    assert found.missing(identify(metadata)) == ["customer.metadata.plan"]
+
+
 def test_deletion_has_no_metadata() -> None:
     deletion = Request(Operation.DELETE_CUSTOMER, "POST", "/v1/customers/c-1/permanent-deletion", None, "c-1")
     found = schemas(schema("customer", {"plan": {"type": "string", "optional": False}}))
