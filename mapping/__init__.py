@@ -18,6 +18,7 @@ from mapping.event_mapping import (
     EventMapping,
 )
 from mapping.explanation import Explanation
+from mapping.metadata import MetadataSchemas
 from mapping.requests.request import Operation, Request, Skip, SkipReason
 from mapping.rules.destinations import destination_schema
 from mapping.spelling import nearest
@@ -38,6 +39,7 @@ __all__ = [
     "InvalidEvent",
     "InvalidMapping",
     "LeftOut",
+    "MetadataSchemas",
     "Operation",
     "RejectReason",
     "Request",

@@ -18,6 +18,7 @@ from cli.dead_letters.reading import Depth
 from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output
 from cli.settings.credentials import check_credentials
+from cli.settings.schemas import schemas_of
 from cli.settings.store import UNKNOWN_SETTING, parameters_of, settings_of, sources_in
 from cli.target import Target
 from handler.api.authentication import signature
@@ -25,7 +26,7 @@ from handler.model.errors import FaultySettings
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import SETTINGS, Secrets, Settings
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import nearest
+from mapping import CALLS, nearest
 
 EPILOG = "Examples: voucherify-destination doctor; voucherify-destination doctor --send-event --json"
 
@@ -94,8 +95,11 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
     valid: list[Settings] = []
     if check.is_fine:
         yield from _settings(target, by_source, valid)
+    called: list[Settings] = []
     for settings in valid:
-        yield from _voucherify(settings)
+        yield from _voucherify(settings, called)
+    for settings in called:
+        yield from _metadata(settings)
     yield _guarded("retry queue", _retry_queue, target)
     yield _guarded("dead-letter queue", _dead_letter_queue, target)
     yield _guarded("deduplication table", _table, target)
@@ -172,13 +176,36 @@ def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> C
             yield Check(f"settings of {source}", False, text, advice)
 
 
-def _voucherify(settings: Settings) -> Checks:
-    """Check the credentials of a source, and show the calls that are left where Voucherify names them."""
+def _voucherify(settings: Settings, called: list[Settings]) -> Checks:
+    """Check the credentials of a source, and collect the settings with valid ones in `called`.
+
+    Show the calls that are left where Voucherify names them.
+    """
     verdict = check_credentials(settings.api_url, settings.api_key, settings.api_token)
     text = verdict.problem or f"the credentials are valid for {settings.api_url}"
     yield Check(f"Voucherify of {settings.source}", verdict.is_fine, text, verdict.advice)
     if verdict.limit and verdict.left:
         yield Check(f"plan of {settings.source}", True, f"{verdict.left} of {verdict.limit} calls left")
+    if verdict.is_fine:
+        called.append(settings)
+
+
+def _metadata(settings: Settings) -> Checks:
+    """Check the mapping of a source against its project's metadata schemas, where it has some."""
+    name, mapping = f"metadata of {settings.source}", settings.policy.mapping
+    schemas, problem = schemas_of(settings)
+    if schemas is None:
+        yield Check(name, True, f"not checked: the metadata schemas could not be read, {problem}")
+    elif schemas:
+        misfits = [
+            misfit
+            for call in CALLS
+            if call not in mapping.disabled
+            for misfit in schemas.misfits(call, ((row.source.text, row.destination) for row in mapping.rules_of(call)))
+        ]
+        text = "; ".join(misfits) or "the mapping fits the project's metadata schemas"
+        advice = "change the mapping, or the schema in Voucherify: Project settings → Metadata schema, or Event schema"
+        yield Check(name, not misfits, text, advice)
 
 
 def _retry_queue(name: str, target: Target) -> Check:

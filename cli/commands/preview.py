@@ -16,9 +16,21 @@ from cli.events import is_document, read_events
 from cli.output import Output
 from cli.preview.comparison import ABSENT, Comparison
 from cli.preview.coverage import Coverage
-from cli.preview.mappings import MappingSettings, changed_settings, current_settings, settings_of
+from cli.preview.mappings import MappingSettings, changed_settings, current_settings, schemas_of_source, settings_of
+from cli.preview.metadata import metadata_changes
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import CALLS, DefaultSet, EventMapping, Explanation, Filled, InvalidEvent, Request, Skip, explain
+from mapping import (
+    CALLS,
+    DefaultSet,
+    EventMapping,
+    Explanation,
+    Filled,
+    InvalidEvent,
+    MetadataSchemas,
+    Request,
+    Skip,
+    explain,
+)
 
 EPILOG = """Examples:
 
@@ -59,7 +71,8 @@ def preview(
     the two sets of default mappings: those of Segment's classic Voucherify
     destination, and those of "Voucherify (Actions)" in its catalogue.
 
-    With --mapping it needs no AWS credentials. Exit code 1: an event would
+    With --mapping it needs no AWS credentials; without, it checks metadata
+    against the project's schemas. Exit code 1: an event would
     be rejected.
     """
     ctx: Context = context.obj
@@ -74,7 +87,8 @@ def preview(
     else:
         first = list(islice(found, 2))
         if len(first) == 1 and all(is_document(path) and not path.is_dir() for path in events):
-            is_fine = _show_explanation(ctx.output, explain(first[0][1], current))
+            schemas = None if mapping else schemas_of_source(ctx.target, source)
+            is_fine = _show_explanation(ctx.output, explain(first[0][1], current), schemas)
         else:
             is_fine = _show_coverage(ctx.output, chain(first, found), Coverage(current))
     if not is_fine:
@@ -88,8 +102,9 @@ def _note_own_mappings(output: Output, settings: MappingSettings) -> None:
         output.note(f"compared without the defaults of {', '.join(own)}, which the settings replace by their own rows")
 
 
-def _show_explanation(output: Output, explanation: Explanation) -> bool:
-    output.result(explanation.to_json())
+def _show_explanation(output: Output, explanation: Explanation, schemas: MetadataSchemas | None) -> bool:
+    changes = metadata_changes(explanation.outcome, schemas)
+    output.result({**explanation.to_json(), **({"metadata": changes} if schemas else {})})
     match explanation.outcome:
         case Request(method=method, path=path, body=body):
             output.fine(f"{method} {path}")
@@ -104,6 +119,8 @@ def _show_explanation(output: Output, explanation: Explanation) -> bool:
     _section(output, "Found but not sent", ("field", "from", "reason"), unused)
     left_out = [(out.destination, out.source, out.reason) for out in explanation.left_out]
     _section(output, "Left out", ("field", "from", "reason"), left_out)
+    refused = [(one["field"], _short(one["value"]), one["action"]) for one in changes]
+    _section(output, "Refused by the project's metadata schema", ("field", "value", "what is sent"), refused)
     empty = [(destination, source) for source, destination in explanation.empty]
     _section(output, "Empty", ("field", "from"), empty)
     return not isinstance(explanation.outcome, InvalidEvent)

@@ -75,14 +75,14 @@ def _leaves(event: Any, mapping: EventMapping) -> dict[str, Any]:
         case Skip(reason):
             return {"outcome": f"skipped: {reason}"}
         case Request():
-            return {"outcome": f"{outcome.method} {outcome.path}", **dict(_fields("", outcome.body or {}))}
+            return {"outcome": f"{outcome.method} {outcome.path}", **dict(fields_of("", outcome.body or {}))}
 
 
-def _fields(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+def fields_of(place: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield each field with its place. A list is one field, since its elements have no names."""
     if isinstance(value, dict) and (value or not place):
         for key, inner in value.items():
-            yield from _fields(f"{place}.{key}" if place else key, inner)
+            yield from fields_of(f"{place}.{key}" if place else key, inner)
     else:
         yield place, value
 

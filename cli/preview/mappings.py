@@ -9,11 +9,12 @@ from typing import Any
 
 from cli.errors import CommandFailed
 from cli.settings.file import read_file
+from cli.settings.schemas import schemas_of
 from cli.settings.store import UNKNOWN_SETTING, settings_of_source
 from cli.target import Target
 from handler.settings.setting_types import InvalidSettingValue, Parameter
 from handler.settings.settings import SETTINGS
-from mapping import DEFAULT_MAPPING, MAPPING_SETTINGS, DefaultSet, EventMapping, InvalidMapping
+from mapping import DEFAULT_MAPPING, MAPPING_SETTINGS, DefaultSet, EventMapping, InvalidMapping, MetadataSchemas
 
 MappingSettings = Mapping[str, Any]
 
@@ -49,6 +50,11 @@ def changed_settings(current: MappingSettings, against: str) -> MappingSettings:
     Raises CommandFailed.
     """
     return {**current, DEFAULT_MAPPING: against} if against in list(DefaultSet) else settings_of(against)
+
+
+def schemas_of_source(target: Target, source: str) -> MetadataSchemas | None:
+    """Return the metadata schemas of a source's project, or None where they cannot be read. Raises CommandFailed."""
+    return schemas_of(settings_of_source(target, source)[0])[0]
 
 
 def _settings_of_preset(path: Path) -> dict[str, Any] | None:

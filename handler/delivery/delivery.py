@@ -112,6 +112,7 @@ class _EventTask:
             if outcome := self._outcome_without_call(claim):
                 return outcome
             attempt = self._delivery.caller.call(self._request, self._call, deadline)
+            self._request = attempt.request
             return self._settle(claim, self._outcome(attempt.failure, seconds=attempt.seconds))
 
     def failed(self, error: Exception) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -16,8 +16,9 @@ from handler.model.policy import AmbiguousTrack
 from handler.model.reason_codes import ReasonCode
 from handler.settings.settings import Settings
 from handler.threads import Threads
-from handler.voucherify.answers import failure_of
+from handler.voucherify.answers import failure_of, failure_of_no_answer, may_concern_metadata
 from handler.voucherify.client import Answer, Call, NoAnswer, VoucherifyClient
+from handler.voucherify.metadata_schemas import READ_SCHEMAS, KnownSchemas, SchemaCache, may_pass, read_schemas
 from mapping import Request
 
 # A call is not begun with less time left: its answer would hardly come in time, and nobody would know whether a track
@@ -26,40 +27,107 @@ MIN_CALL_SECONDS = 0.3
 
 
 class Attempt(NamedTuple):
-    """One try to call Voucherify: the failure, None where it was delivered, and the duration of the call, if any."""
+    """One try to deliver a request: the failure, None where it was delivered, and the duration of the last call.
+
+    `request` is the request as it was sent, with what was left out of it. `concerns_metadata`: Voucherify may have
+    refused it because of the project's metadata schemas.
+    """
 
     failure: Failure | None
+    request: Request
     seconds: float | None = None
+    concerns_metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project with its kept connections, and with the knowledge of its limits. Thread-safe."""
+    """A project with its kept connections, and with the knowledge of its limits and schemas. Thread-safe."""
 
     client: VoucherifyClient
     rate_limiter: RateLimiter
     threads: Threads
+    schemas: SchemaCache = field(default_factory=lambda: SchemaCache(time.time))
 
     def attempt(
         self, request: Request, call: Call, deadline: Deadline, ambiguous_track: AmbiguousTrack, *, wait_for_quota: bool
     ) -> Attempt:
-        """Send a request as soon as the rate limit allows it. Raises GivenUp."""
+        """Send a request, and once more where its metadata was refused and can be made to fit. Raises GivenUp."""
+
+        def send(fitted: Request) -> Attempt:
+            return self._send(fitted, call, deadline, ambiguous_track, wait_for_quota=wait_for_quota)
+
+        def read() -> KnownSchemas | Failure:
+            return self._read_schemas(call, deadline, wait_for_quota=wait_for_quota)
+
+        attempt = send(self.schemas.fit(request))
+        if not attempt.failure or not attempt.concerns_metadata:
+            return attempt
+        call.reopen()  # the refusal has changed nothing, so the event can still be queued
+        known = self.schemas.after_refusal(read, deadline)
+        if isinstance(known, Failure):
+            return attempt._replace(failure=known)
+        fitted = known.schemas.fit(request)
+        if fitted.to_json() != attempt.request.to_json():
+            attempt = send(fitted)
+        return _explained(attempt, known)
+
+    def _send(
+        self, request: Request, call: Call, deadline: Deadline, ambiguous_track: AmbiguousTrack, *, wait_for_quota: bool
+    ) -> Attempt:
+        """Make one call as soon as the rate limit allows it. Raises GivenUp."""
         if closed := self.rate_limiter.acquire(deadline, wait_for_quota=wait_for_quota):
-            return Attempt(closed)
+            return Attempt(closed, request)
         answer: Answer | None = None
         failure: Failure | None = OUT_OF_TIME
         started = time.monotonic()
         try:
             if deadline.seconds_left < MIN_CALL_SECONDS:  # waiting for the rate limit took the rest
-                return Attempt(OUT_OF_TIME)
+                return Attempt(OUT_OF_TIME, request)
             try:
                 answer = self.client.send(request, deadline, call)
                 failure = failure_of(answer, request, ambiguous_track)
             except NoAnswer as error:
                 failure = failure_of(error, request, ambiguous_track)
-            return Attempt(failure, time.monotonic() - started)
+            concerns_metadata = bool(answer and may_concern_metadata(answer, request))
+            return Attempt(failure, request, time.monotonic() - started, concerns_metadata)
         finally:
             self.rate_limiter.release(answer, failure)
+
+    def _read_schemas(self, call: Call, deadline: Deadline, *, wait_for_quota: bool) -> KnownSchemas | Failure:
+        """Read the project's metadata schemas, as soon as the rate limit allows it. Raises GivenUp.
+
+        Without the permission to read them, for instance, the project counts as one that has none.
+        """
+        if closed := self.rate_limiter.acquire(deadline, wait_for_quota=wait_for_quota):
+            return closed
+        answer: Answer | None = None
+        failure: Failure | None = OUT_OF_TIME
+        try:
+            if deadline.seconds_left < MIN_CALL_SECONDS:
+                return OUT_OF_TIME
+            answer, schemas = read_schemas(self.client, deadline, call)
+            failure = failure_of(answer, READ_SCHEMAS, AmbiguousTrack.RETRY)
+        except NoAnswer as error:
+            return failure_of_no_answer(error, READ_SCHEMAS, AmbiguousTrack.RETRY)
+        finally:
+            self.rate_limiter.release(answer, failure)
+        if failure and may_pass(answer):
+            return failure
+        return KnownSchemas(schemas, failure.reason if failure else "")
+
+
+def _explained(attempt: Attempt, known: KnownSchemas) -> Attempt:
+    """Return an attempt whose failure names the required metadata that is missing, or why no schema was read."""
+    failure = attempt.failure
+    if not failure or not attempt.concerns_metadata:
+        return attempt
+    if known.problem:
+        why = f"its metadata schemas could not be read: {known.problem}"
+    elif missing := known.schemas.missing(attempt.request):
+        why = f"required metadata is missing: {', '.join(missing)}; map it, or make it optional in Voucherify's schema"
+    else:
+        return attempt
+    return attempt._replace(failure=replace(failure, reason=f"{failure.reason}; {why}"))
 
 
 class Projects:
@@ -105,9 +173,9 @@ class ProjectCaller:
         self._reloaded = False
 
     def call(self, request: Request, call: Call, deadline: Deadline) -> Attempt:
-        """Call Voucherify, and once more under new credentials. Raises GivenUp."""
+        """Deliver a request, and once more under new credentials. Raises GivenUp."""
         project: Project | None = self._project
-        attempt = Attempt(None)
+        attempt = Attempt(None, request)
         while project:
             attempt = project.attempt(
                 request, call, deadline, self._ambiguous_track, wait_for_quota=self._wait_for_quota

@@ -47,6 +47,13 @@ _KEYS_OF_CREDENTIALS = (
     "unauthorized",
 )
 
+# The error keys of a 400 that may concern metadata that does not fit the project's schema. The first one is published
+# for validations and publications: https://docs.voucherify.io/api-reference/vouchers/validate-voucher
+# The reference has no such example for customers and events. So the general keys count as well, where metadata was
+# sent: https://docs.voucherify.io/api-reference/errors
+_METADATA_VALIDATION_FAILED = "metadata_validation_failed"
+_GENERAL_KEYS = ("invalid_customer", "invalid_payload", "")
+
 # What a person has to change in Voucherify, by the code of the failure.
 _ADVICE = {
     ReasonCode.MISSING_PERMISSION: "the credentials lack the permission to {operation}: add it to the API key",
@@ -56,6 +63,7 @@ _OPERATIONS = {
     Operation.UPSERT_CUSTOMER: "create and update customers",
     Operation.TRACK_EVENT: "create custom events",
     Operation.DELETE_CUSTOMER: "delete customers permanently",
+    Operation.READ_METADATA_SCHEMAS: "read metadata schemas",
 }
 
 # The second part of a row's key: the `key` of Voucherify's error object, any such object, or an answer without one,
@@ -117,6 +125,17 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
         meaning.severity,
         attempted=meaning.action is not Action.WAIT_FOR_QUOTA,
     )
+
+
+def may_concern_metadata(answer: Answer | NoAnswer, request: Request) -> bool:
+    """Whether an answer may refuse the request because its metadata does not fit the project's schema."""
+    if isinstance(answer, NoAnswer) or answer.status != 400 or not answer.error:
+        return False
+    if answer.error.key == _METADATA_VALIDATION_FAILED:
+        return True
+    body = request.body or {}
+    has_metadata = body.get("metadata") or body.get("customer", {}).get("metadata")
+    return bool(has_metadata) and answer.error.key in _GENERAL_KEYS
 
 
 def _meaning_of(answer: Answer, request: Request) -> _Meaning | None:

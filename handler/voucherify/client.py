@@ -92,13 +92,21 @@ class Call:
         self._host = ""
         self._connection: _KeptHTTPConnection | None = None
         self._is_sent = False
+        self._only_reads = False
         self._answer: Answer | None = None
 
-    def begin(self, host: str) -> None:
+    def begin(self, host: str, *, only_reads: bool = False) -> None:
         """Record that the call is made, or made once more. Raises GivenUp."""
         with self._lock:
             self._check()
             self._host, self._connection, self._is_sent, self._answer = host, None, False, None
+            self._only_reads = only_reads
+
+    def reopen(self) -> None:
+        """Record that the answer, which has changed nothing, is not the last: another call follows. Raises GivenUp."""
+        with self._lock:
+            self._check()
+            self._host, self._answer = "", None
 
     def connect_by(self, connection: _KeptHTTPConnection) -> None:
         """Record the connection that is made for the call. Raises GivenUp."""
@@ -119,12 +127,14 @@ class Call:
             self._answer = answer
 
     def give_up(self) -> Answer | NoAnswer | None:
-        """End the call. Return the answer that has come, or why none has; None where the call was never begun."""
+        """End the call. Return the answer that has come, or why none has; None where nothing was to be changed yet."""
         with self._lock:
             self._is_given_up = True
             connection = self._connection
             if connection and connection.call is self:
                 connection.shut_down()
+            if self._only_reads:
+                return None
             if self._answer or not self._host:
                 return self._answer
             return _unanswered() if self._is_sent else _unreachable(self._host, "not connected in time")
@@ -199,7 +209,7 @@ class VoucherifyClient:
         may_repeat = is_idempotent
         response = None
         while response is None:
-            call.begin(self._pool.host)
+            call.begin(self._pool.host, only_reads=method == "GET")
             try:
                 with self._errors_as_no_answer():
                     response = self._pool.urlopen(

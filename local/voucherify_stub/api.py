@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 
 from jsonschema import Draft202012Validator
 
+from local.voucherify_stub.metadata import faults_of_metadata, metadata_schema_list
 from local.voucherify_stub.schemas import (
     CUSTOMER,
     CUSTOMER_ATTRIBUTES,
@@ -78,11 +79,17 @@ class VoucherifyApi:
     """One project's customers and events. Not thread-safe."""
 
     def __init__(
-        self, api_key: str, api_token: str, limit: RateLimit | None = None, row_rule: RowRule = lambda row: None
+        self,
+        api_key: str,
+        api_token: str,
+        limit: RateLimit | None = None,
+        row_rule: RowRule = lambda row: None,
+        metadata_schemas: Callable[[], list[Json]] = list,
     ) -> None:
         self._credentials = (api_key, api_token)
         self._windows = _Windows(limit) if limit else None
         self._row_rule = row_rule
+        self._metadata_schemas = metadata_schemas
         # Asynchronous actions by id, and the rows of those that are not done. Actions are replaced, not changed.
         self._actions: dict[str, Json] = {}
         self._enqueued: list[tuple[str, list[Json]]] = []
@@ -96,9 +103,9 @@ class VoucherifyApi:
             self._authenticate(request)
             if self._windows and not self._windows.take(request.at):
                 raise _Refused(429, "The limit of API calls is reached")
-            return Answer(200, _route(self, request))
+            return _route(self, request)
         except _Refused as refusal:
-            error = error_object(refusal.status, request.request_id, refusal.details, **refusal.resource)
+            error = error_object(refusal.code, request.request_id, refusal.details, refusal.key, **refusal.resource)
             return Answer(refusal.status, error)
 
     def limit_headers(self, now: float, refused: bool) -> dict[str, str]:
@@ -116,7 +123,12 @@ class VoucherifyApi:
         event = _payload(request, EVENT)
         if not (event["customer"].get("id") or event["customer"].get("source_id")):
             raise _Refused(400, "customer.id or customer.source_id is required")
-        customer = self._upsert(event["customer"], request)
+        self._check_metadata(event["event"], event.get("metadata", {}))
+        try:
+            customer = self._upsert(event["customer"], request)
+        except _Refused as refusal:
+            refusal.status = 400  # as published for this endpoint: an unknown customer is a 400 with `code` 404
+            raise
         self.events.append(event)
         shown = ("id", "source_id", "name", "email", "metadata", "object")
         return {
@@ -127,6 +139,10 @@ class VoucherifyApi:
             "loyalty": None,
             "metadata": event.get("metadata", {}),
         }
+
+    def list_metadata_schemas(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/metadata-schemas/list-metadata-schemas"""
+        return metadata_schema_list(self._metadata_schemas())
 
     def list_customers(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/customers/list-customers
@@ -186,10 +202,14 @@ class VoucherifyApi:
     def _apply_rows(self, action_id: str, rows: list[Json], request: Request) -> None:
         errors: list[Json] = []
         for row in rows:
+            error = {"source_id": row["source_id"], "key": "invalid", "message": "", "details": ""}
             if reason := self._row_rule(row):
-                errors.append({"source_id": row["source_id"], "key": "invalid", "message": reason, "details": ""})
-            else:
+                errors.append({**error, "message": reason})
+                continue
+            try:
                 self._upsert(row, request)
+            except _Refused as refusal:
+                errors.append({**error, "key": refusal.key or error["key"], "message": refusal.details})
         now = _timestamp(request.at)
         self._actions[action_id] = {
             **self._actions[action_id],
@@ -248,10 +268,20 @@ class VoucherifyApi:
             customer = _new_customer(given.get("source_id") or None, request.request_id, now)
         customer.update({key: given[key] for key in CUSTOMER_ATTRIBUTES.keys() & given.keys()})
         customer["metadata"] = {**customer["metadata"], **given.get("metadata", {})}
+        self._check_metadata("customer", customer["metadata"])
         key = customer["source_id"] or customer["id"]
         self._key_by_id[customer["id"]] = key
         self.customers[key] = customer
         return customer
+
+    def _check_metadata(self, related_object: str, metadata: Json) -> None:
+        """Refuse metadata as published for https://docs.voucherify.io/api-reference/vouchers/validate-voucher
+
+        The reference does not say under which `related_object` the schema of a custom event is listed: the stub has it
+        under the event's name. What a customer has already counts as given.
+        """
+        if faults := faults_of_metadata(related_object, metadata, self._metadata_schemas()):
+            raise _Refused(400, "; ".join(faults), key="metadata_validation_failed")
 
     def _find(self, given: Json) -> Json | None:
         # An id takes precedence over a source_id, and must be one of Voucherify's.
@@ -264,10 +294,13 @@ class VoucherifyApi:
 
 
 class _Refused(Exception):
-    def __init__(self, status: int, details: str, **resource: str) -> None:
+    """A refusal. `code` is that of the error object, which is mostly the status."""
+
+    def __init__(self, status: int, details: str, key: str = "", **resource: str) -> None:
         super().__init__(details)
-        self.status = status
+        self.status = self.code = status
         self.details = details
+        self.key = key
         self.resource = resource
 
 
@@ -277,28 +310,32 @@ def _no_customer(customer_id: str) -> _Refused:
 
 
 # An endpoint gets the decoded named groups of its pattern as keyword arguments.
-_ENDPOINTS: tuple[tuple[str, re.Pattern[str], Callable[..., Json]], ...] = (
-    ("POST", re.compile(r"/v1/customers"), VoucherifyApi.create_customer),
-    ("GET", re.compile(r"/v1/customers"), VoucherifyApi.list_customers),
-    ("POST", re.compile(r"/v1/customers/bulk/async"), VoucherifyApi.update_customers_in_bulk),
-    ("GET", re.compile(r"/v1/async-actions/(?P<action_id>[^/]+)"), VoucherifyApi.get_async_action),
-    ("POST", re.compile(r"/v1/events"), VoucherifyApi.track_event),
+# The status is that of its answer.
+_ENDPOINTS: tuple[tuple[str, re.Pattern[str], Callable[..., Json], int], ...] = (
+    ("POST", re.compile(r"/v1/customers"), VoucherifyApi.create_customer, 200),
+    ("GET", re.compile(r"/v1/customers"), VoucherifyApi.list_customers, 200),
+    ("GET", re.compile(r"/v1/metadata-schemas"), VoucherifyApi.list_metadata_schemas, 200),
+    ("POST", re.compile(r"/v1/customers/bulk/async"), VoucherifyApi.update_customers_in_bulk, 202),
+    ("GET", re.compile(r"/v1/async-actions/(?P<action_id>[^/]+)"), VoucherifyApi.get_async_action, 200),
+    ("POST", re.compile(r"/v1/events"), VoucherifyApi.track_event, 200),
     (
         "POST",
         re.compile(r"/v1/customers/(?P<customer_id>[^/]+)/permanent-deletion"),
         VoucherifyApi.delete_customer_permanently,
+        200,
     ),
 )
 
 
-def _route(api: VoucherifyApi, request: Request) -> Json:
+def _route(api: VoucherifyApi, request: Request) -> Answer:
     path = request.path.partition("?")[0]
     others = []
-    for method, pattern, endpoint in _ENDPOINTS:
+    for method, pattern, endpoint, status in _ENDPOINTS:
         if match := pattern.fullmatch(path):
             if method == request.method:
                 # Decoded after the match, since the %2F of an id is no separator.
-                return endpoint(api, request, **{name: unquote(part) for name, part in match.groupdict().items()})
+                parts = {name: unquote(part) for name, part in match.groupdict().items()}
+                return Answer(status, endpoint(api, request, **parts))
             others.append(method)
     if others:
         raise _Refused(405, f"{request.method} is not supported here, {' and '.join(others)} is")

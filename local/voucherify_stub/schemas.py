@@ -47,8 +47,15 @@ _DOCUMENTED_ERRORS = {
 }
 
 
-def error_object(status: int, request_id: str, details: str = "", **resource: str) -> Json:
-    key, message = _DOCUMENTED_ERRORS.get(status) or _error_of_phrase(status)
+# The messages of keys that a status does not imply.
+_MESSAGES = {"metadata_validation_failed": "Metadata validation failed"}
+
+
+def error_object(status: int, request_id: str, details: str = "", key: str = "", **resource: str) -> Json:
+    if key:
+        message = _MESSAGES[key]
+    else:
+        key, message = _DOCUMENTED_ERRORS.get(status) or _error_of_phrase(status)
     return {
         "code": status,
         "key": key,

@@ -96,11 +96,15 @@ class VoucherifyStub:
         self.rule: Rule | None = None
         # Decides which rows of a bulk call fail. `reset` removes it, like the rule.
         self.row_rule: RowRule | None = None
+        # The project's metadata schemas, as `metadata_schema` makes them. `reset` removes them too.
+        self.metadata_schemas: list[Json] = []
         self.on_call = on_call
         self._port = port
         self._host = host
         self._clock = clock
-        self._new_api: Callable[[], Api] = lambda: api or VoucherifyApi(api_key, api_token, limit, self._row_fails)
+        self._new_api: Callable[[], Api] = lambda: (
+            api or VoucherifyApi(api_key, api_token, limit, self._row_fails, lambda: self.metadata_schemas)
+        )
         self._server: HttpServer | None = None
         self._connection_numbers = count(1)
         # Reentrant, so that a rule may look at what has been recorded.
@@ -134,6 +138,7 @@ class VoucherifyStub:
             self._queue.clear()
             self.rule = None
             self.row_rule = None
+            self.metadata_schemas = []
         self._raise_failure()
 
     def __enter__(self) -> Self:

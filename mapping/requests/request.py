@@ -21,6 +21,7 @@ class Operation(StrEnum):
     UPSERT_CUSTOMER = "upsert_customer"
     TRACK_EVENT = "track_event"
     DELETE_CUSTOMER = "delete_customer"
+    READ_METADATA_SCHEMAS = "read_metadata_schemas"
 
 
 class Request(NamedTuple):

@@ -18,6 +18,7 @@ from cli.target import Target
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.cold import start_cold
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
+from local.voucherify_stub.metadata import metadata_schema
 from local.voucherify_stub.stub import Fault, RateLimit, VoucherifyStub
 from tests.cli.conftest import SECRET, Run, invoke
 
@@ -231,3 +232,43 @@ def test_missing_aws_credentials_end_the_checks(aws: LocalAws, monkeypatch: pyte
 
 def test_the_help_has_examples() -> None:
     assert "doctor --send-event" in " ".join(invoke("doctor", "--help").out.split())
+
+
+def test_rows_that_do_not_fit_the_metadata_schemas_are_named(run: Run, aws: LocalAws, system: LocalSystem) -> None:
+    required = {"type": "string", "optional": False}
+    system.voucherify.metadata_schemas = [
+        metadata_schema("customer", strict=True, plan=required, age={"type": "number"}),
+        metadata_schema("Order Completed", strict=True, amount={"type": "number"}),
+    ]
+    aws.put_settings(
+        {
+            "identifyMapping": '{"age": "customer.metadata.age.years", "size": "customer.metadata.size"}',
+            "trackMapping": '{"coupon": "metadata.coupon", "total": "metadata.amount"}',
+        }
+    )
+    text = wrong(run)["metadata of default"]["text"]
+
+    assert text.split("; ") == [
+        "identify: age → customer.metadata.age.years is left out of every event: "
+        "age is of type number in the schema, not an object",
+        "identify: size → customer.metadata.size is left out of every event: "
+        "the schema does not define it, and allows only defined metadata",
+        "identify: no row fills customer.metadata.plan, which is required in every event",
+        "track: coupon → metadata.coupon is left out of 'Order Completed': "
+        "the schema does not define it, and allows only defined metadata",
+    ]
+
+
+def test_mapping_that_fits_is_fine(run: Run, system: LocalSystem) -> None:
+    system.voucherify.metadata_schemas = [metadata_schema("customer", plan={"type": "string"})]
+
+    assert "✓ metadata of default: the mapping fits the project's metadata schemas" in run("doctor").out
+
+
+def test_schemas_that_cannot_be_read_are_no_fault(run: Run, system: LocalSystem) -> None:
+    forbidden = Fault(403)
+    system.voucherify.rule = lambda request: forbidden if request.path == "/v1/metadata-schemas" else None
+    ended = run("doctor")
+
+    assert ended.code == 0
+    assert "✓ metadata of default: not checked" in ended.out

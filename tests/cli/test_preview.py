@@ -11,6 +11,8 @@ import pytest
 
 from local.stack.samples import EVENTS
 from local.stack.system import LocalSystem
+from local.voucherify_stub.metadata import metadata_schema
+from local.voucherify_stub.stub import Fault
 from tests.cli.conftest import Run
 
 PRESET = EVENTS / "presets" / "order_completed.json"
@@ -222,3 +224,31 @@ def test_events_are_mapped_as_those_of_a_webhook(run: Run, tmp_path: Path) -> No
 
 def test_help_has_examples(run: Run) -> None:
     assert "preview segment-archive/ --against new-settings.json" in run("preview", "--help").out
+
+
+def test_metadata_that_the_projects_schema_refuses_is_marked(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    required = {"type": "string", "optional": False}
+    system.voucherify.metadata_schemas = [
+        metadata_schema("customer", strict=True, age={"type": "number"}, plan=required)
+    ]
+    event = {"type": "identify", "userId": "u-1", "traits": {"metadata": {"age": "36", "size": 39}}}
+    path = str(written(tmp_path / "event.json", event))
+
+    assert run("preview", path, "--json").json["metadata"] == [
+        {"field": "customer.metadata.age", "value": "36", "action": "36, converted"},
+        {
+            "field": "customer.metadata.size",
+            "value": 39,
+            "action": "left out: does not fit Voucherify's metadata schema: "
+            "the schema does not define it, and allows only defined metadata",
+        },
+        {"field": "customer.metadata.plan", "value": None, "action": "required: the event is rejected"},
+    ]
+    assert "Refused by the project's metadata schema" in run("preview", path).out
+
+
+def test_preview_does_without_schemas_that_cannot_be_read(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    system.voucherify.rule = lambda request: Fault(drop="before")
+    path = str(written(tmp_path / "event.json", {"type": "identify", "userId": "u-1"}))
+
+    assert run("preview", path).code == 0

@@ -39,6 +39,7 @@ def _endpoints() -> tuple[tuple[str, Any], ...]:
         ("/v1/customers", published_model("CustomersCreateRequestBody")),
         (r"/v1/customers\?limit=(?:[1-9][0-9]?|100)", None),  # GET: the list of them
         (_BULK, published_model("CustomersUpdateInBulkRequestBody")),
+        ("/v1/metadata-schemas", None),
         (f"/v1/async-actions/{_SEGMENT}", None),
         ("/v1/events", published_model("EventsCreateRequestBody")),
         (f"/v1/customers/{_SEGMENT}/permanent-deletion", None),

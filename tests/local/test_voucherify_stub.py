@@ -11,6 +11,7 @@ import pytest
 import urllib3
 
 from local.voucherify_stub.api import Answer, VoucherifyApi
+from local.voucherify_stub.metadata import metadata_schema
 from local.voucherify_stub.real import RealVoucherify
 from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStub
 from tests.contract.published import published_model
@@ -219,8 +220,37 @@ class TestEvents:
     ) -> None:
         answer = client.event({"event": "Moved", "customer": {"id": "cust_unknown"}})
 
-        assert (answer.status, answer.json()["key"]) == (404, "not_found")
+        assert (answer.status, answer.json()["code"], answer.json()["key"]) == (400, 404, "not_found")
         assert voucherify.events == []
+
+
+class TestMetadataSchemas:
+    def test_schemas_are_listed_as_published(self, voucherify: VoucherifyStub, client: Client) -> None:
+        voucherify.metadata_schemas = [metadata_schema("customer", plan={"type": "string"})]
+        answer = client.pool.request("GET", "/v1/metadata-schemas", headers=HEADERS)
+
+        assert (answer.status, answer.json()["total"]) == (200, 1)
+        listed = published_model("MetadataSchemasListResponseBody").from_dict(answer.json())
+        assert listed.schemas[0].properties == voucherify.metadata_schemas[0]["properties"]
+
+    def test_metadata_of_another_type_is_refused_as_published(self, voucherify: VoucherifyStub, client: Client) -> None:
+        definition = {"type": "string", "array": True, "eq": ["L1", "L2", "L3"]}
+        voucherify.metadata_schemas = [metadata_schema("customer", location_id=definition)]
+        answer = client.customer({**ADA, "metadata": {"location_id": ["L9"]}})
+
+        assert (answer.status, answer.json()["key"]) == (400, "metadata_validation_failed")
+        rules = "must be an array, and every element: must be equal to one of L1,L2,L3"
+        assert answer.json()["details"] == f"location_id: {rules} (actual value is ['L9'])"
+        assert voucherify.customers == {}
+
+    def test_required_and_undefined_metadata_are_refused(self, voucherify: VoucherifyStub, client: Client) -> None:
+        required = {"type": "number", "optional": False}
+        voucherify.metadata_schemas = [metadata_schema("Moved", strict=True, floor=required)]
+        moved = {"event": "Moved", "customer": {"source_id": "user-1"}}
+
+        assert client.event(moved).json()["details"] == "floor: is required"
+        assert client.event({**moved, "metadata": {"floor": 1, "x": 1}}).json()["details"] == "x: is not defined"
+        assert client.event({**moved, "metadata": {"floor": 1}}).status == 200
 
 
 class TestBulk:
@@ -231,7 +261,7 @@ class TestBulk:
         accepted = client.bulk([{"source_id": "user-1", "name": "Ada", "metadata": {"seats": 2}}, {"source_id": "new"}])
         action_id = accepted.json()["async_action_id"]
 
-        assert accepted.status == 200
+        assert accepted.status == 202
         assert list(voucherify.customers) == ["user-1"]
         enqueued = client.action(action_id).json()
         assert (enqueued["status"], enqueued["result"]) == ("ENQUEUED", None)
