@@ -112,7 +112,7 @@ class Server:
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[Server]:
-    """Start `make serve`, and kill it after two minutes, so that nothing waits for ever."""
+    """Start `make serve`, and kill it after ten minutes, so that nothing waits for ever."""
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "local.serve", "--port", "0", *arguments],
         cwd=ROOT,
@@ -121,7 +121,7 @@ def serving(*arguments: str) -> Iterator[Server]:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        too_late = Timer(120, process.kill)
+        too_late = Timer(600, process.kill)
         too_late.start()
         server = Server(process)
         try:
