@@ -103,7 +103,9 @@ class _EventTask:
         if deadline.seconds_left < MIN_CALL_SECONDS:
             return self._outcome(OUT_OF_TIME)
         try:
-            if self._is_of_deleted_customer():
+            if self._request.operation is Operation.DELETE_CUSTOMER:
+                self._record_deletion()
+            elif self._is_of_deleted_customer():
                 reason = SkipReason.CUSTOMER_DELETED
                 return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
         except DeletionsUnknown:
@@ -137,13 +139,15 @@ class _EventTask:
         is_unconfirmed = failure is None and bool(self._delivery.store) and not self._request.is_idempotent
         return self._outcome(failure, without_deduplication=is_unconfirmed)
 
+    def _record_deletion(self) -> None:
+        """Record the deletion before its call, so that no older event creates the customer again."""
+        if self._delivery.deletions:
+            self._delivery.deletions.note(self._request.customer, self._job.stored_at or _now())
+
     def _is_of_deleted_customer(self) -> bool:
-        """Return whether the customer was deleted after the event was stored. Record a deletion before its call."""
-        deletions, customer, stored_at = self._delivery.deletions, self._request.customer, self._job.stored_at
-        if deletions and self._request.operation is Operation.DELETE_CUSTOMER:
-            deletions.note(customer, stored_at or _now())
-            return False
-        return bool(deletions and stored_at and deletions.is_deleted_since(customer, stored_at))
+        """Return whether the customer was deleted after the event was stored."""
+        deletions, stored_at = self._delivery.deletions, self._job.stored_at
+        return bool(deletions and stored_at and deletions.is_deleted_since(self._request.customer, stored_at))
 
     def _claim(self, deadline: Deadline) -> AbstractContextManager[Claim | None]:
         """Claim the idempotency record of a track event. Other requests need none: sending them twice is harmless."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from handler.delivery.rate_limiter import RateLimiter
@@ -53,12 +53,14 @@ class Project:
     ) -> Attempt:
         """Send a request, and once more where its metadata was refused and can be made to fit. Raises GivenUp."""
 
-        def send(fitted: Request) -> Attempt:
-            return self._send(fitted, call, deadline, ambiguous_track, wait_for_quota=wait_for_quota)
-
-        def read() -> KnownSchemas | Failure:
-            return self._read_schemas(call, deadline, wait_for_quota=wait_for_quota)
-
+        send = partial(
+            self._send,
+            call=call,
+            deadline=deadline,
+            ambiguous_track=ambiguous_track,
+            wait_for_quota=wait_for_quota,
+        )
+        read = partial(self._read_schemas, call, deadline, wait_for_quota=wait_for_quota)
         attempt = send(self.schemas.fit(request))
         if not attempt.failure or not attempt.concerns_metadata:
             return attempt
@@ -174,14 +176,19 @@ class ProjectCaller:
 
     def call(self, request: Request, call: Call, deadline: Deadline) -> Attempt:
         """Deliver a request, and once more under new credentials. Raises GivenUp."""
-        project: Project | None = self._project
-        attempt = Attempt(None, request)
-        while project:
-            attempt = project.attempt(
-                request, call, deadline, self._ambiguous_track, wait_for_quota=self._wait_for_quota
-            )
-            is_refused = attempt.failure and attempt.failure.code == ReasonCode.CREDENTIALS_REFUSED
-            project = self._other_than(project) if is_refused else None
+        attempt_at = partial(
+            Project.attempt,
+            request=request,
+            call=call,
+            deadline=deadline,
+            ambiguous_track=self._ambiguous_track,
+            wait_for_quota=self._wait_for_quota,
+        )
+        project = self._project
+        attempt = attempt_at(project)
+        is_refused = attempt.failure and attempt.failure.code == ReasonCode.CREDENTIALS_REFUSED
+        if is_refused and (other := self._other_than(project)):
+            attempt = attempt_at(other)
         if attempt.failure and attempt.failure.action is Action.STOP_BATCH:
             self.stopped_by = attempt.failure
         return attempt

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from local.stack.cold import start_cold
-from local.voucherify_stub.stub import Fault, Request
+from local.stack.http_server import HttpRequest, HttpServer, Reply
+from local.voucherify_stub.stub import Fault
 from tests.function import Function
 
 
@@ -20,25 +22,20 @@ def identify(number: int, customer: str) -> dict[str, Any]:
     return {"type": "identify", "messageId": f"i-{number}", "userId": customer, "traits": {"name": str(number)}}
 
 
-def test_customers_are_called_side_by_side(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each call is answered only once four are under way: one after the other, none would be."""
-    monkeypatch.setenv("VOUCHERIFY_CONCURRENCY", "4")
-    together = threading.Barrier(4, timeout=60)
-    server = function.voucherify
+def test_customers_are_called_side_by_side(function: Function) -> None:
+    """After the first call, which finds out about the rate limit, none is answered before three are in progress."""
+    together = threading.Barrier(3, timeout=60)
+    first = threading.Lock()
 
-    def hold(request: Request) -> Fault | None:
-        threading.Thread(target=arrive, daemon=True).start()
-        return None
+    def answer(request: HttpRequest) -> Reply:
+        if not first.acquire(blocking=False):
+            together.wait()
+        return Reply(200, body=b"{}")
 
-    arrived: list[int] = []
-
-    def arrive() -> None:
-        arrived.append(together.wait())
-
-    server.rule = hold
-    answer = function.post_batch([identify(number, f"u-{number}") for number in range(4)])
-    assert answer.body["delivered"] == 4
-    assert len({call.connection for call in server.calls}) > 1
+    with closing(HttpServer(0, answer)) as server:
+        function.put(apiUrl=f"http://127.0.0.1:{server.port}")
+        events = [identify(number, f"u-{number}") for number in range(4)]
+        assert function.post_batch(events).body["delivered"] == 4
 
 
 def test_one_customers_events_go_out_one_after_the_other_in_their_order(
