@@ -55,6 +55,7 @@ TABLE = [
 
 
 @pytest.mark.scenario(row=10)
+@pytest.mark.scenario(row=38)
 @pytest.mark.parametrize(("integrations", "if_routed", "if_direct"), TABLE)
 def test_integrations_by_route(integrations: object, if_routed: bool, if_direct: bool) -> None:
     event = {"type": "track", "userId": "u-1", "event": "Order Completed", "integrations": integrations}

@@ -629,7 +629,7 @@ def test_the_write_key_is_in_no_record_no_line_no_call_and_no_answer(api: Functi
     assert [answer.status for answer in answers] == [200, 200, 200, 401, 400, 503]
     messages = [*api.aws.messages("DEAD_LETTER_QUEUE_URL"), *api.aws.messages("RETRY_QUEUE_URL")]
     assert len(messages) == 3
-    assert len(api.voucherify.calls) == 4
+    assert [call.method for call in api.voucherify.calls].count("POST") == 4
     for call in api.voucherify.calls:
         assert CANARY.encode() not in call.body
         assert CANARY not in repr(call.headers)

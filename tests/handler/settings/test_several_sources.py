@@ -334,7 +334,7 @@ def test_a_record_names_its_source_and_the_worker_delivers_it_as_that_source(sou
 
 
 def test_a_dead_letter_names_its_source_and_is_redriven_as_that_source(sources: Sources, worker: Worker) -> None:
-    sources.shop.next(Fault(400), Fault(503), Fault(400))
+    sources.shop.next(Fault(400), None, Fault(503), Fault(400))  # None: the metadata schemas are read
     assert sources.post("shop", TRACK).status == 400
     assert sources.post("shop", {**TRACK, "messageId": "t-2"}).status == 202
     worker.run()
