@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import ssl
 import threading
@@ -487,3 +488,26 @@ def test_nothing_that_utf_8_cannot_say_leaves(client: VoucherifyClient, voucheri
         Deadline.after(30.0),
     )
     assert voucherify.calls[0].body == '{"source_id":"? \\u0000 🦊"}'.encode()
+
+
+COMPRESSED = gzip.compress(b'{"key": "some_key", "message": "no"}')
+
+
+def compressed(body: bytes) -> bytes:
+    return b"HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "key"), [(compressed(COMPRESSED), "some_key"), (compressed(b"\x1f\x8bno gzip"), None)]
+)
+def test_a_compressed_answer_is_read_and_a_broken_one_keeps_its_status(answer: bytes, key: str | None) -> None:
+    with closing(RawServer(answer, keeps=False)) as server:
+        found = VoucherifyClient(server.url, API_KEY, API_TOKEN).send(TRACK, Deadline.after(30.0))
+    assert (found.status, found.error and found.error.key) == (400, key)
+
+
+@pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"\x00\xff" * 50 + b"\r\n\r\n", b"HTTP/1.1 x\r\n\r\n"])
+def test_garbage_is_no_answer(answer: bytes) -> None:
+    with closing(RawServer(answer, keeps=False)) as server, pytest.raises(NoAnswer) as raised:
+        VoucherifyClient(server.url, API_KEY, API_TOKEN).send(TRACK, Deadline.after(30.0))
+    assert (raised.value.code, raised.value.sent) == ("voucherify_connection_lost", True)
