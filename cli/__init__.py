@@ -1,1 +1,1 @@
-"""The command line for whoever runs the destination. Nothing of it is deployed."""
+"""The command line for the operators of the destination. It is never deployed."""

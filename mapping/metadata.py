@@ -85,7 +85,7 @@ class MetadataSchema:
         }
         return cls(definitions, document.get("allow_defined_only") is True)
 
-    def misfit(self, path: str) -> str:
+    def problem_at(self, path: str) -> str:
         """Return why no value at a dotted path can fit; empty where one can."""
         key, _, inner = path.partition(".")
         definition = self.definitions.get(key)
@@ -151,7 +151,7 @@ class MetadataSchemas:
             for key in part.schema.missing(part.metadata or {})
         ]
 
-    def misfits(self, call: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    def row_problems(self, call: str, rows: Iterable[tuple[str, str]]) -> list[str]:
         """Return what in a call's mapping, rows of source and destination, cannot fit, whatever the events hold."""
         rows = list(rows)
         destinations = {destination for _, destination in rows}
@@ -163,7 +163,7 @@ class MetadataSchemas:
             if schema is None:
                 continue
             for source, destination in rows:
-                if destination.startswith(f"{place}.") and (why := schema.misfit(destination[len(place) + 1 :])):
+                if destination.startswith(f"{place}.") and (why := schema.problem_at(destination[len(place) + 1 :])):
                     found.append(f"{call}: {source} → {destination} is left out of {events}: {why}")
             if must_fill and place not in destinations:  # a whole object may have any key
                 below = [one[len(place) + 1 :] for one in destinations if one.startswith(f"{place}.")]

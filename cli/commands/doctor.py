@@ -197,15 +197,17 @@ def _metadata(settings: Settings) -> Checks:
     if schemas is None:
         yield Check(name, True, f"not checked: the metadata schemas could not be read, {problem}")
     elif schemas:
-        misfits = [
-            misfit
+        problems = [
+            problem
             for call in CALLS
             if call not in mapping.disabled
-            for misfit in schemas.misfits(call, ((row.source.text, row.destination) for row in mapping.rules_of(call)))
+            for problem in schemas.row_problems(
+                call, ((row.source.text, row.destination) for row in mapping.rules_of(call))
+            )
         ]
-        text = "; ".join(misfits) or "the mapping fits the project's metadata schemas"
+        text = "; ".join(problems) or "the mapping fits the project's metadata schemas"
         advice = "change the mapping, or the schema in Voucherify: Project settings → Metadata schema, or Event schema"
-        yield Check(name, not misfits, text, advice)
+        yield Check(name, not problems, text, advice)
 
 
 def _retry_queue(name: str, target: Target) -> Check:

@@ -49,7 +49,9 @@ def check_token(token: bytes, accepted: Sequence[str]) -> str:
     """Return which token it is: `current` or `previous`. Raises Unauthorised."""
     if not token:
         raise unauthorised(RefusalCause.MISSING_TOKEN)
-    return _match(accepted, lambda other: hmac.compare_digest(other.encode(), token), RefusalCause.WRONG_TOKEN)
+    if which := _match(accepted, lambda other: hmac.compare_digest(other.encode(), token)):
+        return which
+    raise unauthorised(RefusalCause.WRONG_TOKEN)
 
 
 def _check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> tuple[str, bool]:
@@ -63,20 +65,20 @@ def _check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[
         raise unauthorised(RefusalCause.MISSING_SIGNATURE)
     signed = signed_bytes(body)
 
-    def matches(part: bytes, secret: str) -> bool:
-        return hmac.compare_digest(signature(part, secret).encode(), given)
+    def match(part: bytes) -> str | None:
+        return _match(secrets, lambda secret: hmac.compare_digest(signature(part, secret).encode(), given))
 
-    which = _match(
-        secrets, lambda secret: matches(signed, secret) or matches(body, secret), RefusalCause.WRONG_SIGNATURE
-    )
-    return which, signed is body or any(matches(body, secret) for secret in secrets)
+    if which := match(signed):
+        return which, signed is body
+    if signed is not body and (which := match(body)):
+        return which, True
+    raise unauthorised(RefusalCause.WRONG_SIGNATURE)
 
 
-def _match(secrets: Sequence[str], matches: Callable[[str], bool], cause: RefusalCause) -> str:
-    for name, secret in zip(("current", "previous"), secrets, strict=False):
-        if matches(secret):
-            return name
-    raise unauthorised(cause)
+def _match(secrets: Sequence[str], matches: Callable[[str], bool]) -> str | None:
+    """Return which secret matches, `current` or `previous`, or None."""
+    names = zip(("current", "previous"), secrets, strict=False)
+    return next((name for name, secret in names if matches(secret)), None)
 
 
 def token_in(headers: Mapping[str, str]) -> bytes:

@@ -16,7 +16,7 @@ from handler.model.policy import AmbiguousTrack
 from handler.model.reason_codes import ReasonCode
 from handler.settings.settings import Settings
 from handler.threads import Threads
-from handler.voucherify.answers import failure_of, failure_of_no_answer, may_concern_metadata
+from handler.voucherify.answers import failure_of_answer, failure_of_no_answer, may_concern_metadata
 from handler.voucherify.client import Answer, Call, NoAnswer, VoucherifyClient
 from handler.voucherify.metadata_schemas import READ_SCHEMAS, KnownSchemas, SchemaCache, may_pass, read_schemas
 from mapping import Request
@@ -52,7 +52,6 @@ class Project:
         self, request: Request, call: Call, deadline: Deadline, ambiguous_track: AmbiguousTrack, *, wait_for_quota: bool
     ) -> Attempt:
         """Send a request, and once more where its metadata was refused and can be made to fit. Raises GivenUp."""
-
         send = partial(
             self._send,
             call=call,
@@ -87,9 +86,9 @@ class Project:
                 return Attempt(OUT_OF_TIME, request)
             try:
                 answer = self.client.send(request, deadline, call)
-                failure = failure_of(answer, request, ambiguous_track)
+                failure = failure_of_answer(answer, request)
             except NoAnswer as error:
-                failure = failure_of(error, request, ambiguous_track)
+                failure = failure_of_no_answer(error, request, ambiguous_track)
             concerns_metadata = bool(answer and may_concern_metadata(answer, request))
             return Attempt(failure, request, time.monotonic() - started, concerns_metadata)
         finally:
@@ -108,7 +107,7 @@ class Project:
             if deadline.seconds_left < MIN_CALL_SECONDS:
                 return OUT_OF_TIME
             answer, schemas = read_schemas(self.client, deadline, call)
-            failure = failure_of(answer, READ_SCHEMAS, AmbiguousTrack.RETRY)
+            failure = failure_of_answer(answer, READ_SCHEMAS)
         except NoAnswer as error:
             return failure_of_no_answer(error, READ_SCHEMAS, AmbiguousTrack.RETRY)
         finally:

@@ -127,9 +127,9 @@ def failure_of_answer(answer: Answer, request: Request) -> Failure | None:
     )
 
 
-def may_concern_metadata(answer: Answer | NoAnswer, request: Request) -> bool:
+def may_concern_metadata(answer: Answer, request: Request) -> bool:
     """Whether an answer may refuse the request because its metadata does not fit the project's schema."""
-    if isinstance(answer, NoAnswer) or answer.status != 400 or not answer.error:
+    if answer.status != 400 or not answer.error:
         return False
     if answer.error.key == _METADATA_VALIDATION_FAILED:
         return True

@@ -107,7 +107,7 @@ def test_silent_addresses_do_not_delay_the_answer(function: Function, monkeypatc
         silent = stack.enter_context(socket.socket())
         silent.bind(("127.0.0.1", 0))
         silent.listen(0)
-        for _ in range(4):  # its backlog is full: whoever connects now is not answered
+        for _ in range(4):  # its backlog is full: the next connection is not answered
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(silent.getsockname())

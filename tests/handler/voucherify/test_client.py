@@ -294,7 +294,7 @@ def test_no_key_can_add_to_the_request(text: str) -> None:
         assert server.requests == 0
 
 
-# Calls that are given up: whoever waits for them waits no longer, whatever the peer does.
+# Calls that are given up: their caller waits no longer, whatever the peer does.
 
 
 def given_up(client: VoucherifyClient, request: Request, is_time: Callable[[], bool]) -> tuple[Any, Exception | None]:
