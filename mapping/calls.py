@@ -8,71 +8,56 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mapping.defaults import (
-    ACTIONS_MAPPINGS,
-    GROUP_MAPPING,
-    PROPERTIES_MAPPING,
-    TRAITS_MAPPING,
-    VIEW_MAPPING,
-    DefaultMapping,
-    DefaultSet,
-)
 from mapping.event.segment import Event
+from mapping.mapping_settings import GROUP, IDENTIFY, PAGE, SCREEN, TRACK, MappingSetting
 from mapping.requests.custom_event import page_request, screen_request, track_request
 from mapping.requests.customer import deletion_request, group_request, identify_request
 from mapping.requests.request import Request
-from mapping.rules.destinations import FIELDS
-from mapping.rules.rule import Rules, compile_rules
+from mapping.rules.rule import Rules
 from mapping.trace import MappingTrace
+
+
+def _name_of_event(event: Event) -> object:
+    return event.fields.get("event")
+
+
+def _name_of_view(event: Event) -> object:
+    """Return the name of a page or screen. Some libraries have it in `properties.name` only."""
+    return event.casing.get(event.fields, "name") or event.casing.get(event.fields.get("properties", {}), "name")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One of Segment's calls, and how it becomes a request.
 
-    `payload` is the field with its data, `parts` are the parts of a body that it sends. A call without a
-    `default_mapping` has no mapping setting. `is_disabled` is the default of its setting.
+    A call without a `mapping` needs none. `is_disabled` is the default of its setting. `name_of` reads the name by
+    which its events may have mappings of their own.
     """
 
     name: str
     to_request: Callable[[Event, Rules, MappingTrace], Request]
-    payload: str = ""
-    default_mapping: DefaultMapping | None = None
-    parts: frozenset[str] = frozenset(FIELDS)
+    mapping: MappingSetting | None = None
     is_disabled: bool = False
+    name_of: Callable[[Event], object] = lambda _: None
 
     @property
     def disabled_setting(self) -> str:
         return f"{self.name}Disabled"
 
     @property
-    def mapping_setting(self) -> str:
-        return f"{self.name}Mapping"
-
-    @property
     def creates_customer(self) -> bool:
         """Whether its request creates a customer who does not exist yet. Only a deletion does not."""
-        return self.default_mapping is not None
+        return self.mapping is not None
 
-    def default_of(self, default_set: DefaultSet) -> DefaultMapping | None:
-        """Return the call's default mapping in one of the two sets."""
-        return ACTIONS_MAPPINGS.get(self.name) if default_set is DefaultSet.ACTIONS else self.default_mapping
-
-    def compile(self, mapping: object, *, clear_on_null: bool) -> Rules:
-        """Return the rules of the call's mapping setting. Raises InvalidMapping with all faults."""
-        return compile_rules(self.mapping_setting, mapping, self.payload, self.parts, clear_on_null=clear_on_null)
-
-
-_CUSTOMER_ONLY = frozenset({"customer"})
 
 CALLS: Mapping[str, Call] = {
     call.name: call
     for call in (
-        Call("identify", identify_request, "traits", TRAITS_MAPPING, _CUSTOMER_ONLY),
-        Call("track", track_request, "properties", PROPERTIES_MAPPING),
-        Call("page", page_request, "properties", VIEW_MAPPING, is_disabled=True),
-        Call("screen", screen_request, "properties", VIEW_MAPPING, is_disabled=True),
-        Call("group", group_request, "traits", GROUP_MAPPING, _CUSTOMER_ONLY, is_disabled=True),
+        Call("identify", identify_request, IDENTIFY),
+        Call("track", track_request, TRACK, name_of=_name_of_event),
+        Call("page", page_request, PAGE, is_disabled=True, name_of=_name_of_view),
+        Call("screen", screen_request, SCREEN, is_disabled=True, name_of=_name_of_view),
+        Call("group", group_request, GROUP, is_disabled=True),
         Call("delete", deletion_request, is_disabled=True),
     )
 }

@@ -41,6 +41,22 @@ GROUP_MAPPING: DefaultMapping = {
 }
 
 
+# Segment's e-commerce spec, and the fields of a Voucherify order; both sets of defaults have it:
+# https://segment.com/docs/connections/spec/ecommerce/v2/#order-completed
+ORDER_MAPPING: DefaultMapping = {
+    "properties.order_id": "order.source_id",
+    "properties.revenue": "order.amount",
+    "properties.total": "order.amount",
+    "properties.discount": "order.discount_amount",
+    "properties.currency": "order.metadata.currency",
+    "properties.coupon": "order.metadata.coupon",
+    "properties.affiliation": "order.metadata.affiliation",
+    "properties.shipping": "order.metadata.shipping",
+    "properties.tax": "order.metadata.tax",
+    "properties.products": "order.items",
+}
+
+
 class DefaultSet(StrEnum):
     """The set of default mappings, a value of the setting `defaultMapping`."""
 

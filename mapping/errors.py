@@ -16,6 +16,7 @@ class RejectReason(StrEnum):
     PLACEHOLDER_ID = "placeholder_id"
     INVALID_CUSTOMER_ID = "invalid_customer_id"
     INVALID_EVENT_NAME = "invalid_event_name"
+    ORDER_ID_MISSING = "order_id_missing"
 
     @property
     def stage(self) -> str:
@@ -57,16 +58,18 @@ class Problem(NamedTuple):
 class Fault(NamedTuple):
     """One fault of one setting: the setting's name, the key inside it (may be empty), and what to write instead.
 
-    `position` is the number of characters of the key before the faulty place, where there is one.
+    `position` is the number of characters of the key before the faulty place, where there is one. `event` is the name
+    of the event whose mapping has the key, in a setting that has mappings by event name.
     """
 
     setting: str
     key: str
     problem: str
     position: int | None = None
+    event: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.setting}[{self.key!r}]" if self.key else self.setting
+        place = self.setting + "".join(f"[{name!r}]" for name in (self.event, self.key) if name)
         return f"{place}{'' if self.position is None else f', character {self.position + 1}'}: {self.problem}"
 
 

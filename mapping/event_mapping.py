@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
-from mapping.calls import CALLS, Call
+from mapping.calls import CALLS
 from mapping.defaults import DefaultSet
 from mapping.errors import Fault, InvalidMapping
-from mapping.rules.rule import Rules
-from mapping.values import MAX_EVENT_NAME, kind_of
+from mapping.event_names import ByName, EventFilter
+from mapping.mapping_settings import MAPPINGS, NamedRules, RulesByName, compile_setting
+from mapping.order_status import OrderStatus
+from mapping.spelling import nearest
+from mapping.values import kind_of
 
 TRACK_EVENTS_FILTER = "trackEventsFilter"
 REQUIRE_USER_ID = "requireUserId"
 CLEAR_ON_NULL = "clearOnNull"
 DEFAULT_MAPPING = "defaultMapping"
+ORDER_EVENTS = "orderEvents"
 
 # The names of the settings that `EventMapping.compile` reads.
 MAPPING_SETTINGS = (
@@ -23,114 +26,57 @@ MAPPING_SETTINGS = (
     REQUIRE_USER_ID,
     CLEAR_ON_NULL,
     DEFAULT_MAPPING,
+    ORDER_EVENTS,
     *(call.disabled_setting for call in CALLS.values()),
-    *(call.mapping_setting for call in CALLS.values() if call.default_mapping is not None),
+    *MAPPINGS,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class NamePattern:
-    """An event name with `*` for any characters, or none. Matching takes time that is linear in the name."""
-
-    prefix: str
-    middle: tuple[str, ...]
-    suffix: str
-
-    @classmethod
-    def of(cls, name: str) -> NamePattern:
-        prefix, *middle, suffix = name.split("*")
-        return cls(prefix, tuple(middle), suffix)
-
-    def matches(self, name: str) -> bool:
-        position, end = len(self.prefix), len(name) - len(self.suffix)
-        if position > end or not (name.startswith(self.prefix) and name.endswith(self.suffix)):
-            return False
-        for part in self.middle:
-            found = name.find(part, position, end)
-            if found < 0:
-                return False
-            position = found + len(part)
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """The names of the track events that pass; all events pass where there is no name.
-
-    Names are compared exactly, and `*` in a name stands for any characters, or none.
-    """
-
-    names: frozenset[str]
-    patterns: tuple[NamePattern, ...]
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> EventFilter:
-        names = frozenset(names)
-        return cls(names, tuple(NamePattern.of(name) for name in sorted(names) if "*" in name))
-
-    def passes(self, name: object) -> bool:
-        """Whether an event of this name passes. An event without a name passes no filter."""
-        if not self.names:
-            return True
-        if not isinstance(name, str):
-            return False
-        if name in self.names:
-            return True
-        # Voucherify takes no longer names.
-        return len(name) <= MAX_EVENT_NAME and any(pattern.matches(name) for pattern in self.patterns)
-
-
-@dataclass(frozen=True, slots=True)
 class EventMapping:
-    """The compiled settings: `disabled` has the names of the disabled calls, `rules` those of each mapped call.
+    """The compiled settings: `disabled` has the names of the disabled calls, `rules` those of each mapping setting.
 
-    `requires_user_id`: an event whose customer would be known by `anonymousId` alone is skipped.
+    `requires_user_id`: an event whose customer would be known by `anonymousId` alone is skipped. `order_events` has the
+    status that a track event gives its order.
     """
 
     disabled: frozenset[str]
-    rules: Mapping[str, Rules]
+    rules: Mapping[str, RulesByName]
     track_events_filter: EventFilter
     requires_user_id: bool
+    order_events: ByName[OrderStatus]
 
     @classmethod
     def compile(cls, settings: Mapping[str, object]) -> EventMapping:
-        """Compile the values of the MAPPING_SETTINGS, each of which has a default.
+        """Compile the values of the MAPPING_SETTINGS, each of which has a default, and of their labelled parameters.
 
         Raises InvalidMapping with the faults of all of them.
         """
         faults: list[Fault] = []
-        disabled: set[str] = set()
-        rules: dict[str, Rules] = {}
-        requires_user_id = _flag(settings, REQUIRE_USER_ID, False, faults)
         clear_on_null = _flag(settings, CLEAR_ON_NULL, False, faults)
         default_set = _default_set(settings, faults)
-        for call in CALLS.values():
-            if _flag(settings, call.disabled_setting, call.is_disabled, faults):
-                disabled.add(call.name)
-            if call.default_mapping is not None:
-                try:
-                    rules[call.name] = _rules(call, settings, default_set, clear_on_null=clear_on_null)
-                except InvalidMapping as error:
-                    faults += error.faults
-        track_events_filter = _filter(settings, faults)
+        rules: dict[str, RulesByName] = {}
+        for setting in MAPPINGS.values():
+            try:
+                rules[setting.name] = compile_setting(setting, settings, default_set, clear_on_null=clear_on_null)
+            except InvalidMapping as error:
+                faults += error.faults
+        mapping = cls(
+            frozenset(
+                call.name for call in CALLS.values() if _flag(settings, call.disabled_setting, call.is_disabled, faults)
+            ),
+            rules,
+            _filter(settings, faults),
+            _flag(settings, REQUIRE_USER_ID, False, faults),
+            _order_events(settings, faults),
+        )
         if faults:
             raise InvalidMapping(faults)
-        return cls(frozenset(disabled), rules, track_events_filter, requires_user_id)
+        return mapping
 
-    def rules_of(self, call: str) -> Rules:
-        """Return the rules of a call in the order written; none for a call that is not mapped."""
-        return self.rules.get(call, ())
-
-
-def _rules(call: Call, settings: Mapping[str, object], default_set: DefaultSet, *, clear_on_null: bool) -> Rules:
-    if call.mapping_setting in settings:
-        return call.compile(settings[call.mapping_setting], clear_on_null=clear_on_null)
-    return _default_rules(call.name, default_set, clear_on_null)
-
-
-@cache
-def _default_rules(call: str, default_set: DefaultSet, clear_on_null: bool) -> Rules:
-    return CALLS[call].compile(CALLS[call].default_of(default_set), clear_on_null=clear_on_null)
+    def rules_for(self, setting: str, name: object) -> NamedRules:
+        """Return the rules of a mapping setting for the events of a name."""
+        return self.rules[setting].find(name)
 
 
 def _default_set(settings: Mapping[str, object], faults: list[Fault]) -> DefaultSet:
@@ -156,3 +102,19 @@ def _filter(settings: Mapping[str, object], faults: list[Fault]) -> EventFilter:
     problem = 'must be an array of event names, such as ["Order Completed", "Viewed *"], or a StringList'
     faults.append(Fault(TRACK_EVENTS_FILTER, "", problem))
     return EventFilter.of([])
+
+
+def _order_events(settings: Mapping[str, object], faults: list[Fault]) -> ByName[OrderStatus]:
+    given = settings.get(ORDER_EVENTS, {})
+    statuses: dict[str, OrderStatus] = {}
+    if not isinstance(given, Mapping):
+        problem = f'must be a JSON object, such as {{"Order Completed": "PAID"}}, not {kind_of(given)}'
+        faults.append(Fault(ORDER_EVENTS, "", problem))
+        given = {}
+    for name, status in given.items():
+        if isinstance(status, str) and status in list(OrderStatus):
+            statuses[name] = OrderStatus(status)
+        else:
+            advice = nearest(status.upper(), [one.value for one in OrderStatus]) if isinstance(status, str) else ""
+            faults.append(Fault(ORDER_EVENTS, name, f"the status must be one of {', '.join(OrderStatus)}{advice}"))
+    return ByName.of(statuses)

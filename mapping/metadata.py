@@ -3,8 +3,9 @@
 Sources, read on 2026-11-28: https://docs.voucherify.io/prepare/metadata (types, validation modes) and
 https://docs.voucherify.io/api-reference/metadata-schemas/list-metadata-schemas (the format). The facts used here:
 
-- A schema is for one `related_object`: `customer`, or the name of a nested object. `properties` has its definitions by
-  key, each with `type`, `array`, `optional`, `objectType` (the name of a nested schema) and restrictions such as `eq`.
+- A schema is for one `related_object`: `customer`, `order`, or the name of a nested object. `properties` has its
+  definitions by key, each with `type`, `array`, `optional`, `objectType` (the name of a nested schema) and restrictions
+  such as `eq`.
 - A definition with `deleted` no longer applies; its key counts as one that is not defined.
 - `allow_defined_only` is the strict mode, which refuses keys that are not defined. Defined ones are always checked.
 """
@@ -12,11 +13,13 @@ https://docs.voucherify.io/api-reference/metadata-schemas/list-metadata-schemas 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
+from mapping.event_names import NamePattern
+from mapping.mapping_settings import ANY_EVENT, IDENTIFY, ORDER, TRACK, NamedRules
 from mapping.requests.request import Operation, Request
 from mapping.trace import LeftOut
 from mapping.values import ConversionError, kind_of, to_text
@@ -44,6 +47,7 @@ _RESOURCES = frozenset(
 
 CUSTOMER_METADATA = "customer.metadata"
 EVENT_METADATA = "metadata"
+ORDER_METADATA = "order.metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +125,14 @@ class MetadataSchemas:
         )
 
     def __bool__(self) -> bool:
-        """Whether the project has a schema for customers or for custom events."""
-        return "customer" in self._by_object or bool(self._of_events)
+        """Whether the project has a schema for customers, for orders or for custom events."""
+        return bool(self._by_object.keys() & {"customer", "order"}) or bool(self._of_events)
 
     def of_customer(self) -> MetadataSchema | None:
         return self._by_object.get("customer")
+
+    def of_order(self) -> MetadataSchema | None:
+        return self._by_object.get("order")
 
     def of_event(self, name: str) -> MetadataSchema | None:
         return next((self._of_events[one] for one in (name, *_ANY_EVENT) if one in self._of_events), None)
@@ -151,24 +158,32 @@ class MetadataSchemas:
             for key in part.schema.missing(part.metadata or {})
         ]
 
-    def row_problems(self, call: str, rows: Iterable[tuple[str, str]]) -> list[str]:
-        """Return what in a call's mapping, rows of source and destination, cannot fit, whatever the events hold."""
-        rows = list(rows)
+    def row_problems(self, setting: str, named: NamedRules) -> list[str]:
+        """Return what in the rows of a mapping setting for one event name cannot fit, whatever the events hold."""
+        rows = [(rule.source.text, rule.destination) for rule in named.rules]
         destinations = {destination for _, destination in rows}
-        schemas = [("every event", CUSTOMER_METADATA, self.of_customer(), call == "identify")]
-        if call != "identify":
-            schemas += [(repr(name), EVENT_METADATA, one, call == "track") for name, one in self._of_events.items()]
+        where = str(named) if named.parameter else f"{setting} (default)"
+        schemas = [("every event", CUSTOMER_METADATA, self.of_customer(), setting == IDENTIFY.name)]
+        if setting == ORDER.name:
+            schemas.append(("every order", ORDER_METADATA, self.of_order(), True))
+        elif setting != IDENTIFY.name:
+            of_name = NamePattern.of(named.name or ANY_EVENT)
+            schemas += [
+                (repr(name), EVENT_METADATA, one, setting == TRACK.name)
+                for name, one in self._of_events.items()
+                if of_name.matches(name)
+            ]
         found: list[str] = []
         for events, place, schema, must_fill in schemas:
             if schema is None:
                 continue
             for source, destination in rows:
                 if destination.startswith(f"{place}.") and (why := schema.problem_at(destination[len(place) + 1 :])):
-                    found.append(f"{call}: {source} → {destination} is left out of {events}: {why}")
+                    found.append(f"{where}: {source} → {destination} is left out of {events}: {why}")
             if must_fill and place not in destinations:  # a whole object may have any key
                 below = [one[len(place) + 1 :] for one in destinations if one.startswith(f"{place}.")]
                 missing = schema.missing({path.partition(".")[0]: path for path in below})
-                found += [f"{call}: no row fills {place}.{key}, which is required in {events}" for key in missing]
+                found += [f"{where}: no row fills {place}.{key}, which is required in {events}" for key in missing]
         return found
 
     def _parts(self, request: Request) -> list[_Part]:
@@ -180,6 +195,12 @@ class MetadataSchemas:
             return [
                 _Part(CUSTOMER_METADATA, self.of_customer(), customer, in_customer=True),
                 _Part(EVENT_METADATA, self.of_event(body["event"]), body.get("metadata")),
+            ]
+        if request.operation is Operation.UPSERT_ORDER:
+            customer = body["customer"].get("metadata")
+            return [
+                _Part(CUSTOMER_METADATA, self.of_customer(), customer, in_customer=True),
+                _Part(ORDER_METADATA, self.of_order(), body.get("metadata")),
             ]
         return []
 

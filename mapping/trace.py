@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mapping.values import to_json_value
@@ -75,12 +76,25 @@ class MappingTrace:
         # A copy, since a later row may merge into the value.
         self.filled.append(filled._replace(value=to_json_value(filled.value)))
 
+    def replace(self, destination: str, value: Any) -> None:
+        """Record that another value is sent at a place: what its request makes of the one that the row gave."""
+        self.filled = [
+            filled._replace(value=to_json_value(value)) if filled.destination == destination else filled
+            for filled in self.filled
+        ]
+
     def withdraw(self, destination: str, reason: str) -> Filled | None:
         """Record that the fields at a place and below it are not sent, and return the last of them."""
         withdrawn = [filled for filled in self.filled if f"{filled.destination}.".startswith(f"{destination}.")]
         for filled in withdrawn:
             self._withdraw(filled, reason)
         return withdrawn[-1] if withdrawn else None
+
+    def places_of_fallbacks(self) -> Iterator[str]:
+        """Yield the places in the event that filled fields without a row, such as both parts of a name."""
+        for filled in self.filled:
+            if filled.is_fallback:
+                yield from filled.found_at.split(" and ")
 
     def _withdraw(self, filled: Filled, reason: str) -> None:
         self.filled.remove(filled)

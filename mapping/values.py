@@ -133,6 +133,14 @@ def to_object(value: object) -> dict[str, Any]:
     return copy
 
 
+def to_array(value: object) -> list[Any]:
+    """Return a copy of an array; an object counts as an array of one."""
+    if not isinstance(value, list | dict):
+        raise ConversionError(f"{kind_of(value)} is not an array")
+    copy: list[Any] = to_json_value(value if isinstance(value, list) else [value])
+    return copy
+
+
 def _copy(value: Any, depth: int) -> Any:
     if depth == 0:
         raise ConversionError(f"nested deeper than {MAX_DEPTH} levels")

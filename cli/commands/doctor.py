@@ -26,7 +26,7 @@ from handler.model.errors import FaultySettings
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import SETTINGS, Secrets, Settings
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import CALLS, nearest
+from mapping import CALLS, ORDER, EventMapping, nearest
 
 EPILOG = "Examples: voucherify-destination doctor; voucherify-destination doctor --send-event --json"
 
@@ -190,6 +190,15 @@ def _voucherify(settings: Settings, called: list[Settings]) -> Checks:
         called.append(settings)
 
 
+def _used_mappings(mapping: EventMapping) -> Iterator[str]:
+    """Yield the mapping settings that events may use."""
+    for call in CALLS.values():
+        if call.mapping and call.name not in mapping.disabled:
+            yield call.mapping.name
+    if mapping.order_events.exact and "track" not in mapping.disabled:
+        yield ORDER.name
+
+
 def _metadata(settings: Settings) -> Checks:
     """Check the mapping of a source against its project's metadata schemas, where it has some."""
     name, mapping = f"metadata of {settings.source}", settings.policy.mapping
@@ -199,11 +208,9 @@ def _metadata(settings: Settings) -> Checks:
     elif schemas:
         problems = [
             problem
-            for call in CALLS
-            if call not in mapping.disabled
-            for problem in schemas.row_problems(
-                call, ((row.source.text, row.destination) for row in mapping.rules_of(call))
-            )
+            for setting in _used_mappings(mapping)
+            for named in mapping.rules[setting]
+            for problem in schemas.row_problems(setting, named)
         ]
         text = "; ".join(problems) or "the mapping fits the project's metadata schemas"
         advice = "change the mapping, or the schema in Voucherify: Project settings → Metadata schema, or Event schema"

@@ -20,7 +20,7 @@ from cli.preview.mappings import MappingSettings, changed_settings, current_sett
 from cli.preview.metadata import metadata_changes
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import (
-    CALLS,
+    MAPPINGS,
     DefaultSet,
     EventMapping,
     Explanation,
@@ -30,6 +30,7 @@ from mapping import (
     Request,
     Skip,
     explain,
+    setting_of,
 )
 
 EPILOG = """Examples:
@@ -97,7 +98,7 @@ def preview(
 
 def _note_own_mappings(output: Output, settings: MappingSettings) -> None:
     """Say which calls have a mapping of their own, to which no default applies."""
-    own = [call.mapping_setting for call in CALLS.values() if call.mapping_setting in settings]
+    own = [name for name in settings if setting_of(name) in MAPPINGS]
     if own:
         output.note(f"compared without the defaults of {', '.join(own)}, which the settings replace by their own rows")
 

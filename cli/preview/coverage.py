@@ -60,8 +60,10 @@ class Coverage:
         ]
 
     def _rows_of(self, call: str) -> Iterator[Row]:
-        for rule in self.mapping.rules_of(call):
-            yield call, rule.source.text, rule.destination
+        mapping = CALLS[call].mapping
+        for named in self.mapping.rules[mapping.name] if mapping else ():
+            for rule in named.rules:
+                yield call, rule.source.text, rule.destination
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -14,7 +14,15 @@ from cli.settings.store import UNKNOWN_SETTING, settings_of_source
 from cli.target import Target
 from handler.settings.setting_types import InvalidSettingValue, Parameter
 from handler.settings.settings import SETTINGS
-from mapping import DEFAULT_MAPPING, MAPPING_SETTINGS, DefaultSet, EventMapping, InvalidMapping, MetadataSchemas
+from mapping import (
+    DEFAULT_MAPPING,
+    MAPPING_SETTINGS,
+    DefaultSet,
+    EventMapping,
+    InvalidMapping,
+    MetadataSchemas,
+    setting_of,
+)
 
 MappingSettings = Mapping[str, Any]
 
@@ -78,7 +86,7 @@ def _settings_of_file(path: Path) -> dict[str, Any]:
 def _mapping_settings(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
     """Return the values of the parameters that belong to the mapping. Raises InvalidSettingValue."""
     return {
-        name: SETTINGS[name].type.read(name, parameters[name])
-        for name in MAPPING_SETTINGS
-        if name in parameters and parameters[name].value.strip()
+        name: SETTINGS[setting_of(name)].type.read(name, parameter)
+        for name, parameter in parameters.items()
+        if setting_of(name) in MAPPING_SETTINGS and parameter.value.strip()
     }

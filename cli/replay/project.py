@@ -18,7 +18,7 @@ from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
 from handler.threads import Threads
 from handler.voucherify.client import VoucherifyClient
-from mapping import MAPPING_SETTINGS
+from mapping import MAPPING_SETTINGS, setting_of
 
 # As the function has it.
 CONCURRENCY = 16
@@ -46,7 +46,7 @@ class Project:
 def versioned_settings(target: Target, source: str) -> tuple[Settings, str]:
     """Return the settings of a source, and the version of its mapping and project. Raises CommandFailed."""
     settings, parameters = settings_of_source(target, source)
-    values = {name: parameters[name].value for name in _VERSIONED_SETTINGS if name in parameters}
+    values = {name: one.value for name, one in parameters.items() if setting_of(name) in _VERSIONED_SETTINGS}
     return settings, digest_of([source, values])
 
 

@@ -27,7 +27,7 @@ from handler.storage.deletions import Deletions
 from handler.storage.idempotency import Claim, ClaimState, IdempotencyStore
 from handler.voucherify.answers import failure_of, failure_of_invalid_event
 from handler.voucherify.client import Answer, Call, NoAnswer
-from mapping import InvalidEvent, Operation, Request, Skip, map_event, message_id_of
+from mapping import InvalidEvent, LeftOut, Operation, Request, Skip, map_event, message_id_of
 
 
 class Delivery:
@@ -83,12 +83,22 @@ class Delivery:
 
 
 class _EventTask:
-    """The task of the dispatcher that delivers one event."""
+    """The task of the dispatcher that delivers one event: all of its requests, one after the other.
 
-    def __init__(self, delivery: Delivery, job: Job, request: Request) -> None:
+    Those that can be sent twice go first. An event whose order fails now is tried again later, and its custom event has
+    not been sent by then.
+    """
+
+    def __init__(self, delivery: Delivery, job: Job, mapped: Request) -> None:
         self._delivery = delivery
         self._job = job
-        self._request = request
+        parts = (mapped, *mapped.also)
+        requests = [one for one in parts if isinstance(one, Request)]
+        self._requests = sorted(requests, key=lambda one: not one.is_idempotent)
+        self._request = self._requests[0]
+        self._done: list[Outcome] = [
+            self._outcome(failure_of_invalid_event(one)) for one in parts if isinstance(one, InvalidEvent)
+        ]
         self._call = Call()
         self._known: Answer | NoAnswer | None = None
 
@@ -98,10 +108,8 @@ class _EventTask:
 
     def run(self, deadline: Deadline) -> Outcome:
         """Deliver the event, unless its customer was deleted since it was stored."""
-        if stopped_by := self._delivery.caller.stopped_by:
-            return self._outcome(stopped_by.for_events_not_tried())
-        if deadline.seconds_left < MIN_CALL_SECONDS:
-            return self._outcome(OUT_OF_TIME)
+        if failure := self._reason_to_wait(deadline):
+            return self._outcome(failure)
         try:
             if self._request.operation is Operation.DELETE_CUSTOMER:
                 self._record_deletion()
@@ -110,12 +118,37 @@ class _EventTask:
                 return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
         except DeletionsUnknown:
             return self._outcome(DELETIONS_UNKNOWN)
+        for request in self._requests:
+            if self._must_not_send(request):
+                break
+            outcome = self._deliver(request, deadline)
+            if outcome.status is DeliveryStatus.QUEUED:
+                return outcome
+            self._done.append(outcome)
+        return self._together(self._done)
+
+    def _reason_to_wait(self, deadline: Deadline) -> Failure | None:
+        if stopped_by := self._delivery.caller.stopped_by:
+            return stopped_by.for_events_not_tried()
+        return OUT_OF_TIME if deadline.seconds_left < MIN_CALL_SECONDS else None
+
+    def _must_not_send(self, request: Request) -> bool:
+        """Return whether a later redrive would send a request again: the event is dead, and nothing remembers it."""
+        return any(one.failure for one in self._done) and not request.is_idempotent and not self._is_deduplicated
+
+    def _deliver(self, request: Request, deadline: Deadline) -> Outcome:
+        """Deliver one request of the event."""
+        if request is not self._request:
+            self._call.reopen()
+            self._request = request
+            if failure := self._reason_to_wait(deadline):
+                return self._outcome(failure)
         with self._claim(deadline) as claim:
             if outcome := self._outcome_without_call(claim):
                 return outcome
-            attempt = self._delivery.caller.call(self._request, self._call, deadline)
-            self._request = attempt.request
-            return self._settle(claim, self._outcome(attempt.failure, seconds=attempt.seconds))
+            attempt = self._delivery.caller.call(request, self._call, deadline)
+            outcome = self._outcome(attempt.failure, seconds=attempt.seconds, left_out=attempt.request.left_out)
+            return self._settle(claim, outcome)
 
     def failed(self, error: Exception) -> Outcome:
         return self._outcome(failure_of_bug(error))
@@ -135,9 +168,26 @@ class _EventTask:
         if known is None:
             return self._outcome(OUT_OF_TIME)
         failure = failure_of(known, self._request, self._delivery.policy.ambiguous_track)
+        is_last = self._request is self._requests[-1]
+        if not is_last and (failure is None or failure.is_permanent):
+            return self._outcome(OUT_OF_TIME)
         # It is delivered, and DynamoDB has not confirmed the record yet.
         is_unconfirmed = failure is None and bool(self._delivery.store) and not self._request.is_idempotent
-        return self._outcome(failure, without_deduplication=is_unconfirmed)
+        concluded = self._outcome(failure, without_deduplication=is_unconfirmed)
+        return concluded if concluded.status is DeliveryStatus.QUEUED else self._together([*self._done, concluded])
+
+    def _together(self, outcomes: Sequence[Outcome]) -> Outcome:
+        """Return the outcome of the event from those of its requests, none of which is queued."""
+        first, *further = sorted(outcomes, key=lambda one: _BY_WEIGHT.index(one.status))
+        if not further:
+            return first
+        left_out = dict.fromkeys(one for outcome in outcomes for one in outcome.left_out)
+        return first._replace(
+            at=_now(),
+            left_out=tuple(left_out),
+            without_deduplication=any(one.without_deduplication for one in outcomes),
+            seconds=max((one.seconds for one in outcomes if one.seconds is not None), default=None),
+        )
 
     def _record_deletion(self) -> None:
         """Record the deletion before its call, so that no older event creates the customer again."""
@@ -148,6 +198,10 @@ class _EventTask:
         """Return whether the customer was deleted after the event was stored."""
         deletions, stored_at = self._delivery.deletions, self._job.stored_at
         return bool(deletions and stored_at and deletions.is_deleted_since(self._request.customer, stored_at))
+
+    @property
+    def _is_deduplicated(self) -> bool:
+        return bool(self._delivery.store and message_id_of(self._job.event))
 
     def _claim(self, deadline: Deadline) -> AbstractContextManager[Claim | None]:
         """Claim the idempotency record of a track event. Other requests need none: sending them twice is harmless."""
@@ -180,14 +234,23 @@ class _EventTask:
         return outcome._replace(without_deduplication=claim.state is ClaimState.UNKNOWN or not is_recorded)
 
     def _outcome(
-        self, failure: Failure | None, *, without_deduplication: bool = False, seconds: float | None = None
+        self,
+        failure: Failure | None,
+        *,
+        without_deduplication: bool = False,
+        seconds: float | None = None,
+        left_out: tuple[LeftOut, ...] | None = None,
     ) -> Outcome:
+        """Return an outcome of the current request; `left_out` is that of the request as it was sent."""
         status = DeliveryStatus.DELIVERED
         if failure:
             status = DeliveryStatus.REJECTED if failure.is_permanent else DeliveryStatus.QUEUED
-        return Outcome(
-            self._job.event, status, _now(), failure, "", self._request.left_out, without_deduplication, seconds
-        )
+        left_out = self._request.left_out if left_out is None else left_out
+        return Outcome(self._job.event, status, _now(), failure, "", left_out, without_deduplication, seconds)
+
+
+# What one request's outcome means for the event: one that is rejected rejects it, and it is a duplicate if all are.
+_BY_WEIGHT = (DeliveryStatus.REJECTED, DeliveryStatus.DELIVERED, DeliveryStatus.DUPLICATE)
 
 
 class NewDelivery(Protocol):

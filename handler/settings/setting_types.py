@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from handler.model.strict_json import describe_decode_error
-from mapping import Fault, destination_schema
+from mapping import ORDER, TRACK, Fault, MappingSetting, OrderStatus, destination_schema
 
 # Letters, digits, hyphens and dots: other alphabets are written in Punycode. An IPv6 address stands in brackets.
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII)
@@ -151,7 +151,23 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A JSON object of source to destination. The mapping checks them."""
+    """A JSON object of source to destination, or of event name to such an object. The mapping checks them."""
+
+    setting: MappingSetting
+    ssm_type: str = "String"
+
+    def read(self, name: str, parameter: Parameter) -> object:
+        return _json(name, parameter)
+
+    def schema(self) -> dict[str, Any]:
+        rows = {"$ref": f"#/$defs/{'rowsOfOrder' if self.setting is ORDER else 'rows'}"}
+        by_name = {"type": "object", "minProperties": 1, "additionalProperties": rows}
+        return {"anyOf": [rows, by_name]} if self.setting.has_names else rows
+
+
+@dataclass(frozen=True, slots=True)
+class Statuses:
+    """A JSON object of event name to the status of an order. The mapping checks them."""
 
     ssm_type: str = "String"
 
@@ -159,12 +175,21 @@ class Mapping:
         return _json(name, parameter)
 
     def schema(self) -> dict[str, Any]:
-        destination = {"$ref": "#/$defs/destination"}
-        several = {"type": "array", "items": destination, "minItems": 1}
-        return {"type": "object", "additionalProperties": {"anyOf": [destination, several]}}
+        return {"type": "object", "additionalProperties": {"enum": [status.value for status in OrderStatus]}}
 
 
-DEFINITIONS = {"destination": destination_schema()}
+def _rows_schema(destination: str) -> dict[str, Any]:
+    one = {"$ref": f"#/$defs/{destination}"}
+    several = {"type": "array", "items": one, "minItems": 1}
+    return {"type": "object", "additionalProperties": {"anyOf": [one, several]}}
+
+
+DEFINITIONS = {
+    "rows": _rows_schema("destination"),
+    "rowsOfOrder": _rows_schema("destinationOfOrder"),
+    "destination": destination_schema(TRACK.parts),
+    "destinationOfOrder": destination_schema(ORDER.parts),
+}
 
 
 def _json(name: str, parameter: Parameter) -> object:

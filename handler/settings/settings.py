@@ -5,8 +5,9 @@ Names, defaults and meanings are those of Segment's own Voucherify destination w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 from handler.model.errors import FaultySettings
@@ -17,12 +18,18 @@ from mapping import (
     CALLS,
     CLEAR_ON_NULL,
     DEFAULT_MAPPING,
+    MAPPINGS,
+    ORDER,
+    ORDER_EVENTS,
     REQUIRE_USER_ID,
     TRACK_EVENTS_FILTER,
+    Call,
     DefaultSet,
     EventMapping,
     Fault,
     InvalidMapping,
+    MappingSetting,
+    setting_of,
 )
 
 DEFAULT_API_URL = "https://api.voucherify.io"
@@ -38,15 +45,16 @@ class Setting(NamedTuple):
     is_required: bool = False
 
 
-_OF_CALLS = [
-    setting
-    for call in CALLS.values()
-    for setting in (
-        Setting(call.disabled_setting, types.Flag(), call.is_disabled, f"drop {call.name} events"),
-        Setting(call.mapping_setting, types.Mapping(), call.default_mapping, f"source to destination of {call.name}"),
-    )
-    if setting.default is not None
-]
+def _of_call(call: Call) -> Iterator[Setting]:
+    yield Setting(call.disabled_setting, types.Flag(), call.is_disabled, f"drop {call.name} events")
+    if call.mapping:
+        yield _of_mapping(call.mapping, f"source to destination of {call.name}")
+
+
+def _of_mapping(mapping: MappingSetting, meaning: str) -> Setting:
+    by_name = ", or such a mapping for each event name" if mapping.has_names else ""
+    return Setting(mapping.name, types.Mapping(mapping), mapping.classic, meaning + by_name)
+
 
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
@@ -59,7 +67,9 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("accessToken", types.Secret(), "", "checks Authorization; the write key of Segment's libraries"),
         Setting("accessTokenPrevious", types.Secret(), "", "accepted beside accessToken while that is rotated"),
         Setting("trackingApiDisabled", types.Flag(), False, "close the paths /v1/… to Segment's libraries"),
-        *_OF_CALLS,
+        *chain.from_iterable(map(_of_call, CALLS.values())),
+        Setting(ORDER_EVENTS, types.Statuses(), {}, "the track events that are orders, each with the order's status"),
+        _of_mapping(ORDER, "source to destination of orders"),
         Setting(
             DEFAULT_MAPPING,
             types.Choice(list(DefaultSet)),
@@ -120,7 +130,9 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
     faults += _faults_together(parameters)
     mapping = None
     try:
-        mapping = EventMapping.compile({name: value for name, value in values.items() if name in parameters})
+        mapping = EventMapping.compile(
+            {name: value for name, value in values.items() if _is_given(parameters.get(name))}
+        )
     except InvalidMapping as invalid:
         faults += invalid.faults
     if faults or mapping is None:
@@ -135,7 +147,7 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
         policy=DeliveryPolicy(
             mapping, AmbiguousTrack(values["ambiguousTrack"]), UnguardedTrack(values["unguardedTrack"])
         ),
-        unknown=tuple(sorted(parameters.keys() - SETTINGS.keys())),
+        unknown=tuple(sorted(name for name in parameters if setting_of(name) not in SETTINGS)),
     )
 
 
@@ -145,7 +157,7 @@ def settings_schema() -> dict[str, Any]:
         setting.name: {
             "description": setting.meaning,
             **setting.type.schema(),
-            **({} if setting.default in ("", None) else {"default": setting.default}),
+            **({} if setting.default in ("", None, {}) else {"default": setting.default}),
         }
         for setting in SETTINGS.values()
     }
@@ -154,6 +166,11 @@ def settings_schema() -> dict[str, Any]:
         "title": "Settings of the Segment destination for Voucherify",
         "type": "object",
         "properties": {"$schema": {"type": "string"}, **properties},
+        "patternProperties": {
+            rf"^{mapping.name}\..+$": SETTINGS[mapping.name].type.schema()
+            for mapping in MAPPINGS.values()
+            if mapping.has_names
+        },
         "additionalProperties": False,
         "$defs": types.DEFINITIONS,
     }
@@ -165,21 +182,21 @@ def _read(parameters: Mapping[str, Parameter]) -> tuple[dict[str, Any], list[Fau
     faults: list[Fault] = []
     for setting in SETTINGS.values():
         values[setting.name] = setting.default
-        parameter = parameters.get(setting.name)
-        if parameter is None or not parameter.value.strip():
-            if setting.is_required:
-                faults.append(Fault(setting.name, "", "is required and not set"))
-            continue
-        try:
-            values[setting.name] = setting.type.read(setting.name, parameter)
-        except InvalidSettingValue as invalid:
-            faults += invalid.faults
+        if setting.is_required and not _is_given(parameters.get(setting.name)):
+            faults.append(Fault(setting.name, "", "is required and not set"))
+    for name, parameter in parameters.items():
+        setting_ = SETTINGS.get(setting_of(name))
+        if setting_ and _is_given(parameter):
+            try:
+                values[name] = setting_.type.read(name, parameter)
+            except InvalidSettingValue as invalid:
+                faults += invalid.faults
     return values, faults
 
 
 def _faults_together(parameters: Mapping[str, Parameter]) -> list[Fault]:
     """Return the faults of settings that depend on each other."""
-    given = {name for name, parameter in parameters.items() if parameter.value.strip()}
+    given = {name for name, parameter in parameters.items() if _is_given(parameter)}
     faults = [
         Fault(f"{name}Previous", "", f"is accepted beside {name}, which is not set")
         for name in ROTATING
@@ -189,6 +206,10 @@ def _faults_together(parameters: Mapping[str, Parameter]) -> list[Fault]:
         problem = "is not set, nor is accessToken: set one of them, or both, so that requests can be checked"
         faults.append(Fault("sharedSecret", "", problem))
     return faults
+
+
+def _is_given(parameter: Parameter | None) -> bool:
+    return parameter is not None and bool(parameter.value.strip())
 
 
 def _current_and_previous(values: Mapping[str, Any], name: str) -> tuple[str, ...]:

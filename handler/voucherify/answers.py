@@ -62,6 +62,7 @@ _ADVICE = {
 _OPERATIONS = {
     Operation.UPSERT_CUSTOMER: "create and update customers",
     Operation.TRACK_EVENT: "create custom events",
+    Operation.UPSERT_ORDER: "create and update orders",
     Operation.DELETE_CUSTOMER: "delete customers permanently",
     Operation.READ_METADATA_SCHEMAS: "read metadata schemas",
 }

@@ -64,6 +64,7 @@ class Event(NamedTuple):
     nulls: frozenset[str]
     left_out: tuple[LeftOut, ...]
     casing: Casing
+    currency: object = None
 
     @property
     def customer_id(self) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from mapping.errors import InvalidEvent
 from mapping.trace import LeftOut
 
 _STRICT = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -20,6 +21,7 @@ class Operation(StrEnum):
 
     UPSERT_CUSTOMER = "upsert_customer"
     TRACK_EVENT = "track_event"
+    UPSERT_ORDER = "upsert_order"
     DELETE_CUSTOMER = "delete_customer"
     READ_METADATA_SCHEMAS = "read_metadata_schemas"
 
@@ -27,7 +29,8 @@ class Operation(StrEnum):
 class Request(NamedTuple):
     """One call of Voucherify's API. `body` is a JSON object, or None for a deletion.
 
-    `customer` is the customer's `source_id` or `id`: requests for one customer keep their order.
+    `customer` is the customer's `source_id` or `id`: requests for one customer keep their order. `also` are the further
+    requests of the same event, or why one of them cannot be made: an event is delivered when all are.
     """
 
     operation: Operation
@@ -36,6 +39,7 @@ class Request(NamedTuple):
     body: dict[str, Any] | None
     customer: str
     left_out: tuple[LeftOut, ...] = ()
+    also: tuple[Request | InvalidEvent, ...] = ()
 
     @property
     def is_idempotent(self) -> bool:

@@ -1,17 +1,30 @@
 """Destinations: the fields of a Voucherify request, what each must be, and how a value gets to its place.
 
-Sources: https://docs.voucherify.io/reference/create-customer and
-https://docs.voucherify.io/reference/track-custom-event
+Sources: https://docs.voucherify.io/reference/create-customer,
+https://docs.voucherify.io/reference/track-custom-event and
+https://docs.voucherify.io/api-reference/orders/create-order
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from mapping.birthdates import to_birthdate
+from mapping.birthdates import latest_birthdate, to_birthdate
+from mapping.event.segment import Event
+from mapping.money import to_minor_units
+from mapping.order_status import to_order_status
 from mapping.spelling import nearest
-from mapping.values import kind_of, to_event_name, to_id, to_json_value, to_object, to_text, to_trimmed_text
+from mapping.values import (
+    kind_of,
+    to_array,
+    to_event_name,
+    to_id,
+    to_json_value,
+    to_object,
+    to_text,
+    to_trimmed_text,
+)
 
 Path = tuple[str, ...]
 Field = Callable[..., Any] | Mapping[str, Any]  # a field's conversion, or the fields of an object with known names
@@ -42,23 +55,60 @@ FIELDS: Mapping[str, Field] = {
     "metadata": to_object,
     "loyalty": {"code": to_id},
     "referral": {"code": to_id, "referrer_id": to_id},
+    "order": {
+        "id": to_id,
+        "source_id": to_id,
+        "status": to_order_status,
+        "amount": to_minor_units,
+        "initial_amount": to_minor_units,
+        "discount_amount": to_minor_units,
+        "items": to_array,  # products, which `mapping.requests.order` makes the order's items
+        "metadata": to_object,
+    },
 }
 
-_ALLOWED = "use event, customer.*, metadata.*, loyalty.* or referral.*"
+# The parts of the requests that the mapping settings fill. Only `orderMapping` fills an order.
+CUSTOMER_PARTS = frozenset({"customer"})
+EVENT_PARTS = frozenset(FIELDS) - {"order"}
+ORDER_PARTS = frozenset({"order", "customer"})
+
+# Conversions that need another field of the event, each with its reader.
+NEEDS_OF_EVENT: Mapping[Callable[..., Any], Callable[[Event], Any]] = {
+    to_birthdate: lambda event: latest_birthdate(event.fields),
+    to_minor_units: lambda event: event.currency,
+}
 
 
-def parse_destination(name: Any) -> tuple[Path, Field]:
-    """Return a destination's path and field. Raises ValueError with what is wrong and what to write instead."""
+def fillable_parts(sent: Collection[str]) -> frozenset[str]:
+    """Return the parts that a mapping may name, by the parts that are sent: others than `order.*` are then left out."""
+    return ORDER_PARTS if "order" in sent else EVENT_PARTS
+
+
+def parse_destination(name: Any, parts: Collection[str] = EVENT_PARTS) -> tuple[Path, Field]:
+    """Return a destination's path and field, which begins with one of these parts.
+
+    Raises ValueError with what is wrong and what to write instead.
+    """
+    fields = {part: FIELDS[part] for part in FIELDS if part in parts}
     if not isinstance(name, str):
         raise ValueError(f"the destination must be text or a list of texts, not {kind_of(name)}")
     path = tuple(name.split("."))
     if not all(part.strip() for part in path):
         problem = "has an empty part between its dots" if name.strip() else "is empty"
-        raise ValueError(f"the destination {problem}; {_ALLOWED}")
-    field = _field_at(path)
+        raise ValueError(f"the destination {problem}; {_allowed(fields)}")
+    if path[0] in FIELDS and path[0] not in fields:
+        advice = "use orderMapping for it" if path[0] == "order" else _allowed(fields)
+        raise ValueError(f"{name!r} is no part of this request; {advice}")
+    field = _field_at(path, fields)
     if field is None:
-        raise ValueError(f"{name!r} is not a Voucherify field{nearest(name, _names(FIELDS)) or f'; {_ALLOWED}'}")
+        advice = nearest(name, _names(fields)) or f"; {_allowed(fields)}"
+        raise ValueError(f"{name!r} is not a Voucherify field{advice}")
     return path, field
+
+
+def _allowed(fields: Mapping[str, Field]) -> str:
+    *names, last = (f"{name}.*" if field is not to_event_name else name for name, field in fields.items())
+    return f"use {', '.join(names)} or {last}"
 
 
 def put(target: dict[str, Any], path: Path, value: Any) -> None:
@@ -78,16 +128,17 @@ def put(target: dict[str, Any], path: Path, value: Any) -> None:
         target[path[-1]] = value
 
 
-def destination_schema() -> dict[str, Any]:
+def destination_schema(parts: Collection[str]) -> dict[str, Any]:
     """Return the JSON Schema of a mapping's destination: a fixed name, or a path below a free object."""
-    names = _names(FIELDS)
-    free = [name.replace(".", "[.]") for name in names if _field_at(tuple(name.split("."))) is to_object]
+    fields = {part: FIELDS[part] for part in FIELDS if part in parts}
+    names = _names(fields)
+    free = [name.replace(".", "[.]") for name in names if _field_at(tuple(name.split(".")), fields) is to_object]
     return {"type": "string", "anyOf": [{"enum": names}, {"pattern": rf"^({'|'.join(free)})([.][^.]+)+$"}]}
 
 
-def _field_at(path: Path) -> Field | None:
+def _field_at(path: Path, fields: Mapping[str, Field]) -> Field | None:
     """Return the field at `path`, or None. Below a free object, such as metadata, it is any JSON."""
-    field: Field = FIELDS
+    field: Field = fields
     for part in path:
         if field is to_object or field is to_json_value:
             field = to_json_value

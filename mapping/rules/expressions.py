@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,56 @@ class ExpressionSource:
         """Return False: the `null` of an expression may stand for an absent value."""
         return False
 
+    def reads(self) -> Iterator[tuple[str, ...]]:
+        """Yield the paths in the event that the value depends on; of an array, all of it."""
+        for path in _paths_in(self.expression):
+            known = envelope_name(path[0]) if path else None
+            if known:
+                yield (known, *path[1:])
+            else:
+                yield (self.payload, *path) if self.payload else path
+
     def locate(self, event: Event) -> str:
         """Return the expression itself, since its value has no single place in the event."""
         return self.text
+
+
+def _paths_in(node: Any) -> Iterator[tuple[str, ...]]:
+    """Yield the paths that an expression reads from where it starts.
+
+    The right side of a projection or a pipe starts at the value of the left side, which is read as a whole.
+    """
+    kind, children = node["type"], node["children"]
+    if kind == "field":
+        yield (node["value"],)
+    elif kind == "subexpression":
+        yield _chain(children) or next(_paths_in(children[0]), ())
+    elif kind == "current":
+        yield ()
+    elif kind in _STARTS_LEFT:
+        yield from _paths_in(children[0])
+    else:
+        for child in children:
+            if isinstance(child, dict):
+                yield from _paths_in(child)
+
+
+_STARTS_LEFT = frozenset(
+    {"projection", "value_projection", "filter_projection", "flatten", "index_expression", "pipe", "key_val_pair"}
+)
+
+
+def _chain(nodes: Iterable[Any]) -> tuple[str, ...]:
+    """Return the names of fields that follow each other."""
+    names: list[str] = []
+    for node in nodes:
+        if node["type"] == "subexpression" and not names:
+            names += _chain(node["children"])
+        elif node["type"] == "field":
+            names.append(node["value"])
+        else:
+            break
+    return tuple(names)
 
 
 class _Interpreter(TreeInterpreter):

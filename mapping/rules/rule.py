@@ -6,14 +6,13 @@ A mapping is an object of source to destination, or to a list of destinations: s
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from mapping.birthdates import latest_birthdate, to_birthdate
 from mapping.errors import Fault, InvalidMapping, Problem
 from mapping.event.casing import fold
 from mapping.event.segment import Event
-from mapping.rules.destinations import FIELDS, Field, Path, parse_destination, put
+from mapping.rules.destinations import EVENT_PARTS, NEEDS_OF_EVENT, Field, Path, fillable_parts, parse_destination, put
 from mapping.rules.sources import NotAContainer, PathSource, Source, compile_source
 from mapping.rules.syntax import InvalidSource
 from mapping.trace import Filled, MappingTrace
@@ -37,30 +36,36 @@ Rules = tuple[Rule, ...]
 
 
 def compile_rules(
-    setting: str, mapping: object, payload: str, parts: Container[str] = FIELDS, *, clear_on_null: bool = False
+    setting: str,
+    mapping: object,
+    payload: str,
+    parts: Collection[str] = EVENT_PARTS,
+    *,
+    event: str = "",
+    clear_on_null: bool = False,
 ) -> Rules:
-    """Return the rules of one mapping setting, in the order written.
+    """Return the rules of one mapping, in the order written.
 
-    `setting` names it in faults, `payload` is the field with the call's data (`traits` or `properties`), `parts` are
-    the parts of a request that the call sends. `clear_on_null`: an explicit `null` clears the customer's field. Raises
-    InvalidMapping with all faults.
+    `setting` names it in faults, and `event` where it is that of one event; `payload` is the field with the call's data
+    (`traits` or `properties`), `parts` are the parts of a request that the call sends. `clear_on_null`: an explicit
+    `null` clears the customer's field. Raises InvalidMapping with all faults.
     """
     if not isinstance(mapping, Mapping):
         problem = f"must be a JSON object of source to destination, not {kind_of(mapping)}"
-        raise InvalidMapping([Fault(setting, "", problem)])
+        raise InvalidMapping([Fault(setting, "", problem, event=event)])
     rules: list[Rule] = []
     faults: list[Fault] = []
     for source, destinations in mapping.items():
         compiled, problems = _compile_row(source, destinations, payload, parts, clear_on_null=clear_on_null)
         rules += compiled
-        faults += [Fault(setting, source, problem.text, problem.position) for problem in problems]
+        faults += [Fault(setting, source, problem.text, problem.position, event) for problem in problems]
     if faults:
         raise InvalidMapping(faults)
     return tuple(rules)
 
 
 def _compile_row(
-    text: str, destinations: Any, payload: str, parts: Container[str], *, clear_on_null: bool
+    text: str, destinations: Any, payload: str, parts: Collection[str], *, clear_on_null: bool
 ) -> tuple[list[Rule], list[Problem]]:
     """Return a rule for each destination of a row, and the row's problems."""
     rules: list[Rule] = []
@@ -72,7 +77,7 @@ def _compile_row(
         problems += error.problems
     for name in destinations if isinstance(destinations, list) and destinations else [destinations]:
         try:
-            path, field = parse_destination(name)
+            path, field = parse_destination(name, fillable_parts(parts))
         except ValueError as error:
             problems.append(Problem(str(error)))
             continue
@@ -146,7 +151,8 @@ class _Body:
         """Convert a value and put it at its place; of an object with known fields, each field by itself."""
         try:
             if callable(field):
-                value = field(given, latest_birthdate(self._event.fields)) if field is to_birthdate else field(given)
+                needed = NEEDS_OF_EVENT.get(field)
+                value = field(given, needed(self._event)) if needed else field(given)
                 if is_missing(value):  # blank text
                     self._trace.record_empty(source, ".".join(path))
                     return

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,10 @@ class PathSource:
                 return has_null and (is_last or self.path[0] in PAYLOADS)
         return False
 
+    def reads(self) -> Iterator[Path]:
+        """Yield the paths in the event that the value depends on."""
+        yield self.path
+
     def locate(self, event: Event) -> str:
         """Return the place of the value in the event, in the event's own casing."""
         value: Any = event.fields
@@ -85,7 +90,12 @@ class PathSource:
         for part in self.path:
             keys.append(event.casing.key(value, part) if isinstance(value, dict) else part)
             value = value.get(keys[-1]) if isinstance(value, dict) else value[int(part)]
-        return ".".join(key if re.fullmatch(_BARE, key) else json.dumps(key, ensure_ascii=False) for key in keys) or "$"
+        return written(keys) or "$"
+
+
+def written(path: Iterable[str]) -> str:
+    """Return a path as a mapping has it, with quotes where its keys need them."""
+    return ".".join(key if re.fullmatch(_BARE, key) else json.dumps(key, ensure_ascii=False) for key in path)
 
 
 def _element(array: list[Any], index: str) -> Any:

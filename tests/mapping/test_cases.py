@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mapping import CALLS, EventMapping, InvalidEvent, RejectReason, Request, Skip, SkipReason, map_event
+from mapping import CALLS, MAPPINGS, EventMapping, InvalidEvent, RejectReason, Request, Skip, SkipReason, map_event
 from mapping.defaults import ACTIONS_MAPPINGS
 from mapping.event.segment import TYPES
 from tests.contract.published import assert_published
@@ -32,9 +32,16 @@ def outcome_of(event: object, mapping: EventMapping, *, is_routed: bool = True) 
     if isinstance(result, Skip):
         return {"skip": result.reason}
     assert isinstance(result, Request)
-    body = result.to_json()
-    request = {"method": result.method, "path": result.path, **({"body": json.loads(body)} if body else {})}
-    left_out = [item._asdict() for item in result.left_out]
+    also = [_part_of(one) for one in result.also]
+    return {**_part_of(result), **({"also": also} if also else {})}
+
+
+def _part_of(part: Request | InvalidEvent) -> dict[str, Any]:
+    if isinstance(part, InvalidEvent):
+        return {"error": {"code": part.code, "stage": part.stage, "path": part.path}}
+    body = part.to_json()
+    request = {"method": part.method, "path": part.path, **({"body": json.loads(body)} if body else {})}
+    left_out = [item._asdict() for item in part.left_out]
     return {"request": request, **({"leftOut": left_out} if left_out else {})}
 
 
@@ -64,11 +71,10 @@ def test_case(case: dict[str, Any]) -> None:
 
 
 def test_every_row_of_the_default_mappings_has_a_case() -> None:
-    mapped = [call for call in CALLS.values() if call.default_mapping is not None]
-    assert [call.name for call in mapped] == ["identify", "track", "page", "screen", "group"]
-    for call in mapped:
-        named = {case["name"] for case in json.loads((CASES / f"default_{call.name}_mapping.json").read_text("utf-8"))}
-        assert set(call.default_mapping or {}) <= named
+    assert list(MAPPINGS) == [f"{name}Mapping" for name in ("identify", "track", "page", "screen", "group", "order")]
+    for mapping in MAPPINGS.values():
+        file = CASES / f"default_{mapping.name.removesuffix('Mapping')}_mapping.json"
+        assert set(mapping.classic) <= {case["name"] for case in json.loads(file.read_text("utf-8"))}
     named = {case["name"] for case in json.loads((CASES / "default_actions_mapping.json").read_text("utf-8"))}
     assert {f"{call}: {source}" for call, rows in ACTIONS_MAPPINGS.items() for source in rows} <= named
 

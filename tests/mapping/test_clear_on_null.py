@@ -115,4 +115,5 @@ def test_a_faulty_setting_is_named(settings: dict[str, Any], fault: str) -> None
 def test_every_row_of_the_actions_defaults_is_mapped_by_a_call() -> None:
     rules = EventMapping.compile({"defaultMapping": "actions"}).rules
     for call, rows in ACTIONS_MAPPINGS.items():
-        assert [(rule.source.text, rule.destination) for rule in rules[call]] == list(rows.items())
+        default = rules[f"{call}Mapping"].default
+        assert [(rule.source.text, rule.destination) for rule in default.rules] == list(rows.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.event_mapping import EventFilter
+from mapping.event_names import EventFilter
 
 TEXT = st.text("ab*", max_size=8)
 

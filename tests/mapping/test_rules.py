@@ -258,7 +258,7 @@ class TestMappings:
         )
 
     def test_a_deletion_has_no_mapping(self) -> None:
-        assert CALLS["delete"].default_mapping is None
+        assert CALLS["delete"].mapping is None
         EventMapping.compile({"deleteMapping": None})
 
 
