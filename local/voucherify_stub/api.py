@@ -95,8 +95,8 @@ class VoucherifyApi:
         self._windows = _Windows(limit) if limit else None
         self._row_rule = row_rule
         self._metadata_schemas = metadata_schemas
-        # Asynchronous actions by id, and what does those that are not done and returns their result. Actions are
-        # replaced, not changed.
+        # Asynchronous actions by id. Each that is not done has a function in `_enqueued`, which applies its rows and
+        # returns its result. Actions are replaced, not changed.
         self._actions: dict[str, Json] = {}
         self._enqueued: list[tuple[str, Callable[[Request], Json]]] = []
         # By source_id, or by id where there is none. Customers are replaced, not changed in place.
@@ -176,7 +176,8 @@ class VoucherifyApi:
     def import_orders(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/orders/import-orders
 
-        The orders are applied as customers in bulk are. A `created_at` is ignored: Voucherify sets that of an import.
+        The orders are applied as customers in bulk are. The published status is 200, where that of customers is 202.
+        A `created_at` is ignored: Voucherify sets that of an import.
         """
         rows = [
             {key: value for key, value in row.items() if key != "created_at"}

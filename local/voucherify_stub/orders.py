@@ -42,7 +42,7 @@ def changed_order(order: Json, given: Json) -> Json:
 
 def _calculated_item(given: Json) -> Json:
     item = {"object": "order_item", **{key: value for key, value in given.items() if key in ORDER_ITEM_ATTRIBUTES}}
-    related: Json = given.get("sku", given.get("product", {}))
+    related = given.get("sku") or given.get("product") or {}
     if isinstance(related.get("price"), int):  # a product's price may have decimals, an item's may not
         item.setdefault("price", related["price"])
     if item.keys() >= {"price", "quantity"}:
