@@ -13,7 +13,7 @@ from typer import Typer
 
 from cli.main import app
 from handler.settings.settings import SETTINGS
-from mapping import MAPPINGS, EventMapping, Request, map_event
+from mapping import CALLS, MAPPINGS, EventMapping, Request, map_event
 from mapping.rules.functions import FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
