@@ -38,6 +38,11 @@ POISON_RECEIVES = 5
 # SQS deletes a message after 14 days. An event that only waits for calls stays in the queue for nearly as long.
 LONGEST_WAIT_SECONDS = 13 * 24 * 60 * 60.0
 
+# SQS counts hidden messages as in flight, and 120,000 of a queue may be. So of a batch in which more events wait for
+# calls than this, none is hidden: each is replaced by a new message with a delay, which does not count.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MOST_HIDDEN = 100
+
 # Longer than the function runs, so that no message is visible again while it is still in work.
 ISOLATION_SECONDS = 120
 
@@ -115,6 +120,7 @@ class _Retry(NamedTuple):
     message: QueueMessage
     seconds: int
     record: FailureRecord | None = None
+    waits: bool = False
 
 
 class RetryWorker:
@@ -155,6 +161,8 @@ class RetryWorker:
                     dead.append(self._expired(message.with_failure(failure) if failure else message))
                 else:
                     retries.append(self._retry(message, failure, attempt.settings))
+        if sum(retry.waits for retry in retries) > MOST_HIDDEN:
+            retries = [retry._replace(record=retry.record or retry.message.record) for retry in retries]
         kept = self._keep(retries, store_by)
         ids = [message.message_id for message in kept + self._dead_letter(dead, store_by)]
         self._telemetry.batch(len(messages), len(ids))
@@ -208,8 +216,9 @@ class RetryWorker:
         if failure is None or settings is None:
             return _Retry(message, backoff_seconds(message.age_seconds))
         seconds = self._seconds_until_next_try(message, failure, settings)
-        is_first_failure = message.only_waits and not ReasonCode.is_wait(failure.code)
-        return _Retry(message, seconds, message.with_failure(failure).record if is_first_failure else None)
+        waits = ReasonCode.is_wait(failure.code)
+        is_first_failure = message.only_waits and not waits
+        return _Retry(message, seconds, message.with_failure(failure).record if is_first_failure else None, waits)
 
     def _keep(self, retries: Sequence[_Retry], deadline: Deadline) -> list[QueueMessage]:
         """Hide messages until their next try, or replace them by new ones, and return those that stay."""

@@ -58,14 +58,18 @@ class Worker:
 
     def receive(self, at_most: int = BATCH_SIZE) -> dict[str, Any] | None:
         """Return the event that Lambda invokes the worker with, or None where no message is visible."""
-        answer = self.aws.sqs.receive_message(
-            QueueUrl=self.aws.environment["RETRY_QUEUE_URL"],
-            MaxNumberOfMessages=at_most,
-            MessageSystemAttributeNames=["All"],
-            MessageAttributeNames=["All"],
-            VisibilityTimeout=VISIBILITY_SECONDS,
-        )
-        messages: list[Any] = list(answer.get("Messages", ()))
+        messages: list[Any] = []
+        while len(messages) < at_most:
+            answer = self.aws.sqs.receive_message(
+                QueueUrl=self.aws.environment["RETRY_QUEUE_URL"],
+                MaxNumberOfMessages=min(BATCH_SIZE, at_most - len(messages)),
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+                VisibilityTimeout=VISIBILITY_SECONDS,
+            )
+            if not answer.get("Messages"):
+                break
+            messages += answer["Messages"]
         for message in messages:
             waited = round(self._aged.get(message["MessageId"], 0.0) * 1000)
             message["Attributes"]["SentTimestamp"] = str(int(message["Attributes"]["SentTimestamp"]) - waited)

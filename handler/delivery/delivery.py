@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
+from handler.delivery.bulk_update import FEWEST_ROWS, BulkUpdate, Row
 from handler.delivery.dispatcher import SETTLE_SECONDS, Dispatcher
 from handler.delivery.project import MIN_CALL_SECONDS, Project, ProjectCaller
 from handler.delivery.stale_attributes import StaleAttributes
@@ -17,6 +19,7 @@ from handler.model.failure import (
     DELIVERIES_UNKNOWN,
     IN_PROGRESS,
     OUT_OF_TIME,
+    Action,
     Failure,
     failure_of_bug,
 )
@@ -57,25 +60,71 @@ class Delivery:
         # While delete events are dropped, no customer is deleted, and DynamoDB need not be asked.
         self.deletions = None if "delete" in policy.mapping.disabled else deletions
         self.needs_deduplication = wait_for_quota or policy.unguarded_track is UnguardedTrack.QUEUE
+        self._project = project
         self._dispatcher = Dispatcher(project.threads)
+        # The retry worker can wait for the end of an asynchronous action. A sender who waits for an answer cannot.
+        self._bulk_update = BulkUpdate(project) if wait_for_quota else None
 
     def deliver(self, jobs: Sequence[Job], deadline: Deadline) -> list[Outcome]:
         """Return the outcome of each job, in their order, at most SETTLE_SECONDS after the deadline.
 
         No call begins after the deadline, and a call that is in progress then is given up: its connection is closed.
         """
-        if self.stale:
-            self.stale.refresh(deadline)
         planned = [self._plan(job, deadline) for job in jobs]
         tasks = [one for one in planned if isinstance(one, _EventTask)]
-        outcomes = self._dispatcher.dispatch(tasks, deadline)
-        queued = {
-            task.key for task, outcome in zip(tasks, outcomes, strict=True) if outcome.status is DeliveryStatus.QUEUED
-        }
+        if self.stale and any(task.sets_attributes for task in tasks):
+            self.stale.refresh(deadline)
+        outcomes = self._deliver_in_bulk(tasks, deadline) if self._bulk_update else {}
+        singly = [task for task in tasks if task not in outcomes]
+        outcomes |= zip(singly, self._dispatcher.dispatch(singly, deadline), strict=True)
+        queued = {task.key for task in tasks if outcomes[task].status is DeliveryStatus.QUEUED}
         if self.stale and queued:
             self.stale.queued(queued, deadline.later(SETTLE_SECONDS))
-        in_order = iter(outcomes)
-        return [next(in_order) if isinstance(one, _EventTask) else one for one in planned]
+        return [outcomes[one] if isinstance(one, _EventTask) else one for one in planned]
+
+    def _deliver_in_bulk(self, tasks: Sequence[_EventTask], deadline: Deadline) -> dict[_EventTask, Outcome]:
+        """Return the outcomes of the upserts that were sent in bulk. All other events are delivered after them.
+
+        These are the upserts before the first other event of each customer, so that the order of its events stays.
+        """
+        upserts: list[_EventTask] = []
+        others: set[str] = set()
+        for task in tasks:
+            if task.is_plain_upsert and task.key not in others:
+                upserts.append(task)
+            else:
+                others.add(task.key)
+        if not self._bulk_update or len({task.key for task in upserts}) < FEWEST_ROWS:
+            return {}
+        outcomes: dict[_EventTask, Outcome] = {}
+        rows: dict[str, Row[_EventTask]] = {}
+        for task, prepared in zip(upserts, self._prepared(upserts, deadline), strict=True):
+            if isinstance(prepared, Outcome):
+                outcomes[task] = prepared
+            elif prepared:
+                rows.setdefault(task.key, Row(task.key)).add(prepared.body or {}, task)
+        for updated in self._bulk_update.send(list(rows.values()), deadline):
+            stops = updated.failure is not None and updated.failure.action is Action.STOP_BATCH
+            if not updated.is_refused and not stops:  # otherwise each of them finds out why by itself
+                outcomes |= {task: task.concluded(updated.failure) for task in updated.row.owners}
+        return outcomes
+
+    def _prepared(self, tasks: Sequence[_EventTask], deadline: Deadline) -> list[Request | Outcome | None]:
+        """Return the request of each task as it is to be sent, or its outcome; None where there was no time for it.
+
+        The events of one customer are prepared in their order: a later one may have made an earlier one stale.
+        """
+        chains: dict[str, list[_EventTask]] = {}
+        for task in tasks:
+            chains.setdefault(task.key, []).append(task)
+        prepared: dict[_EventTask, Request | Outcome] = {}
+
+        def prepare(chain: Sequence[_EventTask]) -> None:
+            for task in chain:
+                prepared[task] = task.prepare()
+
+        self._project.threads.run([partial(prepare, chain) for chain in chains.values()], deadline)
+        return [prepared.get(task) for task in tasks]
 
     def _plan(self, job: Job, deadline: Deadline) -> _EventTask | Outcome:
         """Return the task for an event, or its outcome where it becomes no request."""
@@ -113,6 +162,7 @@ class _EventTask:
         ]
         self._call = Call()
         self._known: Answer | NoAnswer | None = None
+        self._unordered = False
 
     @property
     def key(self) -> str:
@@ -126,8 +176,7 @@ class _EventTask:
             if self._request.operation is Operation.DELETE_CUSTOMER:
                 self._record_deletion()
             elif self._is_of_deleted_customer():
-                reason = SkipReason.CUSTOMER_DELETED
-                return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
+                return self._skipped(SkipReason.CUSTOMER_DELETED)
         except DeletionsUnknown:
             return self._outcome(DELETIONS_UNKNOWN)
         for request in self._requests:
@@ -138,6 +187,34 @@ class _EventTask:
                 return outcome
             self._done.append(outcome)
         return self._together(self._done)
+
+    @property
+    def sets_attributes(self) -> bool:
+        return self._request.operation is not Operation.DELETE_CUSTOMER
+
+    @property
+    def is_plain_upsert(self) -> bool:
+        """Whether a row of a bulk call can hold the event: its rows have a `source_id` and no `id`."""
+        body = self._request.body or {}
+        is_upsert = len(self._requests) == 1 and self._request.operation is Operation.UPSERT_CUSTOMER
+        return is_upsert and not self._done and "id" not in body and bool(body.get("source_id"))
+
+    def prepare(self) -> Request | Outcome:
+        """Return the request as it is to be sent, or the outcome of an event that must not be sent."""
+        try:
+            if self._is_of_deleted_customer():
+                return self._skipped(SkipReason.CUSTOMER_DELETED)
+        except DeletionsUnknown:
+            return self._outcome(DELETIONS_UNKNOWN)
+        fitted, self._unordered = self._without_stale(self._request)
+        return self._delivery.caller.fitted(fitted) if fitted else self._skipped(SkipReason.SUPERSEDED)
+
+    def concluded(self, failure: Failure | None) -> Outcome:
+        """Return the outcome of an event that was sent in bulk."""
+        return self._outcome(failure)._replace(unordered=self._unordered)
+
+    def _skipped(self, reason: SkipReason) -> Outcome:
+        return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
 
     def _reason_to_wait(self, deadline: Deadline) -> Failure | None:
         if stopped_by := self._delivery.caller.stopped_by:
@@ -158,15 +235,14 @@ class _EventTask:
         with self._claim(deadline) as claim:
             if outcome := self._outcome_without_call(claim):
                 return outcome
-            fitted, unordered = self._without_stale(request)
+            fitted, self._unordered = self._without_stale(request)
             if fitted is None:
-                reason = SkipReason.SUPERSEDED
-                return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
+                return self._skipped(SkipReason.SUPERSEDED)
             attempt = self._delivery.caller.call(fitted, self._call, deadline)
             outcome = self._outcome(attempt.failure, seconds=attempt.seconds, left_out=attempt.request.left_out)
             if self._delivery.stale and outcome.status is DeliveryStatus.DELIVERED:
                 self._delivery.stale.delivered(fitted, self._at)
-            return self._settle(claim, outcome._replace(unordered=unordered))
+            return self._settle(claim, outcome._replace(unordered=self._unordered))
 
     @property
     def _at(self) -> datetime:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from handler.delivery.rate_limiter import RateLimiter
 from handler.model.deadline import Deadline
@@ -19,11 +19,13 @@ from handler.threads import Threads
 from handler.voucherify.answers import failure_of_answer, failure_of_no_answer, may_concern_metadata
 from handler.voucherify.client import Answer, Call, NoAnswer, VoucherifyClient
 from handler.voucherify.metadata_schemas import READ_SCHEMAS, KnownSchemas, SchemaCache, may_pass, read_schemas
-from mapping import Request
+from mapping import MetadataSchemas, Request
 
 # A call is not begun with less time left: its answer would hardly come in time, and nobody would know whether a track
 # event was applied.
 MIN_CALL_SECONDS = 0.3
+
+T = TypeVar("T")
 
 
 class Attempt(NamedTuple):
@@ -37,6 +39,14 @@ class Attempt(NamedTuple):
     request: Request
     seconds: float | None = None
     concerns_metadata: bool = False
+
+
+class Exchange(NamedTuple, Generic[T]):
+    """One call: its answer, if one came, its failure, if it failed, and what was read from the answer."""
+
+    answer: Answer | None
+    failure: Failure | None
+    content: T | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,45 +86,50 @@ class Project:
         self, request: Request, call: Call, deadline: Deadline, ambiguous_track: AmbiguousTrack, *, wait_for_quota: bool
     ) -> Attempt:
         """Make one call as soon as the rate limit allows it. Raises GivenUp."""
-        if closed := self.rate_limiter.acquire(deadline, wait_for_quota=wait_for_quota):
-            return Attempt(closed, request)
-        answer: Answer | None = None
-        failure: Failure | None = OUT_OF_TIME
-        started = time.monotonic()
-        try:
-            if deadline.seconds_left < MIN_CALL_SECONDS:  # waiting for the rate limit took the rest
-                return Attempt(OUT_OF_TIME, request)
+
+        def send() -> Exchange[float]:
+            started = time.monotonic()
+            answer: Answer | None = None
             try:
                 answer = self.client.send(request, deadline, call)
                 failure = failure_of_answer(answer, request)
             except NoAnswer as error:
                 failure = failure_of_no_answer(error, request, ambiguous_track)
-            concerns_metadata = bool(answer and may_concern_metadata(answer, request))
-            return Attempt(failure, request, time.monotonic() - started, concerns_metadata)
-        finally:
-            self.rate_limiter.release(answer, failure)
+            return Exchange(answer, failure, time.monotonic() - started)
+
+        sent = self.limited(send, deadline, wait_for_quota=wait_for_quota)
+        concerns_metadata = bool(sent.answer and may_concern_metadata(sent.answer, request))
+        return Attempt(sent.failure, request, sent.content, concerns_metadata)
 
     def _read_schemas(self, call: Call, deadline: Deadline, *, wait_for_quota: bool) -> KnownSchemas | Failure:
         """Read the project's metadata schemas, as soon as the rate limit allows it. Raises GivenUp.
 
         Without the permission to read them, for instance, the project counts as one that has none.
         """
+
+        def read() -> Exchange[MetadataSchemas]:
+            try:
+                answer, schemas = read_schemas(self.client, deadline, call)
+            except NoAnswer as error:
+                return Exchange(None, failure_of_no_answer(error, READ_SCHEMAS, AmbiguousTrack.RETRY))
+            return Exchange(answer, failure_of_answer(answer, READ_SCHEMAS), schemas)
+
+        found = self.limited(read, deadline, wait_for_quota=wait_for_quota)
+        if found.failure and (found.answer is None or may_pass(found.answer)):
+            return found.failure
+        return KnownSchemas(found.content or MetadataSchemas({}), found.failure.reason if found.failure else "")
+
+    def limited(self, call: Callable[[], Exchange[T]], deadline: Deadline, *, wait_for_quota: bool) -> Exchange[T]:
+        """Make one call as soon as the rate limit allows it, and learn from its answer. Raises what the call raises."""
         if closed := self.rate_limiter.acquire(deadline, wait_for_quota=wait_for_quota):
-            return closed
-        answer: Answer | None = None
-        failure: Failure | None = OUT_OF_TIME
+            return Exchange(None, closed)
+        exchange: Exchange[T] = Exchange(None, OUT_OF_TIME)
         try:
-            if deadline.seconds_left < MIN_CALL_SECONDS:
-                return OUT_OF_TIME
-            answer, schemas = read_schemas(self.client, deadline, call)
-            failure = failure_of_answer(answer, READ_SCHEMAS)
-        except NoAnswer as error:
-            return failure_of_no_answer(error, READ_SCHEMAS, AmbiguousTrack.RETRY)
+            if deadline.seconds_left >= MIN_CALL_SECONDS:  # waiting for the rate limit may have taken the rest
+                exchange = call()
+            return exchange
         finally:
-            self.rate_limiter.release(answer, failure)
-        if failure and may_pass(answer):
-            return failure
-        return KnownSchemas(schemas, failure.reason if failure else "")
+            self.rate_limiter.release(exchange.answer, exchange.failure)
 
 
 def _explained(attempt: Attempt, known: KnownSchemas) -> Attempt:
@@ -175,6 +190,10 @@ class ProjectCaller:
         self._wait_for_quota = wait_for_quota
         self._reloading = threading.Lock()
         self._reloaded = False
+
+    def fitted(self, request: Request) -> Request:
+        """Return a request with metadata that fits the project's schemas, as far as they are known."""
+        return self._project.schemas.fit(request)
 
     def call(self, request: Request, call: Call, deadline: Deadline) -> Attempt:
         """Deliver a request, and once more under new credentials. Raises GivenUp."""

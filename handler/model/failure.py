@@ -114,6 +114,10 @@ DELETIONS_UNKNOWN = Failure(
 
 OUT_OF_TIME = Failure(Stage.DELIVER, ReasonCode.OUT_OF_TIME, "the time to answer was used up before the event was sent")
 
+BULK_NOT_DONE = Failure(
+    Stage.DELIVER, ReasonCode.OUT_OF_TIME, "Voucherify has not ended the asynchronous action of a bulk call in time"
+)
+
 WINDOW_USED_UP = Failure(
     Stage.DELIVER, ReasonCode.RATE_LIMITED, "the calls of this window are used up", action=Action.WAIT_FOR_QUOTA
 )

@@ -35,8 +35,11 @@ class Audit:
 
     @cached_property
     def delivered(self) -> Counter[str]:
-        """The calls that were applied and answered."""
-        return Counter(id_of(call) for call in self.calls if call.applied and not is_ambiguous(call))
+        """The events whose calls were applied and answered. An upsert that was repeated counts once for each event."""
+        calls = [call for call in self.calls if call.applied and not is_ambiguous(call)]
+        tracks = Counter(id_ for call in calls if call.path == "/v1/events" for id_ in ids_of(call))
+        upserts = Counter(id_ for call in calls if call.path != "/v1/events" for id_ in ids_of(call))
+        return tracks + Counter({id_: min(count, self.accepted[id_]) for id_, count in upserts.items()})
 
     @property
     def duplicates(self) -> int:
@@ -56,7 +59,8 @@ class Audit:
         tracks: dict[str, list[Call]] = {}
         for call in self.calls:
             if call.applied and call.path == "/v1/events":
-                tracks.setdefault(id_of(call), []).append(call)
+                (id_,) = ids_of(call)
+                tracks.setdefault(id_, []).append(call)
         return tracks
 
     @cached_property
@@ -100,10 +104,11 @@ class Audit:
         return [error for error, is_correct in checks.items() if not is_correct]
 
 
-def id_of(call: Call) -> str:
-    """Return the messageId, which the soak puts into the customer's metadata."""
-    customer = call.json.get("customer") or call.json
-    return str(customer["metadata"]["soak"])
+def ids_of(call: Call) -> list[str]:
+    """Return the messageIds, which the soak puts into customers' metadata as keys: a row in bulk has several."""
+    rows = call.json if isinstance(call.json, list) else [call.json or {}]
+    customers = [row.get("customer") or row for row in rows]
+    return [key for customer in customers for key in customer.get("metadata", {}) if key.startswith("soak-")]
 
 
 def is_ambiguous(call: Call) -> bool:

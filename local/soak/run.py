@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent
@@ -51,13 +52,16 @@ Json = dict[str, Any]
 Worker = Callable[[Json], Json]
 
 # As in template.yaml.
-BATCH_SIZE = 96
+BATCH_SIZE = 1000
 BATCHING_WINDOW_SECONDS = 1.0
 
 # The worker reserves a third of it: too short for an answer that comes after SLOW_SECONDS.
 SHORT_TIME_OUT_SECONDS = 5.0
 
 CALL_SECONDS = 0.05
+
+# Segment's events have the time at which they happened. The first of a soak happens then.
+STARTED = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 class SoakFailed(Exception):
@@ -94,13 +98,14 @@ class Traffic:
 
     def _event(self, draw: random.Random, number: int) -> Json:
         message_id, user_id = f"soak-{number}", f"customer-{draw.randrange(self.customers)}"
-        metadata = {"metadata": {"soak": message_id}}
+        metadata = {"metadata": {message_id: True}}
         kind = draw.random()
         if kind < self.skipped:
             return {"messageId": message_id, "userId": user_id, "type": "page", "name": "Home"}
         if kind < self.skipped + self.invalid:
             return {"messageId": message_id, "type": "identify", "traits": metadata}  # no userId or anonymousId
-        event = {"messageId": message_id, "userId": user_id}
+        moment = STARTED + timedelta(milliseconds=number)
+        event = {"messageId": message_id, "userId": user_id, "timestamp": moment.isoformat()}
         if draw.random() < 0.5:
             return {**event, "type": "identify", "traits": {"email": f"{user_id}@example.com", **metadata}}
         return {**event, "type": "track", "event": "Order Completed", "properties": {"total": number, **metadata}}
@@ -131,14 +136,17 @@ def faulty(share: float, faults: Sequence[tuple[Fault, float]] = FAULTS, seed: i
     kinds, weights = zip(*faults, strict=True)
 
     def rule(request: Request) -> Fault | None:
-        if not request.json:  # a reading of metadata schemas
-            return None
-        customer = request.json.get("customer") or request.json
-        if customer["source_id"].endswith("-777"):
-            return Fault(503)
+        if isinstance(request.json, dict):  # otherwise a call in bulk, or one that reads
+            customer = request.json.get("customer") or request.json
+            if not takes_customer(customer):
+                return Fault(503)
         return draw.choices(kinds, weights)[0] if draw.random() < share else None
 
     return rule
+
+
+def takes_customer(customer: Json) -> bool:
+    return not str(customer["source_id"]).endswith("-777")
 
 
 @dataclass(frozen=True)
@@ -191,6 +199,7 @@ def soak(
         ThreadPoolExecutor(workers) as threads,
     ):
         voucherify.rule = rule
+        voucherify.row_rule = lambda row: None if rule is None or takes_customer(row) else "refused"
         aws.empty_table()
         aws.put_settings(
             {"apiKey": API_KEY, "apiToken": API_TOKEN, "apiUrl": voucherify.url, "sharedSecret": SHARED_SECRET}

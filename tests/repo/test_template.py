@@ -264,7 +264,7 @@ def test_worker_reads_the_retry_queue_with_capped_concurrency() -> None:
     assert source == {
         "EventSourceArn": arn("RetryQueue"),
         "FunctionName": ref("RedeliverFunctionAliaslive"),
-        "BatchSize": 96,
+        "BatchSize": 1000,
         "MaximumBatchingWindowInSeconds": 1,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "ScalingConfig": {"MaximumConcurrency": "2"},

@@ -171,7 +171,8 @@ def test_failed_update_of_the_record_is_counted_as_unguarded(function: Function,
 
 
 @pytest.mark.scenario(row=25)
-def test_identify_never_calls_dynamodb(function: Function, proxy: AwsProxy) -> None:
+def test_identify_needs_no_idempotency_record(function: Function, proxy: AwsProxy) -> None:
+    """DynamoDB is asked whether events wait, and told that one does."""
     asked: list[str] = []
 
     def note(call: AwsCall, forward: Forward) -> Reply:
@@ -181,7 +182,7 @@ def test_identify_never_calls_dynamodb(function: Function, proxy: AwsProxy) -> N
     proxy.rule = note
     function.voucherify.next(None, Fault(503), Fault(400))
     function.post_batch([IDENTIFY, IDENTIFY, IDENTIFY])
-    assert set(asked) == {"GetParametersByPath", "SendMessageBatch"}
+    assert set(asked) == {"GetParametersByPath", "GetItem", "UpdateItem", "SendMessageBatch"}
 
 
 @pytest.mark.scenario(row=29)
