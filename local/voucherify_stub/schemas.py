@@ -104,7 +104,6 @@ CUSTOMERS_IN_BULK = _validator(
     {
         "type": "array",
         "minItems": 1,
-        "maxItems": 100,
         "items": _object(
             {"source_id": {**_TEXT, "minLength": 1}, **CUSTOMER_ATTRIBUTES, "metadata": _METADATA}, "source_id"
         ),
