@@ -73,7 +73,7 @@ def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
         {
             "trackDisabled": "maybe",
             "app/trackMapping": '{"a": "metdata"}',
-            "app/trackMapping.orders": '{"Order Completed": {"totl(": "metadata.total"}}',
+            "app/trackMapping.orders": '{"Order Completed": {"totl(@)": "metadata.total"}}',
             "apiTokn": f"{SECRET}1",
             "identifyMapping.vip": "{}",
         }
@@ -84,7 +84,8 @@ def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
         "✗ settings of default: trackDisabled: must be true or false",
         "✗ settings of app: trackDisabled: must be true or false",
         "✗ settings of app: trackMapping['a']: 'metdata' is not a Voucherify field; did you mean 'metadata'?",
-        "✗ settings of app: trackMapping.orders['Order Completed']['totl('], character 5: unknown function 'totl'",
+        "✗ settings of app: trackMapping.orders['Order Completed']['totl(@)'], character 1: "
+        "JMESPath has no function totl()",
         "✗ settings of default: unknown setting apiTokn; did you mean 'apiToken'?",
         "✗ settings of default: unknown setting identifyMapping.vip; "
         "a label may follow trackMapping, pageMapping, screenMapping, orderMapping",
@@ -256,7 +257,7 @@ def test_rows_that_do_not_fit_the_metadata_schemas_are_named(run: Run, aws: Loca
         {
             "identifyMapping": '{"age": "customer.metadata.age.years", "size": "customer.metadata.size"}',
             "trackMapping": '{"coupon": "metadata.coupon", "total": "metadata.amount"}',
-            "trackMapping.views": '{"Product Viewed": {"plan": "customer.metadata.plan.name"}}',
+            "trackMapping.views": '{"Product *": {"plan": "customer.metadata.plan.name"}}',
             "orderEvents": '{"Order Completed": "PAID"}',
         }
     )
@@ -270,7 +271,7 @@ def test_rows_that_do_not_fit_the_metadata_schemas_are_named(run: Run, aws: Loca
         "identifyMapping: no row fills customer.metadata.plan, which is required in every event",
         "trackMapping: coupon → metadata.coupon is left out of 'Order Completed': "
         "the schema does not define it, and allows only defined metadata",
-        "trackMapping.views['Product Viewed']: plan → customer.metadata.plan.name is left out of every event: "
+        "trackMapping.views['Product *']: plan → customer.metadata.plan.name is left out of every event: "
         "plan is of type string in the schema, not an object",
         "orderMapping (default): no row fills order.metadata.shop, which is required in every order",
     ]

@@ -206,7 +206,10 @@ class TestTooLarge:
         ended = run("settings", "set", "trackMapping", self.mapping(300), "--advanced")
 
         assert ended.code == 1
-        assert "SSM stores 8,192 (advanced tier)\n" in ended.out
+        assert (
+            "SSM stores 8,192 (advanced tier); spread the events over parameters such as trackMapping.<label>\n"
+            in ended.out
+        )
         assert value(aws, "trackMapping") is None
 
     def test_what_fits_stays_on_the_standard_tier(self, run: Run, aws: LocalAws) -> None:
