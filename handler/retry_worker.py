@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
@@ -20,10 +21,11 @@ from handler.model.errors import Unavailable, UnknownSource, UnreadableRecord
 from handler.model.failure import UNREADABLE_RECORD, Failure
 from handler.model.failure_record import FailureRecord, RecordedFailure
 from handler.model.job import Job, Outcome
+from handler.model.reason_codes import ReasonCode
 from handler.observability import Telemetry
 from handler.settings.settings import Settings
 from handler.settings.sources import DEFAULT_SOURCE, Sources
-from handler.storage.queues import Queues
+from handler.storage.queues import NewMessage, Queues
 
 # Reserved before Lambda's time-out for moving and hiding messages and for the answer, and for the answer alone; a third
 # and a tenth of a short time-out.
@@ -32,6 +34,9 @@ ANSWER_SECONDS = 0.5
 
 # A message that was received so often may have crashed the function each time. Most have only failed for long.
 POISON_RECEIVES = 5
+
+# SQS deletes a message after 14 days. An event that only waits for calls stays in the queue for nearly as long.
+LONGEST_WAIT_SECONDS = 13 * 24 * 60 * 60.0
 
 # Longer than the function runs, so that no message is visible again while it is still in work.
 ISOLATION_SECONDS = 120
@@ -60,17 +65,27 @@ class QueueMessage:
         return cls(
             message_id=record.message_id,
             receipt=record.receipt_handle,
-            # Its time in this queue. A redrive makes a new message, for which RETRY_HOURS begins again.
+            # Its time in this queue. RETRY_HOURS begins again with a new message: that of a redrive, or of an event
+            # that failed after it had waited.
             age_seconds=max(0.0, now - int(attributes.sent_timestamp) / 1000),
             receives=int(attributes.approximate_receive_count),
             record=failure_record,
             is_readable=is_readable,
         )
 
+    @property
+    def only_waits(self) -> bool:
+        """Whether the event has not failed since it was stored: it waits for calls that the plan allows."""
+        return ReasonCode.is_wait(self.record.failure.code)
+
     def with_failure(self, failure: Failure) -> QueueMessage:
-        """Return the message with its newest failure. Each receive counts as an attempt: there were no more."""
-        attempts, recorded = self.record.attempts + self.receives, RecordedFailure.of(failure)
-        return replace(self, record=replace(self.record, attempts=attempts, failure=recorded))
+        """Return the message with its newest failure.
+
+        Each receive counts as an attempt, as there were no more; a wait is none.
+        """
+        is_wait = ReasonCode.is_wait(failure.code)
+        attempts = self.record.attempts + (int(not is_wait) if self.only_waits else self.receives - int(is_wait))
+        return replace(self, record=replace(self.record, attempts=attempts, failure=RecordedFailure.of(failure)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,24 @@ class _Attempt:
     outcomes: Sequence[Outcome] = ()
     settings: Settings | None = None
     problem: UnknownSource | Unavailable | None = None
+
+    @property
+    def failures(self) -> Iterator[tuple[QueueMessage, Failure | None]]:
+        """Yield the messages that are not done, each with its failure; None where it was not tried."""
+        if self.problem:
+            yield from ((message, None) for message in self.messages)
+            return
+        for message, outcome in zip(self.messages, self.outcomes, strict=True):
+            if outcome.failure:
+                yield message, outcome.failure
+
+
+class _Retry(NamedTuple):
+    """A message that is to be tried again in so many seconds. `record` is a new one that is to replace its own."""
+
+    message: QueueMessage
+    seconds: int
+    record: FailureRecord | None = None
 
 
 class RetryWorker:
@@ -111,23 +144,18 @@ class RetryWorker:
         now = time.time()
         messages = [QueueMessage.read(record, now) for record in records]
         self._isolate_poison_messages(messages, deliver_by)
-        dead, alive = self._split_expired(messages)
-        kept: list[QueueMessage] = []
-        hidden: dict[str, int] = {}
+        dead, alive = self._split_unreadable(messages)
+        retries: list[_Retry] = []
         for attempt in self._attempt_all(alive, deliver_by):
             self._log(attempt)
-            if attempt.settings is None:
-                kept += attempt.messages
-                hidden |= {message.receipt: backoff_seconds(message.age_seconds) for message in attempt.messages}
-                continue
-            for message, outcome in zip(attempt.messages, attempt.outcomes, strict=True):
-                if failure := outcome.failure:
-                    if failure.is_permanent:
-                        dead.append(message.with_failure(failure))
-                    else:
-                        kept.append(message)
-                        hidden[message.receipt] = self._seconds_until_next_try(message, failure, attempt.settings)
-        self._queues.extend_visibility(hidden, store_by)
+            for message, failure in attempt.failures:
+                if failure and failure.is_permanent:
+                    dead.append(message.with_failure(failure))
+                elif self._is_expired(message, failure):
+                    dead.append(self._expired(message.with_failure(failure) if failure else message))
+                else:
+                    retries.append(self._retry(message, failure, attempt.settings))
+        kept = self._keep(retries, store_by)
         ids = [message.message_id for message in kept + self._dead_letter(dead, store_by)]
         self._telemetry.batch(len(messages), len(ids))
         return ids
@@ -160,17 +188,38 @@ class RetryWorker:
             ages = [message.age_seconds for message in attempt.messages]
             self._telemetry.redelivered(BatchSummary(attempt.outcomes), attempt.source, ages)
 
-    def _split_expired(self, messages: Sequence[QueueMessage]) -> tuple[list[QueueMessage], list[QueueMessage]]:
-        """Return the messages that are expired or unreadable, and those to deliver, the oldest first."""
-        dead: list[QueueMessage] = []
-        alive: list[QueueMessage] = []
-        for message in sorted(messages, key=_order):
-            if message.age_seconds > self._retry_seconds or not message.is_readable:
-                self._telemetry.expired(message.record, message.age_seconds)
-                dead.append(message)
-            else:
-                alive.append(message)
-        return dead, alive
+    def _split_unreadable(self, messages: Sequence[QueueMessage]) -> tuple[list[QueueMessage], list[QueueMessage]]:
+        """Return the messages that are unreadable, and those to deliver, the oldest first."""
+        ordered = sorted(messages, key=_order)
+        unreadable = [self._expired(message) for message in ordered if not message.is_readable]
+        return unreadable, [message for message in ordered if message.is_readable]
+
+    def _is_expired(self, message: QueueMessage, failure: Failure | None) -> bool:
+        """Return whether an event that was tried once more has failed for RETRY_HOURS. Waiting is not failing."""
+        waits = message.only_waits or (failure is not None and ReasonCode.is_wait(failure.code))
+        return message.age_seconds > (LONGEST_WAIT_SECONDS if waits else self._retry_seconds)
+
+    def _expired(self, message: QueueMessage) -> QueueMessage:
+        self._telemetry.expired(message.record, message.age_seconds)
+        return message
+
+    def _retry(self, message: QueueMessage, failure: Failure | None, settings: Settings | None) -> _Retry:
+        """Return the next try of a message; without a failure or settings, it was not tried."""
+        if failure is None or settings is None:
+            return _Retry(message, backoff_seconds(message.age_seconds))
+        seconds = self._seconds_until_next_try(message, failure, settings)
+        is_first_failure = message.only_waits and not ReasonCode.is_wait(failure.code)
+        return _Retry(message, seconds, message.with_failure(failure).record if is_first_failure else None)
+
+    def _keep(self, retries: Sequence[_Retry], deadline: Deadline) -> list[QueueMessage]:
+        """Hide messages until their next try, or replace them by new ones, and return those that stay."""
+        new = {id(retry.record): retry for retry in retries if retry.record}
+        refused = self._queues.retry(
+            [NewMessage(retry.record, retry.seconds) for retry in new.values() if retry.record], deadline
+        )
+        staying = [retry for retry in retries if not retry.record] + [new[id(one.record)] for one in refused]
+        self._queues.extend_visibility({retry.message.receipt: retry.seconds for retry in staying}, deadline)
+        return [retry.message for retry in staying]
 
     def _dead_letter(self, messages: Sequence[QueueMessage], deadline: Deadline) -> list[QueueMessage]:
         """Move messages to the dead-letter queue, and return those that it did not take."""

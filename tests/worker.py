@@ -135,14 +135,17 @@ FIRST_FAILURE = {"stage": "deliver", "code": "voucherify_503", "message": "Vouch
 def put(function: Function, *events: Any, queue: str = "RETRY_QUEUE_URL") -> None:
     """Store each event in a queue as the function does, after one failed attempt."""
     for event in events:
-        record = {
-            "event": event,
-            "source": "default",
-            "attempts": 1,
-            "firstFailedAt": "2026-12-02T00:30:08.276Z",
-            "failure": FIRST_FAILURE,
-        }
-        put_body(function, json.dumps(record), queue)
+        put_body(function, json.dumps(stored_record(event)), queue)
+
+
+def stored_record(event: Any) -> dict[str, Any]:
+    return {
+        "event": event,
+        "source": "default",
+        "attempts": 1,
+        "firstFailedAt": "2026-12-02T00:30:08.276Z",
+        "failure": FIRST_FAILURE,
+    }
 
 
 def put_body(function: Function, body: str, queue: str = "RETRY_QUEUE_URL") -> None:

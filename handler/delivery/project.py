@@ -140,14 +140,17 @@ class Projects:
         self._kept = cache(self._new)
 
     def of(self, settings: Settings) -> Project:
-        """Return the project of these settings. New credentials make a new project, without the limits of the old."""
-        with self._making:  # a project that is made twice would have two rate limiters
-            return self._kept(settings.api_url, settings.api_key, settings.api_token)
+        """Return the project of these settings. New credentials make a new project, without the limits of the old.
 
-    def _new(self, api_url: str, api_key: str, api_token: str) -> Project:
+        Two sources of one project with different shares of its calls count as two: each learns what is left.
+        """
+        with self._making:  # a project that is made twice would have two rate limiters
+            return self._kept(settings.api_url, settings.api_key, settings.api_token, settings.call_share)
+
+    def _new(self, api_url: str, api_key: str, api_token: str, call_share: int) -> Project:
         client = VoucherifyClient(api_url, api_key, api_token, connections=self._concurrency)
         # Threads of its own: while one project waits for its rate limit, another goes on.
-        return Project(client, RateLimiter(time.time), Threads(self._concurrency))
+        return Project(client, RateLimiter(time.time, call_share), Threads(self._concurrency))
 
 
 class ProjectCaller:

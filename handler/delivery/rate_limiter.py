@@ -3,8 +3,11 @@
 `X-Rate-Limit-Limit` calls are allowed in a window, `X-Rate-Limit-Remaining` of them are left, and the next window opens
 at `X-Rate-Limit-Retry`, in epoch seconds. A 429 says in `Retry-After` how many seconds that is away.
 
-Other execution environments use the same windows. So one that has had no answer lately makes a single call first, whose
-answer says how many are left, and leaves room for the calls of others towards the end of a window.
+The shop itself uses the same windows, for its checkout for instance. So a part of each window is left to it: no call is
+made once no more than that part remains.
+
+Other execution environments use the same windows too. So one that has had no answer lately makes a single call first,
+whose answer says how many are left, and leaves room for the calls of others towards the end of a window.
 """
 
 from __future__ import annotations
@@ -60,11 +63,12 @@ class _Window:
 class RateLimiter:
     """The rate limit of one Voucherify project. Thread-safe.
 
-    `clock` returns epoch seconds, as the headers hold them.
+    `clock` returns epoch seconds, as the headers hold them. `share` is the percentage of each window that may be used.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], share: int = 100) -> None:
         self._clock = clock
+        self._share = share
         self._changed = threading.Condition()
         self._in_flight = 0
         self._called_at = 0.0
@@ -121,8 +125,9 @@ class RateLimiter:
         with self._changed:
             now = self._clock()
             limit = self._window.limit if self._window else DEFAULT_LIMIT
+            calls = limit - self._left_to_others(limit)
             free = max(now, self._closed_until, self._next_free)
-            self._next_free = free + (self._window_seconds or DEFAULT_WINDOW_SECONDS) / limit
+            self._next_free = free + (self._window_seconds or DEFAULT_WINDOW_SECONDS) / calls
             return free - now
 
     def _has_room(self) -> bool:
@@ -131,7 +136,11 @@ class RateLimiter:
             return not self._in_flight or now - self._called_at >= PROBE_SECONDS
         if not window:
             return True
-        return window.left > self._in_flight * CALLS_LEFT_PER_CALL
+        return window.left - self._left_to_others(window.limit) > self._in_flight * CALLS_LEFT_PER_CALL
+
+    def _left_to_others(self, limit: float) -> float:
+        """Return the calls of a window that are not ours; at least one of them is."""
+        return min(limit * (100 - self._share) / 100, limit - 1)
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         limit, left = _number(headers, "x-rate-limit-limit"), _number(headers, "x-rate-limit-remaining")
@@ -150,7 +159,7 @@ class RateLimiter:
             window.left = min(window.left, left)  # answers may overtake each other
         seconds = seconds or min(_seconds_to_wait(headers, self._clock()) or 0.0, MAX_WINDOW_SECONDS)
         self._window_seconds = max(self._window_seconds, seconds)
-        if window.left <= 0:
+        if window.left <= self._left_to_others(limit):
             self._close(window.end, WINDOW_USED_UP)
 
     def _close(self, until: float, failure: Failure) -> None:

@@ -38,6 +38,14 @@ class ReasonCode(StrEnum):
         """Return the code of an answer of Voucherify that has no code of its own."""
         return f"voucherify_{status}"
 
+    @staticmethod
+    def is_wait(code: str) -> bool:
+        """Return whether an event with this code has not failed: it waits for calls of the plan, or for time."""
+        return code in _WAITS
+
+
+_WAITS = frozenset({ReasonCode.OUT_OF_TIME, ReasonCode.PLAN_USED_UP, ReasonCode.RATE_LIMITED})
+
 
 class RefusalCause(StrEnum):
     """The reasons why a whole request was refused, or the settings of a source cannot be used."""

@@ -118,6 +118,24 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """A whole number between two others."""
+
+    least: int
+    most: int
+    ssm_type: str = "String"
+
+    def read(self, name: str, parameter: Parameter) -> int:
+        value = parameter.value.strip()
+        if not (value.isascii() and value.isdecimal() and len(value) < 20 and self.least <= int(value) <= self.most):
+            raise InvalidSettingValue(Fault(name, "", f"must be a whole number from {self.least} to {self.most}"))
+        return int(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One of a few words."""
 

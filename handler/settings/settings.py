@@ -33,6 +33,7 @@ from mapping import (
 )
 
 DEFAULT_API_URL = "https://api.voucherify.io"
+DEFAULT_CALL_SHARE = 80
 
 
 class Setting(NamedTuple):
@@ -80,6 +81,12 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(REQUIRE_USER_ID, types.Flag(), False, "skip events that would create a customer without a userId"),
         Setting(CLEAR_ON_NULL, types.Flag(), False, "clear the customer's field where a mapped source is null"),
         Setting(
+            "callShare",
+            types.WholeNumber(1, 100),
+            DEFAULT_CALL_SHARE,
+            "percentage of Voucherify's calls in each window that may be used; the rest is the shop's own",
+        ),
+        Setting(
             "ambiguousTrack",
             types.Choice(list(AmbiguousTrack)),
             AmbiguousTrack.RETRY,
@@ -115,6 +122,7 @@ class Settings:
     api_token: str = field(repr=False)
     secrets: Secrets = field(repr=False)
     is_tracking_api_open: bool
+    call_share: int
     policy: DeliveryPolicy
     unknown: tuple[str, ...]
 
@@ -144,6 +152,7 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
         api_token=values["apiToken"],
         secrets=Secrets(*(_current_and_previous(values, name) for name in ROTATING)),
         is_tracking_api_open=not values["trackingApiDisabled"],
+        call_share=values["callShare"],
         policy=DeliveryPolicy(
             mapping, AmbiguousTrack(values["ambiguousTrack"]), UnguardedTrack(values["unguardedTrack"])
         ),

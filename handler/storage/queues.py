@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ MAX_DELAY_SECONDS = 15 * 60
 MAX_VISIBILITY_SECONDS = 11 * 60 * 60  # SQS allows 12 hours from when the message was received
 
 _SENDS_PER_QUEUE = 2
+
+# Messages with a group make a queue fair: a source with a backlog does not hold up the events of another. The text of a
+# group has up to 128 letters, digits and punctuation marks:
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
+_GROUP = re.compile(r"[!-~]{1,128}")
 
 
 class NewMessage(NamedTuple):
@@ -59,6 +65,10 @@ class Queues:
         if left:
             count = len(retries) + len(dead_letters)
             raise NotStored(f"{len(left)} of {count} events could be stored in neither queue in time")
+
+    def retry(self, messages: Sequence[NewMessage], deadline: Deadline) -> list[NewMessage]:
+        """Store messages in the retry queue, and return those that it is not known to have taken."""
+        return self._send(self._retry_queue_url, messages, deadline)
 
     def dead_letter(self, records: Sequence[FailureRecord], deadline: Deadline) -> list[FailureRecord]:
         """Store records in the dead-letter queue, and return those that it is not known to have taken."""
@@ -149,4 +159,7 @@ def _entry(entry_id: str, message: NewMessage) -> _Entry:
         "MessageAttributes": attributes,
         "DelaySeconds": min(message.delay_seconds, MAX_DELAY_SECONDS),
     }
+    if _GROUP.fullmatch(message.record.source):
+        entry["MessageGroupId"] = message.record.source
+        size += len(message.record.source)
     return _Entry(message, entry, size)

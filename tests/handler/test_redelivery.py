@@ -9,9 +9,10 @@ import pytest
 
 from handler.delivery.backoff import STEPS
 from local.stack.cold import start_cold
+from local.stack.samples import sign
 from local.voucherify_stub.stub import Fault
 from tests.function import Function
-from tests.worker import FIRST_FAILURE, Worker, hidden_seconds, put, put_body, stored
+from tests.worker import FIRST_FAILURE, Worker, hidden_seconds, put, put_body, stored, stored_record
 
 HOUR = 60 * 60.0
 
@@ -115,17 +116,36 @@ def test_what_voucherify_refuses_is_dead_with_its_last_failure_and_its_attempts(
     assert retrying() == []
 
 
-def test_what_is_older_than_retry_hours_is_dead_with_its_failure_and_not_tried(
+def test_what_fails_and_is_older_than_retry_hours_is_dead_with_its_last_failure(
     function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RETRY_HOURS", "2")
     put(function, TRACK)
     worker.time_passes(2 * HOUR + 1)
     put(function, IDENTIFY)
+    function.voucherify.rule = lambda request: Fault(500) if request.path == "/v1/events" else None
     assert worker.run().kept == []
-    assert [path for _, path, _ in function.sent] == ["/v1/customers"], "its neighbour is delivered"
+    assert [path for _, path, _ in function.sent] == ["/v1/events", "/v1/customers"], "its neighbour is delivered"
     (record,) = dead()
-    assert (record["event"], record["failure"]) == (TRACK, FIRST_FAILURE)
+    assert (record["event"], record["failure"]["code"], record["attempts"]) == (TRACK, "voucherify_500", 2)
+
+
+def test_what_waited_in_the_queue_for_longer_than_retry_hours_is_tried(function: Function, worker: Worker) -> None:
+    put(function, TRACK)
+    worker.time_passes(100 * HOUR)
+    assert worker.run().kept == []
+    assert len(function.voucherify.events) == 1
+    assert dead() == []
+
+
+def test_what_is_older_than_retry_hours_is_dead_with_its_failure_where_its_source_is_gone(
+    function: Function, worker: Worker
+) -> None:
+    put_body(function, json.dumps({**stored_record(TRACK), "source": "gone"}))
+    assert len(worker.run().kept) == 1
+    worker.time_passes(25 * HOUR)
+    assert worker.run().kept == []
+    assert [record["failure"] for record in dead()] == [FIRST_FAILURE]
 
 
 @pytest.mark.parametrize(
@@ -297,11 +317,11 @@ def test_a_redrive_skips_what_was_delivered_meanwhile(function: Function, worker
 def test_a_redrive_gets_fresh_retry_hours(function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRY_HOURS", "24")
     put(function, TRACK)
+    function.voucherify.rule = lambda request: Fault(503)
     worker.time_passes(25 * HOUR)
     worker.run()
     assert len(dead()) == 1
     worker.redrive()
-    function.voucherify.rule = lambda request: Fault(503)
     worker.run()
     worker.time_passes(23 * HOUR)
     worker.run()
@@ -340,3 +360,81 @@ def test_no_personal_data_and_no_secret_is_in_any_sink_but_the_record_of_its_eve
     assert CANARY not in json.dumps([message["MessageAttributes"] for message in messages])
     assert f"{CANARY}-t" not in json.dumps(messages)
     assert CANARY not in function.logs.text
+
+
+WAITS = [Fault(429, headers={"Retry-After": "60"}), Fault(402)]
+
+
+@pytest.mark.parametrize("fault", WAITS, ids=["rate_limited", "plan_used_up"])
+def test_an_event_that_only_waits_for_the_plan_is_not_given_up_for_its_age(
+    function: Function, worker: Worker, fault: Fault
+) -> None:
+    function.voucherify.rule = lambda request: fault
+    assert function.post(TRACK).body["queued"] == 1
+    for _ in range(3):
+        worker.time_passes(30 * HOUR)
+        worker.start_cold()
+        assert len(worker.run().kept) == 1
+    assert dead() == []
+    function.voucherify.rule = None
+    worker.time_passes(200 * HOUR)
+    worker.start_cold()
+    assert worker.run().kept == []
+    assert len(function.voucherify.events) == 1
+    assert retrying() == dead() == []
+
+
+def test_an_event_that_fails_after_it_waited_has_its_retry_hours_then(function: Function, worker: Worker) -> None:
+    function.voucherify.next(Fault(429))
+    assert function.post(TRACK).body["queued"] == 1
+    worker.time_passes(100 * HOUR)
+    function.voucherify.rule = lambda request: Fault(503)
+    worker.start_cold()
+    worker.run()
+    (record,) = stored("RETRY_QUEUE_URL")
+    assert (record["failure"]["code"], record["attempts"]) == ("voucherify_503", 1)
+    worker.time_passes(23 * HOUR)
+    assert len(worker.run().kept) == 1
+    worker.time_passes(2 * HOUR)
+    worker.run()
+    assert retrying() == []
+    assert [record["failure"]["code"] for record in dead()] == ["voucherify_503"]
+
+
+def test_an_event_that_waits_after_it_failed_is_not_given_up_while_it_waits(function: Function, worker: Worker) -> None:
+    put(function, TRACK)
+    function.voucherify.rule = lambda request: Fault(402)
+    worker.run()
+    for _ in range(3):
+        worker.time_passes(30 * HOUR)
+        worker.start_cold()
+        assert len(worker.run().kept) == 1
+    worker.time_passes(100 * HOUR)
+    function.voucherify.rule = None
+    worker.start_cold()
+    assert worker.run().kept == []
+    assert len(function.voucherify.events) == 1
+    assert retrying() == dead() == []
+
+
+def test_an_event_is_dead_before_sqs_would_delete_it(function: Function, worker: Worker) -> None:
+    function.voucherify.rule = lambda request: Fault(402)
+    assert function.post(TRACK).body["queued"] == 1
+    worker.time_passes(13.1 * 24 * HOUR)
+    worker.start_cold()
+    assert worker.run().kept == []
+    assert [record["failure"]["code"] for record in dead()] == ["plan_used_up"]
+
+
+def test_messages_of_a_source_are_one_group(function: Function) -> None:
+    function.put_source("shop", trackDisabled="false")
+    function.voucherify.rule = lambda request: Fault(503)
+    for path in ("/events", "/events/shop"):
+        body = json.dumps({**TRACK, "messageId": path}).encode()
+        assert function.send(body, {"X-Signature": sign(body)}, path=path).body["queued"] == 1
+    messages = function.aws.sqs.receive_message(
+        QueueUrl=function.aws.environment["RETRY_QUEUE_URL"],
+        MaxNumberOfMessages=10,
+        MessageSystemAttributeNames=["MessageGroupId"],
+    )["Messages"]
+    assert {message["Attributes"]["MessageGroupId"] for message in messages} == {"default", "shop"}

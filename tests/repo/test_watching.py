@@ -72,6 +72,7 @@ def told_by(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
     voucherify_answers(Fault(503))
     function.post(identify())
     monkeypatch.setenv("RETRY_HOURS", "0")
+    function.voucherify.rule = lambda request: Fault(503)
     poll_once(function.aws)
     function.aws.delete_settings()
     voucherify_answers()

@@ -146,11 +146,17 @@ def test_event_is_queued_while_the_schemas_cannot_be_read(shop: Function, worker
     assert shop.voucherify.events[0]["metadata"] == {"amount": 1}
 
 
-def test_schemas_that_never_answer_leave_the_event_queued_and_not_ambiguous(shop: Function) -> None:
+def test_schemas_that_never_answer_leave_the_event_queued_and_not_ambiguous(
+    shop: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The refused call has changed nothing: no `ambiguousTrack` decides on the event."""
+    monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "1.5")
+    shop.warm_up()
+    shop.voucherify.metadata_schemas = [ORDER_SCHEMA]
     shop.put(ambiguousTrack="deadLetter")
     shop.voucherify.rule = lambda request: Fault(delay=60) if request.path == SCHEMAS else None
     assert shop.post(track(1, amount="1")).body["queued"] == 1
+    assert SCHEMAS in paths(shop)
     assert shop.dead_letters == []
 
 

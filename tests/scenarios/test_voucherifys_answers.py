@@ -136,6 +136,7 @@ def test_known_gap_older_identify_overwrites_a_newer_one(function: Function, wor
 def test_environments_behind_one_limit_waste_few_calls(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make soak` shows that the queue drains at the rate of the plan."""
     environments, calls, events = 6, 50, 20
+    share = calls * 80 // 100
     system = function.system.settings
     limit = RateLimit(calls, HOUR)
     monkeypatch.setattr(
@@ -149,7 +150,7 @@ def test_environments_behind_one_limit_waste_few_calls(function: Function, monke
             batch = [identify(number, f"u-{environment}-{number}") for number in range(events)]
             answers += [function.post_batch(batch), function.post_batch(batch)]
         assert {answer.status for answer in answers} <= {200, 202}
-        assert sum(answer.body["delivered"] for answer in answers) == calls
-        refused = sum(call.status == 429 for call in voucherify.calls)
-        assert refused <= environments, "each is refused once"
-    assert len(stored("RETRY_QUEUE_URL")) == environments * 2 * events - calls
+        delivered = share + environments - 1
+        assert sum(answer.body["delivered"] for answer in answers) == delivered, "each asks once what is left"
+        assert [call.status for call in voucherify.calls] == [200] * delivered
+    assert len(stored("RETRY_QUEUE_URL")) == environments * 2 * events - delivered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -43,9 +44,9 @@ class Clock:
 class Caller:
     """A rate limiter, and the calls that are made under it."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: int = 100) -> None:
         self.clock = Clock()
-        self.rate_limiter = RateLimiter(self.clock)
+        self.rate_limiter = RateLimiter(self.clock, share)
 
     def ask(self, *, wait_for_quota: bool = False, seconds: float = 0.0) -> Failure | None:
         """Ask for one call, with `seconds` left."""
@@ -303,3 +304,36 @@ def test_without_time_left_no_answer_is_waited_for(caller: Caller) -> None:
     out_of_time = caller.ask(seconds=0)
     assert out_of_time
     assert (out_of_time.code, out_of_time.action) == ("out_of_time", Action.RETRY)
+
+
+def test_a_share_of_each_window_is_left_to_the_shop() -> None:
+    caller = Caller(share=80)
+    caller.call(headers=limits(100, 21))
+    assert caller.ask() is None
+    caller.answered(headers=limits(100, 20))
+    failure = caller.ask()
+    assert failure
+    assert failure.waits_for_quota
+    assert caller.opens_in == pytest.approx(60)
+    caller.clock.now += 60
+    assert caller.ask() is None
+
+
+def test_no_more_calls_are_in_progress_than_the_share_allows() -> None:
+    caller = Caller(share=80)
+    caller.call(headers=limits(100, 40))
+    assert caller.calls_at_once() == math.ceil(20 / CALLS_LEFT_PER_CALL)
+
+
+def test_the_smallest_share_of_a_small_plan_is_one_call() -> None:
+    caller = Caller(share=1)
+    caller.call(headers=limits(10, 10))
+    assert caller.calls_at_once() == 1
+    caller.answered(headers=limits(10, 9))
+    assert caller.ask() is not None
+
+
+def test_waiting_events_are_spread_at_the_rate_of_the_share() -> None:
+    caller = Caller(share=50)
+    caller.call(headers=limits(100, 50, NOW + 60))
+    assert caller.turns(3) == pytest.approx([60, 61.2, 62.4])

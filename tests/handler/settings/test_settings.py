@@ -34,6 +34,7 @@ def test_the_required_ones_are_enough_and_the_rest_has_defaults() -> None:
         api_token="token",
         secrets=Secrets(("secret",), ()),
         is_tracking_api_open=True,
+        call_share=80,
         policy=DeliveryPolicy(EventMapping.compile({}), AmbiguousTrack.RETRY, UnguardedTrack.QUEUE),
         unknown=(),
     )
@@ -53,10 +54,12 @@ def test_every_setting_is_read() -> None:
             "trackEventsFilter": '["Order Completed", "Signed Up"]',
             "trackMapping": '{"properties.mail": "customer.email"}',
             "ambiguousTrack": "deadLetter",
+            "callShare": " 50 ",
             "identifyMaping": "{}",
         }
     )
     assert settings.api_url == "https://us1.api.voucherify.io"
+    assert settings.call_share == 50
     assert settings.secrets == Secrets(("secret", "old-secret"), ("access", "old-access"))
     assert settings.policy.mapping == EventMapping.compile(
         {
@@ -144,6 +147,10 @@ def test_the_filter_is_a_json_array_or_a_string_list(parameter: Parameter, names
         ("apiUrl", "https://x.example?canary=1", "apiUrl: must have a host only: no user, path, query or fragment"),
         ("identifyDisabled", "canary", "identifyDisabled: must be true or false"),
         ("trackDisabled", "1", "trackDisabled: must be true or false"),
+        *(
+            ("callShare", value, "callShare: must be a whole number from 1 to 100")
+            for value in ("0", "101", "-5", "80%", "8.5", "٨٠", "9" * 30)
+        ),
         ("ambiguousTrack", "canary", "ambiguousTrack: must be retry or deadLetter"),
         ("identifyMapping", '{"canary": ', "identifyMapping: is not JSON: Expecting value at line 1 column 12"),
         (
