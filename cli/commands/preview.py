@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from cli.preview.mappings import changed_settings, current_settings, schemas_of_
 from cli.preview.metadata import metadata_changes
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import (
+    ORDER_EVENTS,
     DefaultSet,
     EventMapping,
     Explanation,
@@ -103,10 +104,12 @@ def _note_own_mappings(output: Output, mapping: EventMapping) -> None:
 
 def _show_explanation(output: Output, explanation: Explanation, schemas: MetadataSchemas | None) -> bool:
     output.result(_document(explanation, schemas))
-    for number, one in enumerate(explanation.all):
-        if number:
-            output.line()
-        _show_request(output, one, metadata_changes(one.outcome, schemas))
+    _show_request(output, explanation, metadata_changes(explanation.outcome, schemas), explanation.empty)
+    for one in explanation.also:
+        output.line()
+        # The rows of the customer are those of the first request.
+        empty = [row for row in one.empty if row not in explanation.empty]
+        _show_request(output, one, metadata_changes(one.outcome, schemas), empty)
     if explanation.not_sent:
         output.line()
         output.line(f"Not sent: {', '.join(explanation.not_sent)} — add a row?", "yellow")
@@ -122,7 +125,9 @@ def _document(explanation: Explanation, schemas: MetadataSchemas | None) -> dict
     return document
 
 
-def _show_request(output: Output, explanation: Explanation, changes: list[dict[str, Any]]) -> None:
+def _show_request(
+    output: Output, explanation: Explanation, changes: list[dict[str, Any]], empty: Sequence[tuple[str, str]]
+) -> None:
     match explanation.outcome:
         case Request(method=method, path=path, body=body):
             output.fine(f"{method} {path}")
@@ -140,8 +145,7 @@ def _show_request(output: Output, explanation: Explanation, changes: list[dict[s
     _section(output, "Left out", ("field", "from", "reason"), left_out)
     refused = [(one["field"], _short(one["value"]), one["action"]) for one in changes]
     _section(output, "Refused by the project's metadata schema", ("field", "value", "what is sent"), refused)
-    empty = [(destination, source) for source, destination in explanation.empty]
-    _section(output, "Empty", ("field", "from"), empty)
+    _section(output, "Empty", ("field", "from"), [(destination, source) for source, destination in empty])
 
 
 def _section(output: Output, title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
@@ -154,8 +158,13 @@ def _section(output: Output, title: str, columns: tuple[str, ...], rows: list[An
 def _row(filled: Filled) -> tuple[str, str, str]:
     value = _short(filled.value)
     if filled.is_converted:
-        value = f"{_short(filled.given)} → {value} (converted)"
-    return filled.destination, filled.found_at + (" (fallback)" if filled.is_fallback else ""), value
+        given = "" if isinstance(filled.given, list | dict) else f"{_short(filled.given)} → "
+        value = f"{given}{value} (converted)"
+    if filled.source == ORDER_EVENTS:
+        return filled.destination, f"{filled.found_at} (by {ORDER_EVENTS})", value
+    if filled.is_fallback:
+        return filled.destination, f"{filled.found_at} (fallback)" if filled.found_at else filled.source, value
+    return filled.destination, filled.found_at, value
 
 
 def _show_coverage(output: Output, events: Iterator[tuple[str, Any]], coverage: Coverage) -> bool:
@@ -168,7 +177,7 @@ def _show_coverage(output: Output, events: Iterator[tuple[str, Any]], coverage: 
     )
     rows: list[tuple[Any, ...]] = [
         *(("delivered", name, count) for name, count in coverage.delivered.most_common()),
-        *(("delivered", f"order of {name}", count) for name, count in coverage.orders.most_common()),
+        *(("delivered", f"order: {name}", count) for name, count in coverage.orders.most_common()),
         *(("skipped", reason, count) for reason, count in coverage.skipped.most_common()),
         *(
             ("rejected", f"{code}, first {coverage.first_rejected[code]}", count)
