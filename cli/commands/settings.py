@@ -207,12 +207,16 @@ def _row(store: Store, name: str) -> dict[str, Any]:
 
 def _cell(row: Mapping[str, Any]) -> str:
     if not row["isSet"] and isinstance(row.get("value"), dict):
-        return f"{len(row['value'])} rows" if row["value"] else "none"  # the documentation lists them
+        return _rows(len(row["value"])) if row["value"] else "none"  # the documentation lists them
     if has_event_names(row.get("value")):
-        return ", ".join(f"{event} ({len(rows)} rows)" for event, rows in row["value"].items())
+        return ", ".join(f"{event} ({_rows(len(rows))})" for event, rows in row["value"].items())
     if "value" in row:
         return in_a_line(row["value"])
     return "set, not shown" if row["isSet"] else "not set"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _typed(name: str) -> str:

@@ -115,7 +115,7 @@ class StartingFile:
         found = [NotMapped(name, reason, []) for name, reason in self._names_left_out.items()]
         for name, rows in (*self._track.items(), *([("", self._identify)] if self._identify else [])):
             by_reason: dict[str, list[str]] = {}
-            for source, reason in rows.problems.items():
+            for source, reason in rows.problems(name).items():
                 by_reason.setdefault(reason, []).append(source)
             found += [NotMapped(name, reason, sources) for reason, sources in by_reason.items()]
         return found
@@ -125,7 +125,7 @@ class _RowsOfEvents:
     """The rows for the events of one name: the default ones, and those that an event needs beside them."""
 
     def __init__(self, setting: MappingSetting, metadata: str) -> None:
-        self.problems: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._setting = setting
         self._metadata = metadata
         self._rows: Rows = dict(setting.classic)
@@ -136,12 +136,13 @@ class _RowsOfEvents:
         explanation = explain(raw, self._mapping)
         if isinstance(explanation.outcome, Skip):
             return
-        new = {f"{self._setting.payload}.{path}": f"{self._metadata}.{path}" for path in explanation.not_sent}
+        found = {f"{self._setting.payload}.{path}": f"{self._metadata}.{path}" for path in explanation.not_sent}
+        new = {source: destination for source, destination in found.items() if source not in self._problems}
         for source, destination in new.items():
             # Keys that are ids are without end.
             problem = _NO_ROOM if size_of(self._rows) > 2 * STANDARD_BYTES else self._problem(source, destination)
             if problem:
-                self.problems[source] = problem
+                self._problems[source] = problem
             else:
                 self._rows[source] = destination
                 self._used.add(source)
@@ -152,13 +153,16 @@ class _RowsOfEvents:
     def used(self, event: str) -> Rows:
         """Return the rows that found something, as many as one parameter holds for the event."""
         rows: Rows = {}
-        for source, destination in self._rows.items():
-            if source in self._used:
-                rows[source] = destination
-                if size_of({event: rows} if event else rows) > STANDARD_BYTES:
-                    del rows[source]
-                    self.problems[source] = _NO_ROOM
+        for source in (source for source in self._rows if source in self._used):
+            longer = {**rows, source: self._rows[source]}
+            if size_of({event: longer} if event else longer) <= STANDARD_BYTES:
+                rows = longer
         return rows
+
+    def problems(self, event: str) -> dict[str, str]:
+        """Return why sources have no row."""
+        without_room = self._used - self.used(event).keys()
+        return {**{source: _NO_ROOM for source in self._rows if source in without_room}, **self._problems}
 
     def _filled(self, explanation: Explanation) -> Iterator[str]:
         return (source for source, destination in self._rows.items() if has_filled(explanation, source, destination))

@@ -276,7 +276,7 @@ class Store:
             if _has_labels(change.setting):
                 advice.append(f"spread the events over parameters such as {change.setting.name}.<label>")
             limit = f"has {size:,} bytes; SSM stores {most:,} ({change.tier.lower()} tier)"
-            yield Fault(name, "", "; ".join([limit, " or ".join(advice)] if advice else [limit]))
+            yield Fault(name, "", "; ".join([limit, ", or ".join(advice)] if advice else [limit]))
         if _REFERENCE.search(value):
             yield Fault(name, "", "contains {{ }}, which SSM reads as a reference to another parameter")
         # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
