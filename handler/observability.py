@@ -202,6 +202,7 @@ def _counts(summary: BatchSummary) -> dict[str, int | Sequence[float]]:
     return {
         **{metric: summary.by_status[status] for status, metric in _METRICS.items()},
         "Unguarded": summary.without_deduplication,
+        "Unordered": summary.unordered,
         "VoucherifyLatency": summary.latencies,
     }
 

@@ -15,6 +15,7 @@ from botocore.config import Config
 from handler.api.webhook_handler import WebhookHandler
 from handler.delivery.delivery import Delivery
 from handler.delivery.project import Project, Projects
+from handler.delivery.stale_attributes import StaleAttributes
 from handler.model.deadline import Deadline
 from handler.model.errors import SettingsUnavailable, UnknownSource
 from handler.observability import Telemetry
@@ -22,6 +23,7 @@ from handler.retry_worker import RetryWorker
 from handler.settings.environment import Environment
 from handler.settings.settings import Settings
 from handler.settings.sources import Parameters, Sources, read_parameters
+from handler.storage.attribute_times import AttributeTimes, Backlog
 from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
 from handler.storage.queues import Queues
@@ -44,6 +46,7 @@ class Runtime:
         self._threads = Threads(environment.voucherify_concurrency)
         self._making_client = threading.Lock()
         self._kept_client = cache(self._new_client)
+        self._kept_stale_attributes = cache(self._new_stale_attributes)
         self._sources = Sources(
             self._read_parameters, environment.settings_ttl_seconds, time.monotonic, self._telemetry
         )
@@ -71,7 +74,8 @@ class Runtime:
             return None if other is project else other
 
         store, deletions = self._records_of(settings)
-        return Delivery(settings.policy, project, reload, store, deletions, wait_for_quota=wait_for_quota)
+        stale = self._kept_stale_attributes(settings.project_id)
+        return Delivery(settings.policy, project, reload, store, deletions, wait_for_quota=wait_for_quota, stale=stale)
 
     def _records_of(self, settings: Settings) -> tuple[IdempotencyStore | None, Deletions | None]:
         """Return a source's idempotency records and its project's deletion records; None where there is no table."""
@@ -80,6 +84,13 @@ class Runtime:
             return None, None
         store = IdempotencyStore(self._dynamodb, table, settings.source, try_seconds=try_seconds)
         return store, Deletions(self._dynamodb, table, settings.project_id)
+
+    def _new_stale_attributes(self, project_id: str) -> StaleAttributes | None:
+        table = self._environment.deduplication_table
+        if not table:
+            return None
+        times, backlog = AttributeTimes(self._dynamodb, table, project_id), Backlog(self._dynamodb, table, project_id)
+        return StaleAttributes(times, backlog, self._threads)
 
     def _read_parameters(self, deadline: Deadline) -> Mapping[str, Parameters]:
         """Read all settings. Raises SettingsUnavailable."""

@@ -5,6 +5,7 @@ Other packages import the mapping from here only.
 
 from __future__ import annotations
 
+from mapping.attributes import Attributes, attributes_of, time_of, without_attributes
 from mapping.calls import CALLS, Call
 from mapping.defaults import DefaultSet
 from mapping.errors import Fault, InvalidEvent, InvalidMapping, RejectReason, UnknownType
@@ -39,6 +40,7 @@ __all__ = [
     "REQUIRE_USER_ID",
     "TRACK",
     "TRACK_EVENTS_FILTER",
+    "Attributes",
     "Call",
     "DefaultSet",
     "EventMapping",
@@ -58,6 +60,7 @@ __all__ = [
     "Skip",
     "SkipReason",
     "UnknownType",
+    "attributes_of",
     "destination_schema",
     "explain",
     "has_event_names",
@@ -66,4 +69,6 @@ __all__ = [
     "nearest",
     "normalise",
     "setting_of",
+    "time_of",
+    "without_attributes",
 ]

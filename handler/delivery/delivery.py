@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Protocol
 
-from handler.delivery.dispatcher import Dispatcher
+from handler.delivery.dispatcher import SETTLE_SECONDS, Dispatcher
 from handler.delivery.project import MIN_CALL_SECONDS, Project, ProjectCaller
+from handler.delivery.stale_attributes import StaleAttributes
 from handler.model.deadline import Deadline
-from handler.model.errors import DeletionsUnknown
+from handler.model.errors import AttributeTimesUnknown, DeletionsUnknown
 from handler.model.failure import (
     DELETIONS_UNKNOWN,
     DELIVERIES_UNKNOWN,
@@ -20,14 +21,14 @@ from handler.model.failure import (
     failure_of_bug,
 )
 from handler.model.job import DeliveryStatus, Job, Outcome
-from handler.model.policy import DeliveryPolicy, UnguardedTrack
+from handler.model.policy import DeliveryPolicy, StaleAttributesAction, UnguardedTrack
 from handler.model.reason_codes import SkipReason
 from handler.settings.settings import Settings
 from handler.storage.deletions import Deletions
 from handler.storage.idempotency import Claim, ClaimState, IdempotencyStore
 from handler.voucherify.answers import failure_of, failure_of_invalid_event
 from handler.voucherify.client import Answer, Call, NoAnswer
-from mapping import InvalidEvent, LeftOut, Operation, Request, Skip, map_event, message_id_of
+from mapping import InvalidEvent, LeftOut, Operation, Request, Skip, map_event, message_id_of, time_of
 
 
 class Delivery:
@@ -35,7 +36,7 @@ class Delivery:
 
     `reload` is that of ProjectCaller. `store` and `deletions` are None where there is no table. `wait_for_quota` is for
     the retry worker, which has no sender that waits: it waits for the next window of calls, and delivers no track event
-    without deduplication, whatever the policy says.
+    without deduplication, whatever the policy says. `stale` leaves out what newer events have set.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Delivery:
         deletions: Deletions | None,
         *,
         wait_for_quota: bool,
+        stale: StaleAttributes | None = None,
     ) -> None:
         self.policy = policy
+        self.stale = stale if policy.stale_attributes is StaleAttributesAction.DROP else None
         self.caller = ProjectCaller(project, reload, policy.ambiguous_track, wait_for_quota=wait_for_quota)
         self.store = store
         # While delete events are dropped, no customer is deleted, and DynamoDB need not be asked.
@@ -61,9 +64,18 @@ class Delivery:
 
         No call begins after the deadline, and a call that is in progress then is given up: its connection is closed.
         """
+        if self.stale:
+            self.stale.refresh(deadline)
         planned = [self._plan(job, deadline) for job in jobs]
-        outcomes = iter(self._dispatcher.dispatch([one for one in planned if isinstance(one, _EventTask)], deadline))
-        return [next(outcomes) if isinstance(one, _EventTask) else one for one in planned]
+        tasks = [one for one in planned if isinstance(one, _EventTask)]
+        outcomes = self._dispatcher.dispatch(tasks, deadline)
+        queued = {
+            task.key for task, outcome in zip(tasks, outcomes, strict=True) if outcome.status is DeliveryStatus.QUEUED
+        }
+        if self.stale and queued:
+            self.stale.queued(queued, deadline.later(SETTLE_SECONDS))
+        in_order = iter(outcomes)
+        return [next(in_order) if isinstance(one, _EventTask) else one for one in planned]
 
     def _plan(self, job: Job, deadline: Deadline) -> _EventTask | Outcome:
         """Return the task for an event, or its outcome where it becomes no request."""
@@ -146,9 +158,29 @@ class _EventTask:
         with self._claim(deadline) as claim:
             if outcome := self._outcome_without_call(claim):
                 return outcome
-            attempt = self._delivery.caller.call(request, self._call, deadline)
+            fitted, unordered = self._without_stale(request)
+            if fitted is None:
+                reason = SkipReason.SUPERSEDED
+                return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
+            attempt = self._delivery.caller.call(fitted, self._call, deadline)
             outcome = self._outcome(attempt.failure, seconds=attempt.seconds, left_out=attempt.request.left_out)
-            return self._settle(claim, outcome)
+            if self._delivery.stale and outcome.status is DeliveryStatus.DELIVERED:
+                self._delivery.stale.delivered(fitted, self._at)
+            return self._settle(claim, outcome._replace(unordered=unordered))
+
+    @property
+    def _at(self) -> datetime:
+        """When the event happened; never later than it was stored, whatever its sender's clock says."""
+        latest = self._job.stored_at or _now()
+        return min(time_of(self._job.event) or latest, latest)
+
+    def _without_stale(self, request: Request) -> tuple[Request | None, bool]:
+        """Return a request without what newer events have set, and whether nobody could say what that is."""
+        stale = self._delivery.stale
+        try:
+            return (stale.fit(request, self._at, was_stored=bool(self._job.stored_at)) if stale else request), False
+        except AttributeTimesUnknown:
+            return request, True
 
     def failed(self, error: Exception) -> Outcome:
         return self._outcome(failure_of_bug(error))
@@ -186,6 +218,7 @@ class _EventTask:
             at=_now(),
             left_out=tuple(left_out),
             without_deduplication=any(one.without_deduplication for one in outcomes),
+            unordered=any(one.unordered for one in outcomes),
             seconds=max((one.seconds for one in outcomes if one.seconds is not None), default=None),
         )
 
@@ -246,11 +279,19 @@ class _EventTask:
         if failure:
             status = DeliveryStatus.REJECTED if failure.is_permanent else DeliveryStatus.QUEUED
         left_out = self._request.left_out if left_out is None else left_out
-        return Outcome(self._job.event, status, _now(), failure, "", left_out, without_deduplication, seconds)
+        return Outcome(
+            self._job.event,
+            status,
+            _now(),
+            failure,
+            left_out=left_out,
+            without_deduplication=without_deduplication,
+            seconds=seconds,
+        )
 
 
 # What one request's outcome means for the event: one that is rejected rejects it, and it is a duplicate if all are.
-_BY_WEIGHT = (DeliveryStatus.REJECTED, DeliveryStatus.DELIVERED, DeliveryStatus.DUPLICATE)
+_BY_WEIGHT = (DeliveryStatus.REJECTED, DeliveryStatus.DELIVERED, DeliveryStatus.DUPLICATE, DeliveryStatus.SKIPPED)
 
 
 class NewDelivery(Protocol):

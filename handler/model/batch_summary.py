@@ -15,19 +15,21 @@ class BatchSummary:
     """The number of events by delivery status, and the other facts that a line and the metrics show of them.
 
     `latencies` are the milliseconds that each call of Voucherify took; `left_out` counts fields that could not be made
-    valid, `without_deduplication` the events that were delivered so.
+    valid, `without_deduplication` and `unordered` the events that were delivered so.
     """
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         self.events = len(outcomes)
         self.by_status = dict.fromkeys(_STATUSES, 0)
         self.without_deduplication = 0
+        self.unordered = 0
         self.skip_reasons: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.latencies: list[float] = []
         for outcome in outcomes:
             self.by_status[outcome.status] += 1
             self.without_deduplication += outcome.without_deduplication
+            self.unordered += outcome.unordered
             if outcome.seconds is not None:
                 self.latencies.append(round(outcome.seconds * 1000, 1))
             if outcome.status is DeliveryStatus.SKIPPED:

@@ -121,3 +121,7 @@ class UnreadableRecord(Exception):
 
 class DeletionsUnknown(Exception):
     """DynamoDB cannot be asked, or cannot be told, which customers were deleted."""
+
+
+class AttributeTimesUnknown(Exception):
+    """DynamoDB cannot be asked, or cannot be told, which event has set an attribute last."""

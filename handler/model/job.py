@@ -42,7 +42,8 @@ class Outcome(NamedTuple):
 
     `failure` is the reason for `queued` and `rejected`, `skip_reason` that for `skipped`. `left_out` are the fields
     that could not be made valid. `without_deduplication`: the event was delivered while its idempotency record could
-    not be read or written. `seconds` is the duration of the call.
+    not be read or written; `unordered`: nobody could say whether a newer event has set its attributes. `seconds` is the
+    duration of the call.
     """
 
     event: Any
@@ -52,6 +53,7 @@ class Outcome(NamedTuple):
     skip_reason: str = ""
     left_out: tuple[LeftOut, ...] = ()
     without_deduplication: bool = False
+    unordered: bool = False
     seconds: float | None = None
 
     @property

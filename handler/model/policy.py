@@ -22,8 +22,16 @@ class UnguardedTrack(StrEnum):
     DELIVER = "deliver"
 
 
+class StaleAttributesAction(StrEnum):
+    """The setting `staleAttributes`: the action for an attribute that a newer event has set since."""
+
+    DROP = "drop"
+    SEND = "send"
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryPolicy:
     mapping: EventMapping
     ambiguous_track: AmbiguousTrack
     unguarded_track: UnguardedTrack
+    stale_attributes: StaleAttributesAction = StaleAttributesAction.DROP

@@ -82,3 +82,4 @@ class SkipReason(StrEnum):
     """The reason for skipping an event after it was mapped. The mapping has the others."""
 
     CUSTOMER_DELETED = "customer_deleted"
+    SUPERSEDED = "superseded"

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from handler.model.errors import FaultySettings
-from handler.model.policy import AmbiguousTrack, DeliveryPolicy, UnguardedTrack
+from handler.model.policy import AmbiguousTrack, DeliveryPolicy, StaleAttributesAction, UnguardedTrack
 from handler.settings import setting_types as types
 from handler.settings.setting_types import InvalidSettingValue, Parameter, SettingType
 from mapping import (
@@ -98,6 +98,12 @@ SETTINGS: Mapping[str, Setting] = {
             UnguardedTrack.QUEUE,
             "the action for a track while DynamoDB cannot say whether it was delivered before",
         ),
+        Setting(
+            "staleAttributes",
+            types.Choice(list(StaleAttributesAction)),
+            StaleAttributesAction.DROP,
+            "the action for an attribute of a queued event that a newer event has set since",
+        ),
     )
 }
 
@@ -154,7 +160,10 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
         is_tracking_api_open=not values["trackingApiDisabled"],
         call_share=values["callShare"],
         policy=DeliveryPolicy(
-            mapping, AmbiguousTrack(values["ambiguousTrack"]), UnguardedTrack(values["unguardedTrack"])
+            mapping,
+            AmbiguousTrack(values["ambiguousTrack"]),
+            UnguardedTrack(values["unguardedTrack"]),
+            StaleAttributesAction(values["staleAttributes"]),
         ),
         unknown=tuple(sorted(name for name in parameters if setting_of(name) not in SETTINGS)),
     )

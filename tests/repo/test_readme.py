@@ -13,7 +13,7 @@ from typer import Typer
 
 from cli.main import app
 from handler.settings.settings import SETTINGS
-from mapping import CALLS, EventMapping, Request, map_event
+from mapping import CALLS, MAPPINGS, EventMapping, Request, map_event
 from mapping.rules.functions import FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +61,10 @@ def rows(header: str, text: str) -> list[list[str]]:
 def test_the_mapping_table_is_the_default_mapping() -> None:
     table = dict(rows("| source | destination |", MAPPING))
     for call in ("identify", "track", "page", "screen"):
-        payload = CALLS[call].payload
+        mapping = MAPPINGS[f"{call}Mapping"]
         names = {"name", "firstName", "lastName"} if call in ("page", "screen") else set()
-        assert CALLS[call].default_mapping == {
-            f"{payload}.{source}": destination for source, destination in table.items() if source not in names
+        assert mapping.classic == {
+            f"{mapping.payload}.{source}": destination for source, destination in table.items() if source not in names
         }
 
 

@@ -1,0 +1,139 @@
+"""Nothing older over anything newer: retries reorder events, and a queued event must not undo what a newer one has set.
+
+While no event of a project waits in the retry queue, events come in their order, and nothing is recorded but the times
+of orders, whose status must never go back. While events wait, each event records when the attributes that it sets
+happened, before its call, and leaves out those that a newer event has set. So an event that is delivered later knows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+from handler.model.deadline import Deadline
+from handler.model.errors import AttributeTimesUnknown
+from handler.storage.attribute_times import AttributeTimes, Backlog
+from handler.threads import Threads
+from mapping import Attributes, Request, attributes_of, without_attributes
+
+# How long it may take until an execution environment learns that events wait. It keeps what it has delivered for as
+# long, and records the times of that then.
+REFRESH_SECONDS = 5.0
+
+# An event is tried again within three hours, unless more events wait than are tried in that time.
+BACKLOG_SECONDS = 3 * 60 * 60.0
+_EXTEND_AFTER_SECONDS = 5 * 60.0
+
+_MOST_RECENT = 2_000
+
+
+class _Delivered(NamedTuple):
+    """Attributes that were delivered lately, at a time, and when their event happened."""
+
+    when: float
+    attributes: Attributes
+    at: datetime
+
+
+class StaleAttributes:
+    """Leaves out the attributes of one project's requests that a newer event has set. Thread-safe."""
+
+    def __init__(
+        self, times: AttributeTimes, backlog: Backlog, threads: Threads, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._times = times
+        self._backlog = backlog
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._since: float | None = None  # when events began to wait
+        self._read_at = float("-inf")
+        self._extended_at = float("-inf")
+        self._is_known = True
+        self._recent: deque[_Delivered] = deque(maxlen=_MOST_RECENT)
+
+    def refresh(self, deadline: Deadline) -> None:
+        """Read whether events wait, at most once in REFRESH_SECONDS."""
+        with self._lock:
+            now = self._clock()
+            if now - self._read_at < REFRESH_SECONDS:
+                return
+            self._read_at = now
+        (known,) = self._threads.run([self._read], deadline)
+        with self._lock:
+            self._is_known = known is not None
+            is_new = bool(known and known.since is not None and self._since is None)
+            if known:
+                self._since = known.since
+        if is_new and known and known.since is not None:
+            self._note_recent(known.since, None, deadline)
+
+    def _read(self) -> _Known | None:
+        try:
+            return _Known(self._backlog.since())
+        except AttributeTimesUnknown:
+            return None
+
+    def fit(self, request: Request, at: datetime, *, was_stored: bool) -> Request | None:
+        """Return a request without the attributes that a newer event has set; None where nothing of it is left.
+
+        Raises AttributeTimesUnknown: nobody can say what is newer.
+        """
+        fitted: Request | None = request
+        is_waiting = was_stored or self._since is not None
+        for attributes in attributes_of(request):
+            if fitted and attributes.names and (is_waiting or attributes.kind == "order"):
+                stale = self._times.note(attributes, at)
+                fitted = without_attributes(fitted, attributes.kind, stale) if stale else fitted
+        if not is_waiting and not self._is_known:
+            raise AttributeTimesUnknown
+        return fitted
+
+    def delivered(self, request: Request, at: datetime) -> None:
+        """Remember what was delivered, in case that events wait already and this environment does not know it yet."""
+        if self._since is None:
+            now = self._clock()
+            with self._lock:
+                self._recent += [_Delivered(now, one, at) for one in attributes_of(request) if one.names]
+
+    def queued(self, customers: Collection[str], deadline: Deadline) -> None:
+        """Record that events of these customers wait from now on, and the times of what was delivered meanwhile."""
+        now = self._clock()
+        if self._since is not None and now - self._extended_at < _EXTEND_AFTER_SECONDS:
+            return
+        self._threads.run([self._extend], deadline)
+        with self._lock:
+            self._extended_at = now
+            self._since = self._since if self._since is not None else now
+        self._note_recent(float("-inf"), customers, deadline)
+
+    def _extend(self) -> None:
+        try:
+            self._backlog.extend(BACKLOG_SECONDS)
+        except AttributeTimesUnknown:
+            self._is_known = False
+
+    def _note_recent(self, since: float, customers: Collection[str] | None, deadline: Deadline) -> None:
+        with self._lock:
+            oldest = self._clock() - 2 * REFRESH_SECONDS
+            recent = [
+                one
+                for one in self._recent
+                if one.when >= max(since, oldest) and (customers is None or one.attributes.id in customers)
+            ]
+        self._threads.run([partial(self._note, one) for one in recent], deadline)
+
+    def _note(self, one: _Delivered) -> None:
+        try:
+            self._times.note(one.attributes, one.at)
+        except AttributeTimesUnknown:
+            self._is_known = False
+
+
+class _Known(NamedTuple):
+    since: float | None

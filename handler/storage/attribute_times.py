@@ -1,0 +1,149 @@
+"""Which event has set an attribute last, so that no older event overwrites it; and whether events wait in the queue.
+
+Both are items in the table of idempotency records. Customers and orders are there under hashes of their ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.model.errors import AttributeTimesUnknown
+from handler.storage.idempotency import is_refused_by_condition
+from mapping import Attributes
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# Longer than an event waits: 14 days in the retry queue, and 14 in the dead-letter queue.
+KEPT_SECONDS = 30 * 24 * 60 * 60
+
+# A condition has up to 300 operators and 4 KB:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Limits.html#limits-expression-parameters
+_NAMES_PER_WRITE = 40
+
+
+class AttributeTimes:
+    """The times of attributes of one project's customers and orders. Thread-safe."""
+
+    def __init__(self, client: Callable[[], DynamoDBClient], table: str, project_id: str) -> None:
+        self._client = client
+        self._table = table
+        self._project_id = project_id
+
+    def note(self, attributes: Attributes, at: datetime) -> list[str]:
+        """Note that an event of this time sets attributes. Return those that a newer event has set: they stay noted.
+
+        Raises AttributeTimesUnknown.
+        """
+        stale: list[str] = []
+        for start in range(0, len(attributes.names), _NAMES_PER_WRITE):
+            stale += self._note(attributes, list(attributes.names[start : start + _NAMES_PER_WRITE]), _sortable(at))
+        return stale
+
+    def _note(self, attributes: Attributes, names: list[str], at: str) -> list[str]:
+        stale: list[str] = []
+        while names:
+            newer = self._write(attributes, names, at)
+            if newer is None:
+                break
+            stale += newer
+            names = [name for name in names if name not in newer]
+        return stale
+
+    def _write(self, attributes: Attributes, names: Sequence[str], at: str) -> list[str] | None:
+        """Write the time of all these attributes, or return those with a newer one."""
+        placeholders = {f"#{number}": f"at:{name}" for number, name in enumerate(names)}
+        try:
+            self._client().update_item(
+                TableName=self._table,
+                Key=self._key(attributes),
+                UpdateExpression=f"SET expiration = :expiration, {', '.join(f'{name} = :at' for name in placeholders)}",
+                ConditionExpression=" AND ".join(
+                    f"(attribute_not_exists({name}) OR {name} <= :at)" for name in placeholders
+                ),
+                ExpressionAttributeNames=placeholders,
+                ExpressionAttributeValues={
+                    ":at": {"S": at},
+                    ":expiration": {"N": str(round(time.time() + KEPT_SECONDS))},
+                },
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except (BotoCoreError, ClientError) as error:
+            if not is_refused_by_condition(error):
+                raise AttributeTimesUnknown from error
+            found: Any = error.response.get("Item", {})  # type: ignore[union-attr] # it is a ClientError
+            newer = [name for name in names if found.get(f"at:{name}", {}).get("S", "") > at]
+            if not newer:
+                raise AttributeTimesUnknown from error
+            return newer
+        return None
+
+    def _key(self, attributes: Attributes) -> Any:
+        data = json.dumps({"id": attributes.id, "kind": attributes.kind, "project": self._project_id})
+        return {"id": {"S": f"times#{hashlib.sha256(data.encode()).hexdigest()}"}}
+
+
+class Backlog:
+    """Whether events of one project wait in the retry queue, as all execution environments know it. Thread-safe."""
+
+    def __init__(
+        self,
+        client: Callable[[], DynamoDBClient],
+        table: str,
+        project_id: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._key: Any = {"id": {"S": f"backlog#{hashlib.sha256(project_id.encode()).hexdigest()}"}}
+
+    def since(self) -> float | None:
+        """Return since when events wait, in epoch seconds; None where none do. Raises AttributeTimesUnknown."""
+        try:
+            found = self._client().get_item(TableName=self._table, Key=self._key, ConsistentRead=True)
+        except (BotoCoreError, ClientError) as error:
+            raise AttributeTimesUnknown from error
+        item = found.get("Item")
+        if not item or float(item["until"]["N"]) < self._clock():
+            return None
+        return float(item["since"]["N"])
+
+    def extend(self, seconds: float) -> None:
+        """Record that events wait, for so many seconds from now on. Raises AttributeTimesUnknown."""
+        now = self._clock()
+        values: Any = {":until": {"N": str(now + seconds)}, ":expiration": {"N": str(round(now + KEPT_SECONDS))}}
+        update = "SET #until = :until, expiration = :expiration"
+        names = {"#until": "until", "#since": "since"}
+        try:
+            self._update(update, "#until >= :now", {"#until": "until"}, {**values, ":now": {"N": str(now)}})
+        except (BotoCoreError, ClientError) as error:
+            if not is_refused_by_condition(error):
+                raise AttributeTimesUnknown from error
+            try:
+                self._update(f"{update}, #since = :now", "", names, {**values, ":now": {"N": str(now)}})
+            except (BotoCoreError, ClientError) as another:
+                raise AttributeTimesUnknown from another
+
+    def _update(self, update: str, condition: str, names: dict[str, str], values: Any) -> None:
+        conditions: Any = {"ConditionExpression": condition} if condition else {}
+        self._client().update_item(
+            TableName=self._table,
+            Key=self._key,
+            UpdateExpression=update,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+            **conditions,
+        )
+
+
+def _sortable(moment: datetime) -> str:
+    """Return a text whose order is that of the moments."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
