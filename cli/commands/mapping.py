@@ -12,7 +12,7 @@ import typer
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.events import read_events
-from cli.settings.starting_file import EXAMPLE, ORDER_STATUSES, StartingFile
+from cli.preview.starting_file import EXAMPLE, ORDER_STATUSES, StartingFile
 from mapping import ORDER_EVENTS
 
 app = typer.Typer(no_args_is_help=True, help="Write a mapping to start from.")

@@ -44,7 +44,7 @@ def read_files(paths: Iterable[Path]) -> tuple[dict[str, Parameter], list[Fault]
     parameters: dict[str, Parameter] = {}
     faults: list[Fault] = []
     found_in: dict[str, Path] = {}
-    for path in paths:
+    for path in dict.fromkeys(paths):
         own, of_file = read_file(path)
         faults += of_file
         for name, parameter in own.items():

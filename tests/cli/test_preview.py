@@ -361,6 +361,18 @@ def test_against_a_set_of_defaults_the_other_settings_stay(run: Run, system: Loc
     assert ended.err == "compared without the defaults of trackMapping, which the settings replace by their own rows\n"
 
 
+@pytest.mark.usefixtures("without_aws")
+@pytest.mark.parametrize(("name", "is_noted"), [("Order *", False), ("*", True)])
+def test_defaults_of_events_that_have_no_own_mapping_are_compared(
+    run: Run, tmp_path: Path, name: str, is_noted: bool
+) -> None:
+    event = {**TRACK, "event": "Signed Up", "context": {"traits": {"email": "ada@example.com"}}}
+    mapping = str(mapping_in(tmp_path, **{"trackMapping.a": {name: {"total": "metadata.total"}}}))
+    ended = run("preview", str(events_in(tmp_path, event)), "--mapping", mapping, "--against", "actions")
+    assert ended.out.startswith(f"{0 if is_noted else 1} of 1 events change\n")
+    assert ("compared without the defaults of trackMapping," in ended.err) is is_noted
+
+
 def test_events_are_mapped_as_those_of_a_webhook(run: Run, tmp_path: Path) -> None:
     event = written(tmp_path / "event.json", {**TRACK, "integrations": {"All": False, "Webhooks": True}})
     assert run("preview", str(event), "--mapping", "classic").out.startswith("✓ POST /v1/events\n")

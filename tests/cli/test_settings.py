@@ -487,6 +487,9 @@ ref = "metadata"
             assert f"✗ trackDisabled: is in {toml} and in {other}; remove it from one of them\n" in ended.out
         assert value(aws, "requireUserId") is None
 
+    def test_a_file_given_twice_counts_once(self, run: Run, toml: Path) -> None:
+        assert run("settings", "apply", str(toml), str(toml), "--dry-run").code == 0
+
     def test_a_preset_is_a_file(self, run: Run, aws: LocalAws) -> None:
         preset = PRESETS / "referral.json"
         ended = run("settings", "apply", str(preset), "--yes")
