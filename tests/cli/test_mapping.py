@@ -8,10 +8,14 @@ from typing import Any
 
 import boto3
 import pytest
+from jsonschema import Draft202012Validator
 
 from local.stack.samples import EVENTS
 from mapping import EventMapping, explain
+from scripts.settings_schema import FILE
 from tests.cli.conftest import Run
+
+SCHEMA = Draft202012Validator(json.loads(FILE.read_text("utf-8")))
 
 ORDER = {
     "type": "track",
@@ -48,6 +52,8 @@ def events_in(tmp_path: Path, *events: Any) -> str:
 
 
 def settings_in(path: Path) -> dict[str, Any]:
+    """Return the settings of a file, which is one for editors too."""
+    SCHEMA.validate(json.loads(path.read_text("utf-8")))
     document: dict[str, Any] = json.loads(path.read_text("utf-8"))
     assert document.pop("$schema") == "./settings.schema.json"
     return document

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from handler.settings.settings import check_settings
 from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from mapping import MAPPING_SETTINGS, EventMapping, Request, explain, map_event, setting_of
+from scripts.settings_schema import FILE
 from tests.cli.conftest import Run, run
 from tests.contract.published import assert_published
 
@@ -65,6 +67,7 @@ def test_preset_has_a_title_and_a_purpose(preset: dict[str, Any]) -> None:
 def test_preset_sets_only_mappings(preset: dict[str, Any]) -> None:
     assert preset["settings"]
     assert {setting_of(name) for name in preset["settings"]} <= set(MAPPING_SETTINGS)
+    Draft202012Validator(json.loads(FILE.read_text("utf-8"))).validate(preset["settings"])
 
 
 @preset_of_each_file
