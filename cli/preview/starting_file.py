@@ -82,7 +82,7 @@ class StartingFile:
         name = event.fields.get("event")
         if event.type == "identify":
             self._identify = self._identify or _RowsOfEvents(IDENTIFY, "customer.metadata")
-            self._identify.add(raw)
+            self._identify.add(event.fields)
         elif event.type != "track":
             self.unused[event.type] += 1
         elif not isinstance(name, str):
@@ -90,7 +90,7 @@ class StartingFile:
         elif problem := _problem_of_name(name):
             self._names_left_out[name] = problem
         else:
-            self._track.setdefault(name, _RowsOfEvents(TRACK, "metadata")).add(raw)
+            self._track.setdefault(name, _RowsOfEvents(TRACK, "metadata")).add(event.fields)
 
     def settings(self, *, has_orders: bool) -> dict[str, Any]:
         """Return the settings. `has_orders`: the order events among the names get a status.
@@ -132,8 +132,11 @@ class _RowsOfEvents:
         self._used: set[str] = set()
         self._mapping = self._compiled(self._rows)
 
-    def add(self, raw: Any) -> None:
-        explanation = explain(raw, self._mapping)
+    def add(self, fields: Mapping[str, Any]) -> None:
+        """Add the rows for an event's own data: the properties of a track, the traits of an identify."""
+        own = {name: value for name, value in fields.items() if name not in ("traits", "properties")}
+        own[self._setting.payload] = fields.get(self._setting.payload, {})
+        explanation = explain(own, self._mapping)
         if isinstance(explanation.outcome, Skip):
             return
         found = {f"{self._setting.payload}.{path}": f"{self._metadata}.{path}" for path in explanation.not_sent}
@@ -148,7 +151,7 @@ class _RowsOfEvents:
                 self._used.add(source)
         if new:
             self._mapping = self._compiled(self._rows)
-        self._used.update(self._filled(explanation))
+        self._used.update(self._finding(explanation))
 
     def used(self, event: str) -> Rows:
         """Return the rows that found something, as many as one parameter holds for the event."""
@@ -164,8 +167,13 @@ class _RowsOfEvents:
         without_room = self._used - self.used(event).keys()
         return {**{source: _NO_ROOM for source in self._rows if source in without_room}, **self._problems}
 
-    def _filled(self, explanation: Explanation) -> Iterator[str]:
-        return (source for source, destination in self._rows.items() if has_filled(explanation, source, destination))
+    def _finding(self, explanation: Explanation) -> Iterator[str]:
+        """Yield the sources of the rows that found something, also what cannot be sent: preview names that then."""
+        not_used = [filled.source for filled, _ in explanation.unused] + [out.source for out in explanation.left_out]
+        for source, destination in self._rows.items():
+            is_there = any(f"{place}.".startswith(f"{source}.") or source.startswith(f"{place}.") for place in not_used)
+            if is_there or has_filled(explanation, source, destination):
+                yield source
 
     def _problem(self, source: str, destination: str) -> str:
         """Return why a row is not possible; empty where it is."""

@@ -8,8 +8,12 @@ from typing import Any
 
 import boto3
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from cli.preview.starting_file import StartingFile
+from cli.settings.file import read_file
 from local.stack.samples import EVENTS
 from mapping import EventMapping, explain
 from scripts.settings_schema import FILE
@@ -30,6 +34,11 @@ IDENTIFY = {
     "userId": "u-1",
     "traits": {"email": "ada@example.com", "firstName": "Ada", "plan": "gold"},
 }
+
+
+KEYS = st.sampled_from(
+    ["email", "name", "first_name", "a", "A", "a.b", "metadata", "address", "city", "", "{{", "x y"]
+) | (st.text(max_size=6))
 
 
 @pytest.fixture
@@ -201,6 +210,59 @@ def test_rows_without_room_are_left_out_and_named(run: Run, tmp_path: Path, outp
     assert "! identify: no row for traits.property_0" in ended.out
     assert "a parameter of 4 KB has no room for it" in ended.out
     assert run("settings", "apply", str(output), "--dry-run").code == 0
+
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from([None, "", 0, 1.5, True, "text", []]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda type_, name, data: {
+                "type": type_,
+                "userId": "u-1",
+                "event": name,
+                "properties": data,
+                "traits": data,
+            },
+            st.sampled_from(["track", "identify"]),
+            st.sampled_from(["A", "Order Completed", "context"]) | KEYS,
+            st.dictionaries(KEYS, VALUES, max_size=5),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_of_any_events_the_file_is_valid_and_says_what_it_leaves_out(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Any]
+) -> None:
+    found = StartingFile()
+    for event in events:
+        found.add(event)
+    settings = found.settings(has_orders=True)
+    path = tmp_path_factory.mktemp("mapping") / "mapping.json"
+    path.write_text(json.dumps(settings, ensure_ascii=False), "utf-8")
+    parameters, faults = read_file(path)
+    assert faults == []
+    assert all(
+        len(parameter.value.encode()) <= 4096 and "{{" not in parameter.value for parameter in parameters.values()
+    )
+
+    mapping = EventMapping.compile(settings)
+    named = {(event, source) for event, _, sources in found.not_mapped for source in sources or [""]}
+    for event in events:
+        is_track = event["type"] == "track"
+        if is_track and not event["event"].strip():
+            continue  # rejected: it has no name
+        name, payload = (event["event"], "properties") if is_track else ("", "traits")
+        # No row sends the payload of the other call.
+        own = {key: value for key, value in event.items() if key == payload or key not in ("traits", "properties")}
+        for source in explain(own, mapping).not_sent:
+            assert {(name, ""), (name, f"{payload}.{source}")} & named
 
 
 @pytest.mark.usefixtures("without_aws")
