@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cli.errors import CommandFailed, Exit
@@ -80,7 +80,8 @@ class Output:
             for row in rows:
                 print("\t".join(escaped(str(cell)) for cell in row))
             return
-        table = Table(*columns)
+        # Names that are cut off cannot be told apart.
+        table = Table(*(Column(name, overflow="fold") for name in columns))
         for row in rows:
             table.add_row(*(Text(escaped(str(cell))) for cell in row))
         self.console.print(table, soft_wrap=False)

@@ -19,14 +19,14 @@ from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output
 from cli.settings.credentials import check_credentials
 from cli.settings.schemas import schemas_of
-from cli.settings.store import UNKNOWN_SETTING, parameters_of, settings_of, sources_in
+from cli.settings.store import UNKNOWN_SETTING, find_setting, nearest_setting, parameters_of, settings_of, sources_in
 from cli.target import Target
 from handler.api.authentication import signature
 from handler.model.errors import FaultySettings
 from handler.settings.setting_types import Parameter
-from handler.settings.settings import SETTINGS, Secrets, Settings
+from handler.settings.settings import Secrets, Settings
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import CALLS, ORDER, EventMapping, nearest
+from mapping import CALLS, ORDER, EventMapping
 
 EPILOG = "Examples: voucherify-destination doctor; voucherify-destination doctor --send-event --json"
 
@@ -168,11 +168,11 @@ def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> C
                 text = "accepted; Segment sends them to classic Webhooks only, not to Webhooks (Actions)"
                 yield Check(f"deletions of {source}", True, text)
     for source, parameters in by_source.items():
-        for unknown in sorted(parameters.keys() - SETTINGS.keys()):
+        for unknown in sorted(name for name in parameters if find_setting(name) is None):
             folder = "" if source == DEFAULT_SOURCE else f"/{source}"
             full_name = f"{target.settings_path}{folder}/{unknown}"
             advice = f"delete it: aws ssm delete-parameter --region {target.region} --name {full_name}"
-            text = f"{UNKNOWN_SETTING} {unknown}{nearest(unknown, SETTINGS)}"
+            text = f"{UNKNOWN_SETTING} {unknown}{nearest_setting(unknown)}"
             yield Check(f"settings of {source}", False, text, advice)
 
 

@@ -75,11 +75,11 @@ def init(
     if not skip_check:
         _check(ctx.output, {**known, **values})
     if plan.changes and not yes:
-        names = ", ".join(change.setting.name for change in plan.changes)
+        names = ", ".join(change.name for change in plan.changes)
         ctx.output.confirm(f"Write {names} to {store.path}?", "give --yes to write", default=True)
     for change in plan.changes:
         store.put(change)
-        ctx.output.fine(f"{store.path}/{change.setting.name} is written")
+        ctx.output.fine(f"{store.path}/{change.name} is written")
     for name in sorted(known.keys() & {*_CREDENTIALS, *_SECRETS}):
         ctx.output.fine(f"{name} is unchanged")
     _show_steps(ctx.output, target, Store(target, source), plan)
@@ -195,5 +195,5 @@ def _show_steps(output: Output, target: Target, store: Store, plan: Plan) -> Non
         output.line(command)
     output.line()
     output.line("Then check everything: voucherify-destination doctor")
-    written = [change.setting.name for change in plan.changes]
+    written = [change.name for change in plan.changes]
     output.result({"path": store.path, "written": written, "eventsUrl": url, "steps": steps, "copy": commands})

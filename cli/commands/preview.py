@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +16,11 @@ from cli.events import is_document, read_events
 from cli.output import Output
 from cli.preview.comparison import ABSENT, Comparison
 from cli.preview.coverage import Coverage
-from cli.preview.mappings import MappingSettings, changed_settings, current_settings, schemas_of_source, settings_of
+from cli.preview.mappings import changed_settings, current_settings, schemas_of_source, settings_of
 from cli.preview.metadata import metadata_changes
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import (
-    MAPPINGS,
+    ORDER_EVENTS,
     DefaultSet,
     EventMapping,
     Explanation,
@@ -30,7 +30,6 @@ from mapping import (
     Request,
     Skip,
     explain,
-    setting_of,
 )
 
 EPILOG = """Examples:
@@ -66,7 +65,7 @@ def preview(
     ] = None,
     examples: Annotated[int, typer.Option(help="With --against: the number of examples to show.", min=0)] = 5,
 ) -> None:
-    """Show the request of one event field by field, or the totals of many events. Nothing is sent.
+    """Show the requests of one event field by field, or the totals of many events. Nothing is sent.
 
     Events are mapped as those of a Segment webhook. classic and actions are
     the two sets of default mappings: those of Segment's classic Voucherify
@@ -82,7 +81,7 @@ def preview(
     found = read_events(events)
     if against:
         if against in list(DefaultSet):
-            _note_own_mappings(ctx.output, settings)
+            _note_own_mappings(ctx.output, current)
         new = EventMapping.compile(changed_settings(settings, against))
         is_fine = _show_comparison(ctx.output, found, Comparison(current, new, examples))
     else:
@@ -96,20 +95,44 @@ def preview(
         raise typer.Exit(Exit.WRONG)
 
 
-def _note_own_mappings(output: Output, settings: MappingSettings) -> None:
-    """Say which calls have a mapping of their own, to which no default applies."""
-    own = [name for name in settings if setting_of(name) in MAPPINGS]
+def _note_own_mappings(output: Output, mapping: EventMapping) -> None:
+    """Say which settings have a mapping of their own for every event, so that no default applies."""
+    own = [name for name, rules in mapping.rules.items() if all(named.parameter for named in rules)]
     if own:
         output.note(f"compared without the defaults of {', '.join(own)}, which the settings replace by their own rows")
 
 
 def _show_explanation(output: Output, explanation: Explanation, schemas: MetadataSchemas | None) -> bool:
-    changes = metadata_changes(explanation.outcome, schemas)
-    output.result({**explanation.to_json(), **({"metadata": changes} if schemas else {})})
+    output.result(_document(explanation, schemas))
+    _show_request(output, explanation, metadata_changes(explanation.outcome, schemas), explanation.empty)
+    for one in explanation.also:
+        output.line()
+        # The rows of the customer are those of the first request.
+        empty = [row for row in one.empty if row not in explanation.empty]
+        _show_request(output, one, metadata_changes(one.outcome, schemas), empty)
+    if explanation.not_sent:
+        output.line()
+        output.line(f"Not sent: {', '.join(explanation.not_sent)} — add a row?", "yellow")
+    return not any(isinstance(one.outcome, InvalidEvent) for one in explanation.all)
+
+
+def _document(explanation: Explanation, schemas: MetadataSchemas | None) -> dict[str, Any]:
+    """Return an explanation as JSON, with what the metadata schemas change in each request."""
+    document = explanation.to_json()
+    if schemas:
+        for one, request in zip(explanation.all, (document, *document["also"]), strict=True):
+            request["metadata"] = metadata_changes(one.outcome, schemas)
+    return document
+
+
+def _show_request(
+    output: Output, explanation: Explanation, changes: list[dict[str, Any]], empty: Sequence[tuple[str, str]]
+) -> None:
     match explanation.outcome:
         case Request(method=method, path=path, body=body):
             output.fine(f"{method} {path}")
             if body is not None:
+                output.line(f"  by {explanation.mapped_by}")
                 output.json_lines(body)
         case Skip(reason):
             output.line(f"- skipped: {reason}", "yellow")
@@ -122,9 +145,7 @@ def _show_explanation(output: Output, explanation: Explanation, schemas: Metadat
     _section(output, "Left out", ("field", "from", "reason"), left_out)
     refused = [(one["field"], _short(one["value"]), one["action"]) for one in changes]
     _section(output, "Refused by the project's metadata schema", ("field", "value", "what is sent"), refused)
-    empty = [(destination, source) for source, destination in explanation.empty]
-    _section(output, "Empty", ("field", "from"), empty)
-    return not isinstance(explanation.outcome, InvalidEvent)
+    _section(output, "Empty", ("field", "from"), [(destination, source) for source, destination in empty])
 
 
 def _section(output: Output, title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
@@ -137,20 +158,26 @@ def _section(output: Output, title: str, columns: tuple[str, ...], rows: list[An
 def _row(filled: Filled) -> tuple[str, str, str]:
     value = _short(filled.value)
     if filled.is_converted:
-        value = f"{_short(filled.given)} → {value} (converted)"
-    return filled.destination, filled.found_at + (" (fallback)" if filled.is_fallback else ""), value
+        given = "" if isinstance(filled.given, list | dict) else f"{_short(filled.given)} → "
+        value = f"{given}{value} (converted)"
+    if filled.source == ORDER_EVENTS:
+        return filled.destination, f"{filled.found_at} (by {ORDER_EVENTS})", value
+    if filled.is_fallback:
+        return filled.destination, f"{filled.found_at} (fallback)" if filled.found_at else filled.source, value
+    return filled.destination, filled.found_at, value
 
 
 def _show_coverage(output: Output, events: Iterator[tuple[str, Any]], coverage: Coverage) -> bool:
     for where, event in events:
         coverage.add(where, event)
     output.result(coverage.to_json())
-    delivered, skipped, rejected = (
-        sum(counts.values()) for counts in (coverage.delivered, coverage.skipped, coverage.rejected)
+    skipped, rejected = coverage.skipped.total(), coverage.rejected.total()
+    output.line(
+        f"{coverage.events} events: {coverage.delivered_events} delivered, {skipped} skipped, {rejected} rejected"
     )
-    output.line(f"{coverage.events} events: {delivered} delivered, {skipped} skipped, {rejected} rejected")
     rows: list[tuple[Any, ...]] = [
-        *(("delivered", f"{call} {name}".strip(), count) for (call, name), count in coverage.delivered.most_common()),
+        *(("delivered", name, count) for name, count in coverage.delivered.most_common()),
+        *(("delivered", f"order: {name}", count) for name, count in coverage.orders.most_common()),
         *(("skipped", reason, count) for reason, count in coverage.skipped.most_common()),
         *(
             ("rejected", f"{code}, first {coverage.first_rejected[code]}", count)
@@ -163,16 +190,24 @@ def _show_coverage(output: Output, events: Iterator[tuple[str, Any]], coverage: 
     if coverage.without_message_id:
         text = f"! {coverage.without_message_id} events have no messageId: if they are sent twice, they count twice"
         output.line(text, "yellow")
-    used = [
-        (call, source, destination, f"{filled} of {events_}" if filled else f"never, of {events_}")
-        for (call, source, destination), filled, events_ in coverage.rows
-    ]
-    _section(output, "Rows of the mapping", ("call", "source", "destination", "used by"), used)
+    for mapping, events_, used in coverage.rows:
+        cells = [(row.source, row.destination, f"{filled} of {events_}" if filled else "never") for row, filled in used]
+        title = mapping.mapped_by if mapping.mapped_by.startswith(mapping.setting) else f"{mapping.setting} (default)"
+        _section(output, f"Rows of {title}, for {_count(events_)}", ("source", "destination", "used by"), cells)
+    if coverage.unused_mappings:
+        output.line()
+        output.line(f"! no event has the mapping {', '.join(coverage.unused_mappings)}", "yellow")
     left_out = [
         (destination, source, reason, times) for (source, destination, reason), times in coverage.left_out.most_common()
     ]
     _section(output, "Left out", ("field", "from", "reason", "times"), left_out)
+    unsent = [(name, source, times) for (name, source), times in coverage.not_sent.most_common()]
+    _section(output, "Not sent — add a row?", ("event", "property", "events"), unsent)
     return not coverage.rejected
+
+
+def _count(events: int) -> str:
+    return "1 event" if events == 1 else f"{events} events"
 
 
 def _show_comparison(output: Output, events: Iterator[tuple[str, Any]], comparison: Comparison) -> bool:

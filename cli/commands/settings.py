@@ -12,8 +12,17 @@ import typer
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
-from cli.settings.file import parameter_of, read_file
-from cli.settings.store import UNKNOWN_SETTING, Change, Plan, Store, is_secret, setting_named
+from cli.settings.file import parameter_of, read_files
+from cli.settings.store import (
+    UNKNOWN_SETTING,
+    Change,
+    Plan,
+    Store,
+    find_setting,
+    is_secret,
+    nearest_setting,
+    setting_named,
+)
 from cli.settings.view import (
     change_document,
     difference,
@@ -28,13 +37,18 @@ from cli.settings.view import (
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import SETTINGS
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import nearest
+from mapping import has_event_names, setting_of
 
 app = typer.Typer(no_args_is_help=True, help="Show and change the settings.")
 
 Source = Annotated[str | None, typer.Option(help="The source that has these settings. Default: the common settings.")]
-Name = Annotated[str, typer.Argument(help="The name of a setting, such as trackMapping.")]
-File = Annotated[Path, typer.Argument(help="A TOML or JSON file.", exists=True, dir_okay=False, readable=True)]
+Name = Annotated[str, typer.Argument(help="The name of a setting, such as trackMapping or trackMapping.orders.")]
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...", help="TOML or JSON files, or presets.", exists=True, dir_okay=False, readable=True
+    ),
+]
 Advanced = Annotated[bool, typer.Option("--advanced", help="Allow 8 KB instead of 4 KB, which AWS charges for.")]
 
 _COMMAND = "voucherify-destination settings"
@@ -45,14 +59,14 @@ def show(context: typer.Context, source: Source = None) -> None:
     """Show every setting: its value, its origin, and when it was changed. Secrets are not shown."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
-    rows = {name: _row(store, name) for name in SETTINGS}
+    rows = {name: _row(store, name) for name in _names(store)}
     ctx.output.table(
         ("setting", "value", "from", "changed"),
         [(name, _cell(row), row["from"], (row["changedAt"] or "")[:16]) for name, row in rows.items()],
     )
-    unknown = sorted(store.own.keys() - SETTINGS.keys())
+    unknown = sorted(name for name in store.own if find_setting(name) is None)
     for name in unknown:
-        ctx.output.wrong(f"{store.path}/{name}: {UNKNOWN_SETTING}{nearest(name, SETTINGS)}")
+        ctx.output.wrong(f"{store.path}/{name}: {UNKNOWN_SETTING}{nearest_setting(name)}")
     ctx.output.result({"path": store.path, "settings": rows, "unknown": unknown})
 
 
@@ -78,19 +92,19 @@ def set_(
     _put(ctx.output, store, name, parameter, advanced=advanced)
 
 
-@app.command(epilog=f"Examples: {_COMMAND} apply settings.toml; {_COMMAND} apply shop.json --source shop --yes")
+@app.command(epilog=f"Examples: {_COMMAND} apply settings.toml; {_COMMAND} apply events/presets/*.json --dry-run")
 def apply(
     context: typer.Context,
-    file: File,
+    files: Files,
     source: Source = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the changes without writing.")] = False,
     advanced: Advanced = False,
 ) -> None:
-    """Check a file and write the settings that differ. Settings that are not in the file are unchanged."""
+    """Check files and write the settings that differ. Settings that are in no file are unchanged."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
-    plan = _plan_of(store, file, advanced=advanced)
+    plan = _plan_of(store, files, advanced=advanced)
     if plan.faults:
         refuse(ctx.output, plan.faults)
     show_changes(ctx.output, plan.changes)
@@ -103,11 +117,11 @@ def apply(
 
 
 @app.command(epilog=f"Exit code 1: something differs or is wrong. Example: {_COMMAND} diff settings.toml")
-def diff(context: typer.Context, file: File, source: Source = None, advanced: Advanced = False) -> None:
+def diff(context: typer.Context, files: Files, source: Source = None, advanced: Advanced = False) -> None:
     """Show what settings apply would change. Secrets are not shown."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
-    plan = _plan_of(store, file, advanced=advanced)
+    plan = _plan_of(store, files, advanced=advanced)
     show_changes(ctx.output, plan.changes)
     show_faults(ctx.output, plan.faults)
     if not plan.changes and not plan.faults:
@@ -167,6 +181,14 @@ def rollback(
     _put(ctx.output, store, name, parameter, advanced=advanced)
 
 
+def _names(store: Store) -> list[str]:
+    """Return the names of all settings, each followed by its labelled parameters."""
+    labelled = sorted(name for name in store.effective if name not in SETTINGS)
+    return [
+        name for setting in SETTINGS for name in (setting, *(one for one in labelled if setting_of(one) == setting))
+    ]
+
+
 def _row(store: Store, name: str) -> dict[str, Any]:
     """Return a setting as `show` prints it."""
     found = store.effective.get(name)
@@ -185,10 +207,16 @@ def _row(store: Store, name: str) -> dict[str, Any]:
 
 def _cell(row: Mapping[str, Any]) -> str:
     if not row["isSet"] and isinstance(row.get("value"), dict):
-        return f"{len(row['value'])} rows"  # the documentation lists them
+        return _rows(len(row["value"])) if row["value"] else "none"  # the documentation lists them
+    if has_event_names(row.get("value")):
+        return ", ".join(f"{event} ({_rows(len(rows))})" for event, rows in row["value"].items())
     if "value" in row:
         return in_a_line(row["value"])
     return "set, not shown" if row["isSet"] else "not set"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _typed(name: str) -> str:
@@ -198,8 +226,8 @@ def _typed(name: str) -> str:
     return sys.stdin.read().rstrip("\r\n")
 
 
-def _plan_of(store: Store, file: Path, *, advanced: bool) -> Plan:
-    parameters, faults = read_file(file)
+def _plan_of(store: Store, files: Sequence[Path], *, advanced: bool) -> Plan:
+    parameters, faults = read_files(files)
     plan = store.plan(parameters, advanced=advanced)
     return Plan(plan.changes, {**{fault: [store.source] for fault in faults}, **plan.faults})
 
@@ -224,8 +252,8 @@ def _write(output: Output, store: Store, changes: Sequence[Change]) -> list[str]
     """Write parameters and report each at once: if a later one is refused, it is known which ones were written."""
     for change in changes:
         store.put(change)
-        output.fine(f"{store.path}/{change.setting.name} is written and takes effect within a minute")
-    return [change.setting.name for change in changes]
+        output.fine(f"{store.path}/{change.name} is written and takes effect within a minute")
+    return [change.name for change in changes]
 
 
 def _document(store: Store, plan: Plan) -> dict[str, Any]:

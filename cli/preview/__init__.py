@@ -1,1 +1,1 @@
-"""Counts and compares the requests of many events."""
+"""What a mapping makes of many events: counts, comparisons, and a mapping to start from."""

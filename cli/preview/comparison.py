@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mapping import EventMapping, InvalidEvent, Request, Skip, map_event, message_id_of
+from mapping import EventMapping, InvalidEvent, Operation, Skip, map_event, message_id_of
 
 ABSENT: Any = object()
 
 
 class Change(NamedTuple):
-    """One field of a request under both mappings, or ABSENT."""
+    """One field of an event's requests under both mappings, or ABSENT. `order.` precedes the fields of an order."""
 
     place: str
     before: Any
@@ -66,16 +66,24 @@ class Comparison:
 
 
 def _leaves(event: Any, mapping: EventMapping) -> dict[str, Any]:
-    """Return the outcome of an event, and each field of its request."""
+    """Return the outcome of each request of an event, and each of its fields."""
     try:
-        outcome = map_event(event, mapping)
+        first = map_event(event, mapping)
     except InvalidEvent as error:
         return {"outcome": f"rejected: {error.code}"}
-    match outcome:
-        case Skip(reason):
-            return {"outcome": f"skipped: {reason}"}
-        case Request():
-            return {"outcome": f"{outcome.method} {outcome.path}", **dict(fields_of("", outcome.body or {}))}
+    if isinstance(first, Skip):
+        return {"outcome": f"skipped: {first.reason}"}
+    leaves: dict[str, Any] = {}
+    for outcome in (first, *first.also):
+        if isinstance(outcome, InvalidEvent):
+            # An event becomes two requests at most.
+            place = "" if first.operation is Operation.UPSERT_ORDER else "order."
+            leaves[f"{place}outcome"] = f"rejected: {outcome.code}"
+        else:
+            place = "order." if outcome.operation is Operation.UPSERT_ORDER else ""
+            leaves[f"{place}outcome"] = f"{outcome.method} {outcome.path}"
+            leaves |= {place + field: value for field, value in fields_of("", outcome.body or {})}
+    return leaves
 
 
 def fields_of(place: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -88,7 +96,9 @@ def fields_of(place: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_rejected(leaves: dict[str, Any]) -> bool:
-    return str(leaves["outcome"]).startswith("rejected")
+    """Return whether a request of the event cannot be made."""
+    outcomes = (leaves.get("outcome"), leaves.get("order.outcome"))
+    return any(str(outcome).startswith("rejected") for outcome in outcomes)
 
 
 def _differ(before: Any, after: Any) -> bool:

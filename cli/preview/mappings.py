@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ MappingSettings = Mapping[str, Any]
 
 
 def settings_of(name: str) -> MappingSettings:
-    """Return the mapping settings of a set of defaults, of a settings file or of a preset.
+    """Return the mapping settings of a set of defaults, or of a settings file or preset.
 
     Raises CommandFailed with every fault.
     """
@@ -36,8 +35,7 @@ def settings_of(name: str) -> MappingSettings:
         return {DEFAULT_MAPPING: name}
     path = Path(name)
     try:
-        preset = _settings_of_preset(path)
-        settings = _settings_of_file(path) if preset is None else preset
+        settings = _settings_of_file(path)
         EventMapping.compile(settings)
     except (InvalidMapping, InvalidSettingValue) as invalid:
         advice = "\n  ".join(map(str, invalid.faults))
@@ -65,18 +63,8 @@ def schemas_of_source(target: Target, source: str) -> MetadataSchemas | None:
     return schemas_of(settings_of_source(target, source)[0])[0]
 
 
-def _settings_of_preset(path: Path) -> dict[str, Any] | None:
-    """Return the settings of a preset as in events/presets, or None where the file is not one."""
-    try:
-        preset = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None  # reported when it is read as settings
-    settings = preset.get("settings") if isinstance(preset, dict) else None
-    return settings if isinstance(settings, dict) else None
-
-
 def _settings_of_file(path: Path) -> dict[str, Any]:
-    """Return the settings of a file that belong to the mapping. Raises CommandFailed and InvalidSettingValue."""
+    """Return the mapping settings of a file or preset. Raises CommandFailed and InvalidSettingValue."""
     parameters, faults = read_file(path)
     if faults:
         raise InvalidSettingValue(*faults)

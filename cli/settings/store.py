@@ -21,7 +21,7 @@ from handler.settings.settings import SETTINGS, Setting, Settings
 
 # The function's own rules of inheritance. There must be no second version of them.
 from handler.settings.sources import DEFAULT_SOURCE, inherited, is_source, merged_settings, read_parameters
-from mapping import Fault, nearest
+from mapping import MAPPINGS, Fault, has_event_names, nearest, setting_of
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm.type_defs import ParameterHistoryTypeDef, PutParameterRequestTypeDef
@@ -32,7 +32,7 @@ ADVANCED_BYTES = 8 * 1024
 
 UNKNOWN_SETTING = "unknown setting"
 
-_SOURCE = re.compile(r"[A-Za-z0-9_.-]+")
+_SSM_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _REFERENCE = re.compile(r"\{\{.*\}\}", re.DOTALL)
 
 
@@ -46,8 +46,9 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """One parameter to write."""
+    """One parameter to write: a setting's own, or a labelled one such as `trackMapping.orders`."""
 
+    name: str
     setting: Setting
     before: Parameter | None
     after: Parameter
@@ -65,15 +66,45 @@ class Plan:
 
 def is_secret(name: str) -> bool:
     """Return whether a value must not be shown. An unknown name may be a misspelt secret."""
-    return name not in SETTINGS or isinstance(SETTINGS[name].type, Secret)
+    setting = find_setting(name)
+    return setting is None or isinstance(setting.type, Secret)
+
+
+def find_setting(name: str) -> Setting | None:
+    """Return the setting that a parameter belongs to, or None: `trackMapping` for `trackMapping.orders`."""
+    return SETTINGS.get(setting_of(name))
 
 
 def setting_named(name: str) -> Setting:
-    """Return a setting. Raises CommandFailed."""
-    if name not in SETTINGS:
-        problem = f"{UNKNOWN_SETTING} {name!r}{nearest(name, SETTINGS)}"
+    """Return the setting that a parameter belongs to. Raises CommandFailed."""
+    setting = find_setting(name)
+    if setting is None:
+        problem = f"{UNKNOWN_SETTING} {name!r}{nearest_setting(name)}"
         raise CommandFailed(problem, "run settings show to list all settings", Exit.USAGE)
-    return SETTINGS[name]
+    if problem := problem_of_label(name):
+        raise CommandFailed(f"{name!r}: {problem}", code=Exit.USAGE)
+    return setting
+
+
+def nearest_setting(name: str) -> str:
+    """Return the advice for an unknown name: the nearest spelling, or which settings may have a label."""
+    setting, dot, label = name.partition(".")
+    if not dot:
+        return nearest(name, SETTINGS)
+    with_labels = [one.name for one in SETTINGS.values() if _has_labels(one)]
+    if setting in SETTINGS:
+        return f"; a label may follow {', '.join(with_labels)}" if label else f"; did you mean {setting!r}?"
+    return nearest(name, [f"{one}.{label}" for one in with_labels])
+
+
+def _has_labels(setting: Setting) -> bool:
+    return setting.name in MAPPINGS and MAPPINGS[setting.name].has_names
+
+
+def problem_of_label(name: str) -> str:
+    """Return why SSM cannot store a labelled parameter under its name; empty where it can."""
+    # A slash would put it among the parameters of a source.
+    return "" if _SSM_NAME.fullmatch(name) else "a label has letters, digits, _, . and - only"
 
 
 def settings_of(source: str, by_source: Mapping[str, Mapping[str, Parameter]]) -> Settings:
@@ -116,7 +147,7 @@ class Store:
         """Raises CommandFailed."""
         if source == DEFAULT_SOURCE:
             raise CommandFailed(f"{DEFAULT_SOURCE} is the source without a name", "leave out --source", Exit.USAGE)
-        if source is not None and not _SOURCE.fullmatch(source):
+        if source is not None and not _SSM_NAME.fullmatch(source):
             advice = "use letters, digits, _ . and -"
             raise CommandFailed(f"invalid name of a source: {source!r}", advice, Exit.USAGE)
         self._target = target
@@ -178,7 +209,7 @@ class Store:
         changes: list[Change] = []
         faults: dict[Fault, list[str]] = {}
         for name, parameter in parameters.items():
-            change = self._change(SETTINGS[name], self.own.get(name), parameter)
+            change = self._change(name, self.own.get(name), parameter)
             if _differs(change):
                 # SSM never moves a parameter back to the standard tier, which is free: use the advanced one if needed.
                 if advanced and _size(change.after) > STANDARD_BYTES:
@@ -186,14 +217,14 @@ class Store:
                 changes.append(change)
                 faults |= {fault: [self.source] for fault in self._unstorable(change)}
         after = deepcopy(self.by_source)
-        after.setdefault(self.source, {}).update({change.setting.name: change.after for change in changes})
+        after.setdefault(self.source, {}).update({change.name: change.after for change in changes})
         for fault, sources in self.faults(after).items():
             faults.setdefault(fault, sources)
         return Plan(changes, faults)
 
     def put(self, change: Change) -> None:
         """Write one parameter. Raises CommandFailed, without the value."""
-        name = f"{self.path}/{change.setting.name}"
+        name = f"{self.path}/{change.name}"
         request: PutParameterRequestTypeDef = {
             "Name": name,
             "Value": change.after.value,
@@ -225,23 +256,27 @@ class Store:
             raise
         return sorted(found, key=lambda version: version["Version"])
 
-    def _change(self, setting: Setting, before: Parameter | None, after: Parameter) -> Change:
-        stored = self.stored.get(f"{self.path}/{setting.name}")
+    def _change(self, name: str, before: Parameter | None, after: Parameter) -> Change:
+        setting = setting_named(name)
+        stored = self.stored.get(f"{self.path}/{name}")
         if stored is None:
-            return Change(setting, before, after, "SecureString" if is_secret(setting.name) else "String", "Standard")
+            return Change(name, setting, before, after, "SecureString" if is_secret(name) else "String", "Standard")
         if stored.type == "StringList":
             after = _as_list(after)
-        return Change(setting, before, after, stored.type, stored.tier)
+        return Change(name, setting, before, after, stored.type, stored.tier)
 
     def _unstorable(self, change: Change) -> Iterator[Fault]:
         """Yield the reasons why SSM cannot store a parameter."""
-        name, value = change.setting.name, change.after.value
+        name, value = change.name, change.after.value
         most, size = ADVANCED_BYTES if change.tier == "Advanced" else STANDARD_BYTES, _size(change.after)
         if not value:
             yield Fault(name, "", "is empty, which SSM does not store")
         if size > most:
-            advice = "" if size > ADVANCED_BYTES else "; --advanced allows 8 KB, which AWS charges for"
-            yield Fault(name, "", f"has {size:,} bytes; SSM stores {most:,} ({change.tier.lower()} tier){advice}")
+            advice = [] if size > ADVANCED_BYTES else ["--advanced allows 8 KB, which AWS charges for"]
+            if _has_labels(change.setting):
+                advice.append(f"spread the events over parameters such as {change.setting.name}.<label>")
+            limit = f"has {size:,} bytes; SSM stores {most:,} ({change.tier.lower()} tier)"
+            yield Fault(name, "", "; ".join([limit, ", or ".join(advice)] if advice else [limit]))
         if _REFERENCE.search(value):
             yield Fault(name, "", "contains {{ }}, which SSM reads as a reference to another parameter")
         # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
@@ -269,15 +304,19 @@ def _fits(name: str) -> bool:
 
 
 def _differs(change: Change) -> bool:
-    return change.before is None or _meaning(change.setting, change.before) != _meaning(change.setting, change.after)
+    return change.before is None or _meaning(change, change.before) != _meaning(change, change.after)
 
 
-def _meaning(setting: Setting, parameter: Parameter) -> str:
-    """Return the same text for parameters that mean the same to the function; the order of mapping rows counts."""
+def _meaning(change: Change, parameter: Parameter) -> str:
+    """Return the same text for parameters that mean the same to the function.
+
+    The order of a mapping's rows counts, that of event names does not.
+    """
     try:
-        return json.dumps(setting.type.read(setting.name, parameter))
+        value = change.setting.type.read(change.name, parameter)
     except InvalidSettingValue:
         return f"faulty: {parameter.value}"
+    return json.dumps(dict(sorted(value.items())) if has_event_names(value) else value)
 
 
 def _size(parameter: Parameter) -> int:

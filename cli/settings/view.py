@@ -11,17 +11,16 @@ import typer
 
 from cli.errors import Exit
 from cli.output import Output
-from cli.settings.store import Change, is_secret
+from cli.settings.store import Change, is_secret, setting_named
 from handler.settings.setting_types import InvalidSettingValue, Parameter
-from handler.settings.settings import SETTINGS
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import Fault
+from mapping import Fault, has_event_names
 
 
 def value_of(name: str, parameter: Parameter) -> Any:
     """Return the JSON value of a setting that is not secret, or its text where it is faulty."""
     try:
-        return SETTINGS[name].type.read(name, parameter)
+        return setting_named(name).type.read(name, parameter)
     except InvalidSettingValue:
         return parameter.value
 
@@ -45,8 +44,8 @@ def difference(name: str, before: Parameter | None, after: Parameter) -> list[st
 
 def show_changes(output: Output, changes: Sequence[Change]) -> None:
     for change in changes:
-        output.line(change.setting.name, "bold")
-        show_difference(output, difference(change.setting.name, change.before, change.after))
+        output.line(change.name, "bold")
+        show_difference(output, difference(change.name, change.before, change.after))
 
 
 def show_difference(output: Output, lines: Sequence[str]) -> None:
@@ -56,7 +55,7 @@ def show_difference(output: Output, lines: Sequence[str]) -> None:
 
 def change_document(change: Change) -> dict[str, Any]:
     """Return a change as JSON, without the values of a secret."""
-    name = change.setting.name
+    name = change.name
     document: dict[str, Any] = {"setting": name, "isNew": change.before is None, "isSecret": is_secret(name)}
     if not is_secret(name):
         document["before"] = None if change.before is None else value_of(name, change.before)
@@ -84,6 +83,9 @@ def refuse(output: Output, faults: Mapping[Fault, Sequence[str]]) -> NoReturn:
 
 def _lines(value: Any) -> list[str]:
     match value:
+        case dict() if has_event_names(value):
+            # Each row names its event, since a difference shows a row without those around it.
+            return [f"{_json(event)}: {row}" for event, rows in value.items() for row in _lines(rows) or ["{}"]]
         case dict():
             return [f"{_json(key)}: {_json(item)}" for key, item in value.items()]
         case list():

@@ -69,14 +69,26 @@ def test_settings_inside_those_of_another_stage_are_named(aws: LocalAws) -> None
 
 
 def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
-    aws.put_settings({"trackDisabled": "maybe", "app/trackMapping": '{"a": "metdata"}', "apiTokn": f"{SECRET}1"})
+    aws.put_settings(
+        {
+            "trackDisabled": "maybe",
+            "app/trackMapping": '{"a": "metdata"}',
+            "app/trackMapping.orders": '{"Order Completed": {"totl(@)": "metadata.total"}}',
+            "apiTokn": f"{SECRET}1",
+            "identifyMapping.vip": "{}",
+        }
+    )
     lines = run("doctor").out.splitlines()
 
     assert [line for line in lines if line.startswith("✗")] == [
         "✗ settings of default: trackDisabled: must be true or false",
         "✗ settings of app: trackDisabled: must be true or false",
         "✗ settings of app: trackMapping['a']: 'metdata' is not a Voucherify field; did you mean 'metadata'?",
+        "✗ settings of app: trackMapping.orders['Order Completed']['totl(@)'], character 1: "
+        "JMESPath has no function totl()",
         "✗ settings of default: unknown setting apiTokn; did you mean 'apiToken'?",
+        "✗ settings of default: unknown setting identifyMapping.vip; "
+        "a label may follow trackMapping, pageMapping, screenMapping, orderMapping",
     ]
     assert "  run voucherify-destination settings set trackMapping --source app" in lines
 
@@ -239,23 +251,29 @@ def test_rows_that_do_not_fit_the_metadata_schemas_are_named(run: Run, aws: Loca
     system.voucherify.metadata_schemas = [
         metadata_schema("customer", strict=True, plan=required, age={"type": "number"}),
         metadata_schema("Order Completed", strict=True, amount={"type": "number"}),
+        metadata_schema("order", shop=required),
     ]
     aws.put_settings(
         {
             "identifyMapping": '{"age": "customer.metadata.age.years", "size": "customer.metadata.size"}',
             "trackMapping": '{"coupon": "metadata.coupon", "total": "metadata.amount"}',
+            "trackMapping.views": '{"Product *": {"plan": "customer.metadata.plan.name"}}',
+            "orderEvents": '{"Order Completed": "PAID"}',
         }
     )
     text = wrong(run)["metadata of default"]["text"]
 
     assert text.split("; ") == [
-        "identify: age → customer.metadata.age.years is left out of every event: "
+        "identifyMapping: age → customer.metadata.age.years is left out of every event: "
         "age is of type number in the schema, not an object",
-        "identify: size → customer.metadata.size is left out of every event: "
+        "identifyMapping: size → customer.metadata.size is left out of every event: "
         "the schema does not define it, and allows only defined metadata",
-        "identify: no row fills customer.metadata.plan, which is required in every event",
-        "track: coupon → metadata.coupon is left out of 'Order Completed': "
+        "identifyMapping: no row fills customer.metadata.plan, which is required in every event",
+        "trackMapping: coupon → metadata.coupon is left out of 'Order Completed': "
         "the schema does not define it, and allows only defined metadata",
+        "trackMapping.views['Product *']: plan → customer.metadata.plan.name is left out of every event: "
+        "plan is of type string in the schema, not an object",
+        "orderMapping (default): no row fills order.metadata.shop, which is required in every order",
     ]
 
 

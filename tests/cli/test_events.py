@@ -51,6 +51,7 @@ def test_samples_and_presets_are_read() -> None:
     assert found[f"{EVENTS}/identify.json"]["type"] == "identify"
     assert found[f"{EVENTS}/batch.json#2"]["messageId"] == "ajs-batch-2"
     assert found[f"{EVENTS}/presets/referral.json"]["type"] == "track"
+    assert found[f"{EVENTS}/presets/orders.json"]["event"] == "Order Completed"
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", "events.jsonl.gz", "1467763200000.1.gz", "named-otherwise.jsonl"])

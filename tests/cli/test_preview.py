@@ -144,16 +144,160 @@ def test_many_events_are_counted(run: Run, tmp_path: Path) -> None:
     assert document["skipped"] == {"page_disabled": 1}
     assert document["rejected"] == {"customer_id_missing": 1, "invalid_event": 1}
     assert (document["events"], document["withoutCustomer"], document["withoutMessageId"]) == (7, 1, 2)
-    filled = {row["destination"]: row["filled"] for row in document["rows"] if row["call"] == "track"}
+    filled = {row["destination"]: row["filled"] for row in document["rows"] if row["setting"] == "trackMapping"}
     assert filled == {"metadata.total": 2, "customer.email": 0, "customer.firstName": 1, "customer.metadata": 1}
     assert [(out["destination"], out["count"]) for out in document["leftOut"]] == [("customer.metadata", 1)]
 
     ended = run(*arguments)
     assert ended.code == 1
     assert ended.out.startswith("7 events: 4 delivered, 1 skipped, 2 rejected\n")
-    assert "track\tmail\tcustomer.email\tnever, of 3\n" in ended.out
-    assert "track\ttotal\tmetadata.total\t2 of 3\n" in ended.out
+    assert "\nRows of trackMapping, for 3 events\ntotal\tmetadata.total\t2 of 3\n" in ended.out
+    assert "mail\tcustomer.email\tnever\n" in ended.out
+    assert "\nRows of identifyMapping (default), for 1 event\n" in ended.out
     assert f"rejected\tinvalid_event, first {events}:7\t1\n" in ended.out
+
+
+ORDERS = {"orderEvents": {"Order Completed": "PAID"}}
+PROPERTIES = {"order_id": "o-1", "total": 27.5, "currency": "EUR", "email": "ada@example.com", "subtotal": 22}
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_every_request_of_an_event_is_shown(run: Run, tmp_path: Path) -> None:
+    event = str(written(tmp_path / "event.json", {**TRACK, "properties": PROPERTIES}))
+    rows = {"Order *": {"email": "customer.email", "affiliation": "metadata.shop"}}
+    mapping = str(mapping_in(tmp_path, trackMapping=rows, **ORDERS))
+    document = run("preview", event, "--mapping", mapping, "--json").json
+    order = document["also"][0]
+    customer = {"email": "ada@example.com", "source_id": "u-1"}
+    assert document["request"]["body"] == {"event": "Order Completed", "customer": customer}
+    assert order["request"]["body"] == {
+        "source_id": "o-1",
+        "amount": 2750,
+        "metadata": {"currency": "EUR"},
+        "status": "PAID",
+        "customer": customer,
+    }
+    assert (document["mappedBy"], order["mappedBy"]) == ("trackMapping['Order *']", "the default mapping")
+    assert document["notSent"] == ["subtotal"]
+
+    ended = run("preview", event, "--mapping", mapping)
+    custom_event, of_order = ended.out.split("\n\n✓ POST /v1/orders\n")
+    assert ended.code == 0
+    assert custom_event.startswith("✓ POST /v1/events\n  by trackMapping['Order *']\n{\n")
+    assert custom_event.endswith("\nEmpty\nmetadata.shop\taffiliation")
+    assert of_order.startswith("  by the default mapping\n{\n")
+    assert "\norder.amount\tproperties.total\t27.5 → 2750 (converted)\n" in of_order
+    assert '\norder.status\tevent (by orderEvents)\t"Order Completed" → "PAID" (converted)\n' in of_order
+    assert of_order.endswith("\n\nNot sent: subtotal — add a row?\n")
+    assert ended.out.count("subtotal") == 1
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_an_order_that_cannot_be_made_exits_1(run: Run, tmp_path: Path) -> None:
+    event = written(tmp_path / "event.json", {**TRACK, "properties": {"total": 5}})
+    mapping = str(mapping_in(tmp_path, **ORDERS))
+    ended = run("preview", str(event), "--mapping", mapping)
+    assert ended.code == 1
+    assert ended.out.startswith("✓ POST /v1/events\n")
+    assert "\n✗ rejected: order_id_missing: no order_id" in ended.out
+
+    events = events_in(tmp_path, {**TRACK, "properties": {"total": 5}}, {**TRACK, "properties": PROPERTIES})
+    ended = run("preview", str(events), "--mapping", mapping)
+    assert ended.code == 1
+    assert ended.out.splitlines()[:4] == [
+        "2 events: 1 delivered, 0 skipped, 1 rejected",
+        "delivered\ttrack Order Completed\t2",
+        "delivered\torder: Order Completed\t1",
+        f"rejected\torder_id_missing, first {events}:1\t1",
+    ]
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_many_events_are_counted_by_event_name(run: Run, tmp_path: Path) -> None:
+    viewed = {**TRACK, "event": "Product Viewed", "properties": {"sku": "G-1", "price": 5}}
+    events = events_in(
+        tmp_path,
+        *({**TRACK, "messageId": f"e-{number}", "properties": PROPERTIES} for number in range(3)),
+        viewed,
+        {**viewed, "event": "Cart Viewed"},
+        {"type": "identify", "messageId": "e-9", "userId": "u-1", "traits": {"plan": "gold"}},
+    )
+    mapping = mapping_in(
+        tmp_path,
+        **{"trackMapping.views": {"Product Viewed": {"sku": "metadata.sku"}, "Products Viewed": {}}},
+        trackMapping={"Order Completed": {"total": "metadata.total", "coupon": "metadata.coupon"}},
+        **ORDERS,
+    )
+    arguments = ("preview", str(events), "--mapping", str(mapping))
+    document = run(*arguments, "--json").json
+    assert document["delivered"] == [
+        {"call": "track", "event": "Order Completed", "count": 3},
+        {"call": "track", "event": "Product Viewed", "count": 1},
+        {"call": "track", "event": "Cart Viewed", "count": 1},
+        {"call": "identify", "event": "", "count": 1},
+    ]
+    assert document["orders"] == [{"event": "Order Completed", "count": 3}]
+    of_own = [row for row in document["rows"] if row["mappedBy"] != "the default mapping"]
+    assert of_own == [
+        {"setting": "trackMapping", "mappedBy": by, "source": source, "destination": f"metadata.{source}", **counts}
+        for by, source, counts in (
+            ("trackMapping['Order Completed']", "total", {"filled": 3, "events": 3}),
+            ("trackMapping['Order Completed']", "coupon", {"filled": 0, "events": 3}),
+            ("trackMapping.views['Product Viewed']", "sku", {"filled": 1, "events": 1}),
+        )
+    ]
+    assert [(row["filled"], row["events"]) for row in document["rows"] if row["destination"] == "order.amount"] == [
+        (0, 3),
+        (3, 3),
+    ]
+    assert document["unusedMappings"] == ["trackMapping.views['Products Viewed']"]
+    assert document["notSent"] == [
+        {"call": "track", "event": "Order Completed", "property": "email", "count": 3},
+        {"call": "track", "event": "Order Completed", "property": "subtotal", "count": 3},
+        {"call": "track", "event": "Product Viewed", "property": "price", "count": 1},
+        {"call": "track", "event": "Cart Viewed", "property": "sku", "count": 1},
+        {"call": "track", "event": "Cart Viewed", "property": "price", "count": 1},
+        {"call": "identify", "event": "", "property": "plan", "count": 1},
+    ]
+    ended = run(*arguments)
+    assert "\nRows of trackMapping.views['Product Viewed'], for 1 event\nsku\tmetadata.sku\t1 of 1\n" in ended.out
+    assert "\n! no event has the mapping trackMapping.views['Products Viewed']\n" in ended.out
+    assert "\nNot sent — add a row?\ntrack Order Completed\temail\t3\n" in ended.out
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_against_compares_every_request(run: Run, tmp_path: Path) -> None:
+    events = events_in(
+        tmp_path,
+        {**TRACK, "properties": PROPERTIES},
+        {**TRACK, "messageId": "e-2", "properties": {"total": 5}},
+        {**TRACK, "messageId": "e-3", "event": "Signed Up"},
+    )
+    old = str(mapping_in(tmp_path, **ORDERS))
+    new = str(written(tmp_path / "new.json", {**ORDERS, "orderMapping": {"Order *": {"order_id": "order.source_id"}}}))
+    document = run("preview", str(events), "--mapping", old, "--against", new, "--json").json
+    assert (document["changed"], document["nowRejected"]) == (1, 0)
+    assert document["examples"][0]["changes"] == [
+        {"place": "order.amount", "before": 2750},
+        {"place": "order.metadata.currency", "before": "EUR"},
+    ]
+
+    ended = run("preview", str(events), "--mapping", "classic", "--against", old)
+    assert ended.code == 1
+    assert "✗ 1 of them would be rejected, and are not rejected now" in ended.out
+    assert 'order.outcome\t—\t"POST /v1/orders"\n' in ended.out
+    assert 'order.outcome\t—\t"rejected: order_id_missing"\n' in ended.out
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_an_order_is_told_from_the_custom_event_that_is_rejected(run: Run, tmp_path: Path) -> None:
+    event = str(written(tmp_path / "event.json", {**TRACK, "properties": {**PROPERTIES, "name": "x" * 400}}))
+    old, new = ORDERS, {**ORDERS, "trackMapping": {"Order Completed": {"name": "event"}}}
+    files = [str(written(tmp_path / name, value)) for name, value in (("old.json", old), ("new.json", new))]
+    document = run("preview", event, "--mapping", files[0], "--against", files[1], "--json").json
+    places = {change["place"]: change.get("after") for change in document["examples"][0]["changes"]}
+    assert places["outcome"] == "rejected: invalid_event_name"
+    assert "order.outcome" not in places
 
 
 def test_against_shows_changes(run: Run, tmp_path: Path) -> None:
@@ -217,6 +361,18 @@ def test_against_a_set_of_defaults_the_other_settings_stay(run: Run, system: Loc
     assert ended.err == "compared without the defaults of trackMapping, which the settings replace by their own rows\n"
 
 
+@pytest.mark.usefixtures("without_aws")
+@pytest.mark.parametrize(("name", "is_noted"), [("Order *", False), ("*", True)])
+def test_defaults_of_events_that_have_no_own_mapping_are_compared(
+    run: Run, tmp_path: Path, name: str, is_noted: bool
+) -> None:
+    event = {**TRACK, "event": "Signed Up", "context": {"traits": {"email": "ada@example.com"}}}
+    mapping = str(mapping_in(tmp_path, **{"trackMapping.a": {name: {"total": "metadata.total"}}}))
+    ended = run("preview", str(events_in(tmp_path, event)), "--mapping", mapping, "--against", "actions")
+    assert ended.out.startswith(f"{0 if is_noted else 1} of 1 events change\n")
+    assert ("compared without the defaults of trackMapping," in ended.err) is is_noted
+
+
 def test_events_are_mapped_as_those_of_a_webhook(run: Run, tmp_path: Path) -> None:
     event = written(tmp_path / "event.json", {**TRACK, "integrations": {"All": False, "Webhooks": True}})
     assert run("preview", str(event), "--mapping", "classic").out.startswith("✓ POST /v1/events\n")
@@ -245,6 +401,32 @@ def test_metadata_that_the_projects_schema_refuses_is_marked(run: Run, system: L
         {"field": "customer.metadata.plan", "value": None, "action": "required: the event is rejected"},
     ]
     assert "Refused by the project's metadata schema" in run("preview", path).out
+
+
+def test_metadata_of_an_order_is_marked_too(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    system.voucherify.metadata_schemas = [
+        metadata_schema("order", strict=True, currency={"type": "string"}, tax={"type": "string"}),
+        metadata_schema("customer", vip={"type": "boolean"}),
+    ]
+    system.aws.put_settings(
+        {"orderEvents": '{"Order Completed": "PAID"}', "trackMapping": '{"vip": "customer.metadata.vip"}'}
+    )
+    properties = {**PROPERTIES, "tax": 2, "shipping": 3, "vip": "true"}
+    path = str(written(tmp_path / "event.json", {**TRACK, "properties": properties}))
+    document = run("preview", path, "--json").json
+
+    vip = {"field": "customer.metadata.vip", "value": "true", "action": "true, converted"}
+    assert document["metadata"] == [vip]
+    assert document["also"][0]["metadata"] == [
+        {"field": "order.metadata.tax", "value": 2, "action": '"2", converted'},
+        vip,
+        {
+            "field": "order.metadata.shipping",
+            "value": 3,
+            "action": "left out: does not fit Voucherify's metadata schema: "
+            "the schema does not define it, and allows only defined metadata",
+        },
+    ]
 
 
 def test_preview_does_without_schemas_that_cannot_be_read(run: Run, system: LocalSystem, tmp_path: Path) -> None:

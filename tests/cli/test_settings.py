@@ -10,11 +10,22 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cli.settings.file import read_files
+from handler.settings.settings import SETTINGS, check_settings
+from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
+from local.stack.samples import EVENTS
 from tests.cli.conftest import SECRET, Run, invoke
 
 MAPPING = {"properties.total": "metadata.total"}
+BY_EVENT = {
+    "Order Completed": MAPPING,
+    "*": {"properties.email": ["customer.email", "metadata.email"], "ref": "metadata"},
+}
+PRESETS = EVENTS / "presets"
 
 
 @pytest.fixture
@@ -45,6 +56,20 @@ def in_json(tmp_path: Path, **settings: Any) -> str:
     return str(file)
 
 
+def in_toml(settings: dict[str, Any]) -> str:
+    """Return settings by event as TOML, whose quoted text is that of JSON."""
+
+    def quoted(one: Any) -> str:
+        return json.dumps(one, ensure_ascii=False)
+
+    return "".join(
+        f"[{quoted(name)}.{quoted(event)}]\n"
+        + "".join(f"{quoted(source)} = {quoted(to)}\n" for source, to in rows.items())
+        for name, by_event in settings.items()
+        for event, rows in by_event.items()
+    )
+
+
 class TestShow:
     def test_secrets_are_masked_and_all_else_is_shown(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"trackMapping": json.dumps(MAPPING)})
@@ -73,6 +98,30 @@ class TestShow:
         ended = run("settings", "show")
 
         assert f"✗ {SETTINGS_PATH}/apiTokn: unknown setting; did you mean 'apiToken'?" in ended.out
+
+    def test_labelled_parameters_follow_their_setting(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings(
+            {
+                "trackMapping.orders": json.dumps(BY_EVENT),
+                "app/trackMapping.app": json.dumps({"Signed Up": MAPPING}),
+                "orderMapping.orders": json.dumps(MAPPING).replace("metadata", "order.metadata"),
+            }
+        )
+        names = [line.split("\t")[0] for line in run("settings", "show").out.splitlines()]
+        rows = {line.split("\t")[0]: line.split("\t")[1:3] for line in run("settings", "show").out.splitlines()}
+        place = names.index("trackMapping")
+
+        assert names[place : place + 3] == ["trackMapping", "trackMapping.orders", "pageDisabled"]
+        assert names[names.index("orderMapping") + 1] == "orderMapping.orders"
+        assert rows["trackMapping"] == ["12 rows", "default"]
+        assert rows["trackMapping.orders"] == ["Order Completed (1 row), * (2 rows)", "common"]
+        of_app = run("settings", "show", "--source", "app", "--json").json
+        assert of_app["unknown"] == []
+        assert of_app["settings"]["trackMapping.orders"]["value"] == BY_EVENT
+        assert (of_app["settings"]["trackMapping.orders"]["from"], of_app["settings"]["trackMapping.app"]["from"]) == (
+            "common",
+            "app",
+        )
 
     @pytest.mark.parametrize("source", ["default", "a/b", ""])
     def test_invalid_source_name_exits_2(self, run: Run, source: str) -> None:
@@ -126,11 +175,57 @@ class TestSet:
         assert fault in ended.out
         assert value(aws, name) == before
 
-    def test_a_name_that_is_none_is_called_wrongly(self, run: Run) -> None:
-        ended = run("settings", "set", "trackMaping", "{}")
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("trackMaping", "unknown setting 'trackMaping'; did you mean 'trackMapping'?"),
+            ("trackMaping.orders", "unknown setting 'trackMaping.orders'; did you mean 'trackMapping.orders'?"),
+            (
+                "identifyMapping.vip",
+                "'identifyMapping.vip'; a label may follow trackMapping, pageMapping, screenMapping, orderMapping",
+            ),
+            ("trackMapping.", "did you mean 'trackMapping'?"),
+            ("trackMapping.a/b", "'trackMapping.a/b': a label has letters, digits, _, . and - only"),
+        ],
+    )
+    @pytest.mark.parametrize("command", [["set"], ["history"], ["rollback"]])
+    def test_a_name_that_is_none_is_called_wrongly(self, run: Run, command: list[str], name: str, says: str) -> None:
+        ended = run("settings", *command, name, *(["{}"] if command == ["set"] else []))
 
         assert ended.code == 2
-        assert "did you mean 'trackMapping'?" in ended.err
+        assert says in ended.err
+
+    def test_a_labelled_parameter_is_written_and_rolled_back(self, run: Run, aws: LocalAws) -> None:
+        run("settings", "set", "trackMapping.orders", json.dumps(BY_EVENT, indent=2))
+        changed = run(
+            "settings", "set", "trackMapping.orders", json.dumps({**BY_EVENT, "Order Completed": {"a": "metadata.a"}})
+        )
+
+        assert changed.out.splitlines()[:3] == [
+            "trackMapping.orders",
+            '  - "Order Completed": "properties.total": "metadata.total"',
+            '  + "Order Completed": "a": "metadata.a"',
+        ]
+        assert run("settings", "history", "trackMapping.orders", "--json").json[1]["value"] == BY_EVENT
+        assert run("settings", "rollback", "trackMapping.orders").code == 0
+        assert json.loads(value(aws, "trackMapping.orders") or "") == BY_EVENT
+
+    def test_an_event_in_two_parameters_is_refused(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackMapping.orders": json.dumps(BY_EVENT)})
+        ended = run("settings", "set", "trackMapping.a", json.dumps(BY_EVENT), "--json")
+
+        assert ended.code == 1
+        assert {(fault["setting"], fault["event"], fault["problem"]) for fault in ended.json["faults"]} == {
+            ("trackMapping.orders", name, "the event is in trackMapping.a too") for name in BY_EVENT
+        }
+        assert value(aws, "trackMapping.a") is None
+
+    def test_fault_has_setting_event_and_key(self, run: Run) -> None:
+        arguments = ("settings", "set", "trackMapping.orders", '{"Order Completed": {"total": "metdata"}}')
+        (fault,) = run(*arguments, "--json").json["faults"]
+
+        assert (fault["setting"], fault["event"], fault["key"]) == ("trackMapping.orders", "Order Completed", "total")
+        assert "✗ trackMapping.orders['Order Completed']['total']: 'metdata' is not" in run(*arguments).out
 
     def test_set_one_by_one_from_nothing(self, run: Run, aws: LocalAws) -> None:
         aws.delete_settings()
@@ -192,6 +287,16 @@ class TestTooLarge:
         assert "SSM stores 4,096 (standard tier); --advanced allows 8 KB" in ended.out
         assert value(aws, "trackDisabled") is None
 
+    def test_events_can_be_spread_over_parameters(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "set", "trackMapping.orders", json.dumps({"A": json.loads(self.mapping(130))}))
+        of_identify = run(
+            "settings", "set", "identifyMapping", self.mapping(130).replace("metadata", "customer.metadata")
+        )
+
+        advice = "--advanced allows 8 KB, which AWS charges for, or spread the events over parameters"
+        assert f"; {advice} such as trackMapping.<label>\n" in ended.out
+        assert "--advanced allows 8 KB, which AWS charges for\n" in of_identify.out
+
     def test_the_advanced_tier_takes_8_kb_and_stays(self, run: Run, aws: LocalAws) -> None:
         ended = run("settings", "set", "trackMapping", self.mapping(130), "--advanced")
         again = run("settings", "set", "trackMapping", self.mapping(131))
@@ -206,7 +311,10 @@ class TestTooLarge:
         ended = run("settings", "set", "trackMapping", self.mapping(300), "--advanced")
 
         assert ended.code == 1
-        assert "SSM stores 8,192 (advanced tier)\n" in ended.out
+        assert (
+            "SSM stores 8,192 (advanced tier); spread the events over parameters such as trackMapping.<label>\n"
+            in ended.out
+        )
         assert value(aws, "trackMapping") is None
 
     def test_what_fits_stays_on_the_standard_tier(self, run: Run, aws: LocalAws) -> None:
@@ -339,6 +447,159 @@ class TestApply:
 
     def test_a_file_that_is_not_there_ends_with_2(self, run: Run, tmp_path: Path) -> None:
         assert run("settings", "apply", str(tmp_path / "nothing.toml")).code == 2
+
+    def test_mappings_by_event_in_both_formats(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        in_toml = tmp_path / "settings.toml"
+        in_toml.write_text(
+            """["trackMapping.orders"."Order Completed"]
+"properties.total" = "metadata.total"
+["trackMapping.orders"."*"]
+"properties.email" = ["customer.email", "metadata.email"]
+ref = "metadata"
+[orderEvents]
+"Order Completed" = "PAID"
+"""
+        )
+        events = {"Order Completed": "PAID"}
+        in_json_too = in_json(tmp_path, **{"trackMapping.orders": BY_EVENT}, orderEvents=events)
+
+        assert run("settings", "apply", str(in_toml), "--yes").code == 0
+        assert json.loads(value(aws, "trackMapping.orders") or "") == BY_EVENT
+        assert run("settings", "diff", in_json_too).code == 0
+
+    def test_the_order_of_event_names_makes_no_difference(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        aws.put_settings({"trackMapping": json.dumps(dict(reversed(BY_EVENT.items())))})
+
+        assert run("settings", "diff", in_json(tmp_path, trackMapping=BY_EVENT)).code == 0
+
+    def test_several_files(self, run: Run, aws: LocalAws, tmp_path: Path, toml: Path) -> None:
+        ended = run("settings", "apply", str(toml), in_json(tmp_path, requireUserId=True), "--yes", "--json")
+
+        assert ended.json["written"] == ["trackDisabled", "trackEventsFilter", "trackMapping", "requireUserId"]
+        assert value(aws, "requireUserId") == "true"
+
+    def test_a_setting_in_two_files_is_refused(self, run: Run, aws: LocalAws, tmp_path: Path, toml: Path) -> None:
+        other = in_json(tmp_path, trackDisabled=True, requireUserId=True)
+        for command in (["apply", "--yes"], ["diff"]):
+            ended = run("settings", *command, str(toml), other)
+
+            assert ended.code == 1
+            assert f"✗ trackDisabled: is in {toml} and in {other}; remove it from one of them\n" in ended.out
+        assert value(aws, "requireUserId") is None
+
+    def test_a_file_given_twice_counts_once(self, run: Run, toml: Path) -> None:
+        assert run("settings", "apply", str(toml), str(toml), "--dry-run").code == 0
+
+    def test_a_preset_is_a_file(self, run: Run, aws: LocalAws) -> None:
+        preset = PRESETS / "referral.json"
+        ended = run("settings", "apply", str(preset), "--yes")
+
+        assert ended.code == 0
+        settings = json.loads(preset.read_text())["settings"]
+        assert json.loads(value(aws, "trackMapping.referral") or "") == settings["trackMapping.referral"]
+        assert run("settings", "diff", str(preset)).code == 0
+
+    @pytest.mark.parametrize(
+        ("content", "place", "says"),
+        [
+            (
+                "[trackMapping]\nproperties.total = 'metadata.total'",
+                "['properties']",
+                "put a source with dots in quotes",
+            ),
+            ("[trackMapping]\n'a' = 'metadata'\ncontext.ip = 'metadata.ip'", "['context']", "put a source with dots"),
+            (
+                "[trackMapping.Viewed]\nproperties.a = 'metadata.a'",
+                "['Viewed']['properties']",
+                "put a source with dots",
+            ),
+            (
+                "[trackMapping.orders.Viewed]\na = 'metadata.a'",
+                "['orders']['Viewed']",
+                'is an object; a label belongs to the name of the parameter, in quotes: "trackMapping.orders"',
+            ),
+            ("[identifyMapping.Viewed]\na = 'customer.metadata.a'", "['Viewed']", "put a source with dots"),
+            ("['trackMapping.a b']\na = 'metadata.a'", ".a b", "a label has letters, digits"),
+            ("[trackMapping]\na = 'metadata.a'\nViewed.b = 'metadata'", "['Viewed']", "an object among rows"),
+        ],
+    )
+    def test_tables_that_are_no_mapping_of_an_event(
+        self, run: Run, tmp_path: Path, content: str, place: str, says: str
+    ) -> None:
+        (tmp_path / "x.toml").write_text(content)
+        ended = run("settings", "apply", str(tmp_path / "x.toml"), "--yes")
+
+        assert ended.code == 1
+        assert f"Mapping{place}: {says}" in ended.out.replace("is a table; ", "")
+        assert ended.out.count("✗") == 1
+
+
+class TestRoundTrip:
+    def test_from_a_file_over_parameter_store_to_the_function_and_back(
+        self, run: Run, aws: LocalAws, tmp_path: Path
+    ) -> None:
+        settings = {
+            "trackMapping": {"*": {"properties.email": "customer.email"}},
+            "trackMapping.orders": {"Order Completed": {"a": ["metadata.a", "metadata.b"], 'a."ü.q"': "metadata.ü"}},
+            "trackMapping.more": {"Subscription *": {}, "Viewed 'it'": {"sum(products[*].price)": "metadata.sum"}},
+            "orderMapping.x": {"Order Completed": {"id": "order.source_id"}},
+            "pageMapping.y": {"Home": {"a": "metadata.a"}},
+            "orderEvents": {"Order Completed": "PAID"},
+        }
+        file = in_json(tmp_path, **settings)
+        assert run("settings", "apply", file, "--yes").code == 0
+
+        read = check_settings("default", read_parameters(aws.ssm, SETTINGS_PATH)["default"])
+        assert read.unknown == ()
+        rules = {
+            str(named): {(rule.source.text, rule.destination) for rule in named.rules}
+            for setting in ("trackMapping", "orderMapping", "pageMapping")
+            for named in read.policy.mapping.rules[setting]
+            if named.parameter
+        }
+        assert rules == {
+            "trackMapping['*']": {("properties.email", "customer.email")},
+            "trackMapping.orders['Order Completed']": {
+                ("a", "metadata.a"),
+                ("a", "metadata.b"),
+                ('a."ü.q"', "metadata.ü"),
+            },
+            "trackMapping.more['Subscription *']": set(),
+            "trackMapping.more[\"Viewed 'it'\"]": {("sum(products[*].price)", "metadata.sum")},
+            "orderMapping.x['Order Completed']": {("id", "order.source_id")},
+            "pageMapping.y['Home']": {("a", "metadata.a")},
+        }
+        shown = run("settings", "show", "--json").json["settings"]
+        assert {name: shown[name]["value"] for name in settings} == settings
+        assert run("settings", "diff", file).out == f"✓ no differences from {SETTINGS_PATH}\n"
+
+    @given(
+        st.dictionaries(
+            st.from_regex(r"trackMapping(\.[A-Za-z0-9_.-]{1,8})?", fullmatch=True).filter(lambda name: name[-1] != "."),
+            st.dictionaries(
+                st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(
+                    lambda name: name not in ("traits", "properties", "context")
+                ),
+                st.dictionaries(
+                    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1),
+                    st.sampled_from(["metadata.a", "customer.email", ["metadata.a", "metadata.b"]]),
+                ),
+                min_size=1,
+            ),
+        )
+    )
+    def test_files_of_both_formats_have_what_was_written(
+        self, tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any]
+    ) -> None:
+        folder = tmp_path_factory.mktemp("files")
+        (folder / "a.json").write_text(json.dumps(settings), "utf-8")
+        (folder / "a.toml").write_text(in_toml(settings), "utf-8")
+        for name in ("a.json", "a.toml"):
+            parameters, faults = read_files([folder / name])
+            assert faults == []
+            assert {
+                name: SETTINGS["trackMapping"].type.read(name, parameter) for name, parameter in parameters.items()
+            } == settings
 
 
 class TestDiff:

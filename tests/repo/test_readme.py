@@ -102,7 +102,7 @@ def test_every_preset_is_listed_and_the_first_one_shown() -> None:
         name: preset["title"] for name, preset in presets.items()
     }
     assert listed[0]
-    assert presets[listed[0][2]]["settings"]["trackMapping"] in json_blocks(MAPPING)
+    assert presets[listed[0][2]]["settings"] in json_blocks(MAPPING)
 
 
 def test_the_guide_to_the_mapping_has_every_call_with_its_setting_and_default() -> None:
