@@ -9,17 +9,21 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 from jsonschema import Draft202012Validator
 
 from local.voucherify_stub.metadata import faults_of_metadata, metadata_schema_list
+from local.voucherify_stub.orders import changed_order, new_order
 from local.voucherify_stub.schemas import (
     CUSTOMER,
     CUSTOMER_ATTRIBUTES,
     CUSTOMERS_IN_BULK,
     EVENT,
+    ORDER,
+    ORDERS_IMPORT,
     Json,
     error_object,
 )
@@ -57,7 +61,7 @@ class RateLimit:
     seconds: float
 
 
-# Returns why a row of a bulk call fails, or None.
+# Returns why a row of a bulk call or an import fails, or None.
 RowRule = Callable[[Json], str | None]
 
 # https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
@@ -69,6 +73,7 @@ class Api(Protocol):
 
     customers: dict[str, Json]
     events: list[Json]
+    orders: dict[str, Json]
 
     def answer(self, request: Request) -> Answer: ...
 
@@ -76,7 +81,7 @@ class Api(Protocol):
 
 
 class VoucherifyApi:
-    """One project's customers and events. Not thread-safe."""
+    """One project's customers, events and orders. Not thread-safe."""
 
     def __init__(
         self,
@@ -90,13 +95,17 @@ class VoucherifyApi:
         self._windows = _Windows(limit) if limit else None
         self._row_rule = row_rule
         self._metadata_schemas = metadata_schemas
-        # Asynchronous actions by id, and the rows of those that are not done. Actions are replaced, not changed.
+        # Asynchronous actions by id. Each that is not done has a function in `_enqueued`, which applies its rows and
+        # returns its result. Actions are replaced, not changed.
         self._actions: dict[str, Json] = {}
-        self._enqueued: list[tuple[str, list[Json]]] = []
+        self._enqueued: list[tuple[str, Callable[[Request], Json]]] = []
         # By source_id, or by id where there is none. Customers are replaced, not changed in place.
         self.customers: dict[str, Json] = {}
         self.events: list[Json] = []
+        # By source_id, or by id where there is none. Orders are replaced too.
+        self.orders: dict[str, Json] = {}
         self._key_by_id: dict[str, str] = {}
+        self._order_key_by_id: dict[str, str] = {}
 
     def answer(self, request: Request) -> Answer:
         try:
@@ -121,14 +130,9 @@ class VoucherifyApi:
         Any loyalty or referral code is accepted.
         """
         event = _payload(request, EVENT)
-        if not (event["customer"].get("id") or event["customer"].get("source_id")):
-            raise _Refused(400, "customer.id or customer.source_id is required")
+        _require_id(event, "customer")
         self._check_metadata(event["event"], event.get("metadata", {}))
-        try:
-            customer = self._upsert(event["customer"], request)
-        except _Refused as refusal:
-            refusal.status = 400  # as published for this endpoint: an unknown customer is a 400 with `code` 404
-            raise
+        customer = self._upsert_related(event["customer"], request)
         self.events.append(event)
         shown = ("id", "source_id", "name", "email", "metadata", "object")
         return {
@@ -145,24 +149,8 @@ class VoucherifyApi:
         return metadata_schema_list(self._metadata_schemas())
 
     def list_customers(self, request: Request) -> Json:
-        """https://docs.voucherify.io/api-reference/customers/list-customers
-
-        The stub refuses every parameter other than `limit`, so that it shows.
-        """
-        if request.body:
-            raise _Refused(400, "There must be no request body")
-        query = parse_qs(request.path.partition("?")[2], keep_blank_values=True)
-        limit = query.pop("limit", ["10"])[-1]
-        if query:
-            raise _Refused(400, f"The stub does not know {', '.join(query)}")
-        if not (limit.isdecimal() and 1 <= int(limit) <= 100):
-            raise _Refused(400, "limit must be a number from 1 to 100")
-        return {
-            "object": "list",
-            "data_ref": "customers",
-            "customers": list(self.customers.values())[: int(limit)],
-            "total": len(self.customers),
-        }
+        """https://docs.voucherify.io/api-reference/customers/list-customers"""
+        return _list_of("customers", self.customers, request)
 
     def update_customers_in_bulk(self, request: Request) -> Json:
         """https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk
@@ -172,10 +160,55 @@ class VoucherifyApi:
         if len(request.body) > MAX_BULK_BYTES:
             raise _Refused(413, "A bulk request has up to 10 MB")
         rows = _payload(request, CUSTOMERS_IN_BULK)
+        return self._enqueue("CUSTOMERS.BULK_UPDATE", partial(self._apply_customers, rows), request)
+
+    def create_order(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/orders/create-order"""
+        return self._upsert_order(_payload(request, ORDER), request)
+
+    def list_orders(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/orders/list-orders
+
+        In the order of their first calls, even where a `created_at` was given.
+        """
+        return _list_of("orders", self.orders, request)
+
+    def import_orders(self, request: Request) -> Json:
+        """https://docs.voucherify.io/api-reference/orders/import-orders
+
+        The orders are applied as customers in bulk are. The published status is 200, where that of customers is 202.
+        A `created_at` is ignored: Voucherify sets that of an import.
+        """
+        rows = [
+            {key: value for key, value in row.items() if key != "created_at"}
+            for row in _payload(request, ORDERS_IMPORT)
+        ]
+        return self._enqueue("ORDERS.IMPORT", partial(self._import_orders, rows), request)
+
+    def get_async_action(self, request: Request, action_id: str) -> Json:
+        """https://docs.voucherify.io/api-reference/async-actions/get-async-action"""
+        if action_id not in self._actions:
+            raise _not_found("async_action", action_id)
+        action = self._actions[action_id]
+        now = _timestamp(request.at)
+        for enqueued_id, apply in self._enqueued:
+            self._actions[enqueued_id] = {
+                **self._actions[enqueued_id],
+                "status": "DONE",
+                "operation_status": "SUCCESS",
+                "result": apply(request),
+                "updated_at": now,
+                "progress": 100,
+                "processing_time": 1,
+            }
+        self._enqueued.clear()
+        return action
+
+    def _enqueue(self, kind: str, apply: Callable[[Request], Json], request: Request) -> Json:
         action_id = _id("aa", request.request_id)
         self._actions[action_id] = {
             "id": action_id,
-            "type": "CUSTOMERS.BULK_UPDATE",
+            "type": kind,
             "status": "ENQUEUED",
             "operation_status": "UNKNOWN",
             "result": None,
@@ -185,21 +218,10 @@ class VoucherifyApi:
             "progress": 0,
             "object": "async_action",
         }
-        self._enqueued.append((action_id, rows))
+        self._enqueued.append((action_id, apply))
         return {"async_action_id": action_id}
 
-    def get_async_action(self, request: Request, action_id: str) -> Json:
-        """https://docs.voucherify.io/api-reference/async-actions/get-async-action"""
-        if action_id not in self._actions:
-            details = f"Cannot find async action with id {action_id}"
-            raise _Refused(404, details, resource_id=action_id, resource_type="async_action")
-        action = self._actions[action_id]
-        for enqueued_id, rows in self._enqueued:
-            self._apply_rows(enqueued_id, rows, request)
-        self._enqueued.clear()
-        return action
-
-    def _apply_rows(self, action_id: str, rows: list[Json], request: Request) -> None:
+    def _apply_customers(self, rows: list[Json], request: Request) -> Json:
         errors: list[Json] = []
         for row in rows:
             error = {"source_id": row["source_id"], "key": "invalid", "message": "", "details": ""}
@@ -210,34 +232,46 @@ class VoucherifyApi:
                 self._upsert(row, request)
             except _Refused as refusal:
                 errors.append({**error, "key": refusal.key or error["key"], "message": refusal.details})
-        now = _timestamp(request.at)
-        self._actions[action_id] = {
-            **self._actions[action_id],
-            "status": "DONE",
-            "operation_status": "SUCCESS",
-            "result": {
-                "done_count": len(rows) - len(errors),
-                "failed_count": len(errors),
-                "reports": [],
-                "reports_available_till": now,
-                "errors": errors,
-            },
-            "updated_at": now,
-            "progress": 100,
-            "processing_time": 1,
+        return {
+            "done_count": len(rows) - len(errors),
+            "failed_count": len(errors),
+            "reports": [],
+            "reports_available_till": _timestamp(request.at),
+            "errors": errors,
+        }
+
+    def _import_orders(self, rows: list[Json], request: Request) -> Json:
+        # `failed` is an object in the published schema, and an array in its description and in the example.
+        failed: list[Json] = []
+        for row in rows:
+            reason = self._row_rule(row)
+            if not reason:
+                try:
+                    self._upsert_order(row, request)
+                except _Refused as refusal:
+                    reason = refusal.details
+            if reason:
+                failed.append({"source_id": row.get("source_id"), "reason": reason})
+        done = len(rows) - len(failed)
+        return {
+            "message": f"{done} order(s) imported successfully, {len(failed)} failed.",
+            "failed": failed,
+            "done_count": done,
+            "failed_count": len(failed),
         }
 
     def delete_customer_permanently(self, request: Request, customer_id: str) -> Json:
         """https://docs.voucherify.io/api-reference/customers/delete-customer-permanently
 
-        `events` is unchanged: it records the applied calls.
+        `events` is unchanged: it records the applied calls. So is `orders`: the reference does not say which resources
+        count as connected to a customer.
         """
         # The reference has no body here and does not say how one is treated. It is refused, so that it shows.
         if request.body:
             raise _Refused(400, "There must be no request body")
         customer = self.customers.pop(self._key_by_id.get(customer_id, customer_id), None)
         if not customer:
-            raise _no_customer(customer_id)
+            raise _not_found("customer", customer_id)
         del self._key_by_id[customer["id"]]
         counted = ("events", "customer_events", "daily_events", "segments", "orders", "order_events")
         return {
@@ -261,7 +295,7 @@ class VoucherifyApi:
         # Attributes that the payload lacks are unchanged. The reference does not say how deep this goes: metadata is
         # set key by key, an address as a whole.
         now = _timestamp(request.at)
-        known = self._find(given)
+        known = _find("customer", given, self.customers, self._key_by_id)
         if known:
             customer = {**known, "updated_at": now}
         else:
@@ -274,6 +308,43 @@ class VoucherifyApi:
         self.customers[key] = customer
         return customer
 
+    def _upsert_related(self, given: Json, request: Request) -> Json:
+        """Upsert the customer of an event or order.
+
+        As published for events, an unknown customer is a 400 with `code` 404. The reference gives no error for orders.
+        """
+        try:
+            return self._upsert(given, request)
+        except _Refused as refusal:
+            refusal.status = 400
+            raise
+
+    def _upsert_order(self, given: Json, request: Request) -> Json:
+        if given.get("referrer_id"):
+            given = {"referrer": {"id": given["referrer_id"]}, **given}
+        related = [name for name in ("customer", "referrer") if name in given]
+        for name in related:
+            _require_id(given, name)
+        now = _timestamp(request.at)
+        known = _find("order", given, self.orders, self._order_key_by_id)
+        if known:
+            order = {**known, "updated_at": now}
+        else:
+            source_id = given.get("source_id") or None
+            # Orders of one import have one request, so those without a source_id are counted.
+            drawn_from = source_id or f"{request.request_id} {len(self.orders)}"
+            order = new_order(_id("ord", drawn_from), source_id, now)
+        order = changed_order(order, given)
+        self._check_metadata("order", order["metadata"])
+        # Last, since a refused order must not change its customer. A refused referrer leaves the customer changed.
+        for name in related:
+            customer = self._upsert_related(given[name], request)
+            order |= {name: {"id": customer["id"], "object": "customer"}, f"{name}_id": customer["id"]}
+        key = order["source_id"] or order["id"]
+        self._order_key_by_id[order["id"]] = key
+        self.orders[key] = order
+        return order
+
     def _check_metadata(self, related_object: str, metadata: Json) -> None:
         """Refuse metadata as published for https://docs.voucherify.io/api-reference/vouchers/validate-voucher
 
@@ -282,15 +353,6 @@ class VoucherifyApi:
         """
         if faults := faults_of_metadata(related_object, metadata, self._metadata_schemas()):
             raise _Refused(400, "; ".join(faults), key="metadata_validation_failed")
-
-    def _find(self, given: Json) -> Json | None:
-        # An id takes precedence over a source_id, and must be one of Voucherify's.
-        customer_id = given.get("id")
-        if not customer_id:
-            return self.customers.get(given.get("source_id") or "")
-        if customer_id not in self._key_by_id:
-            raise _no_customer(customer_id)
-        return self.customers[self._key_by_id[customer_id]]
 
 
 class _Refused(Exception):
@@ -304,9 +366,42 @@ class _Refused(Exception):
         self.resource = resource
 
 
-def _no_customer(customer_id: str) -> _Refused:
-    details = f"Cannot find customer with id {customer_id}"
-    return _Refused(404, details, resource_id=customer_id, resource_type="customer")
+def _not_found(kind: str, unknown_id: str) -> _Refused:
+    details = f"Cannot find {kind} with id {unknown_id}"
+    return _Refused(404, details, resource_id=unknown_id, resource_type=kind)
+
+
+def _find(kind: str, given: Json, records: dict[str, Json], key_by_id: dict[str, str]) -> Json | None:
+    # An id takes precedence over a source_id, and must be one of Voucherify's.
+    given_id = given.get("id")
+    if not given_id:
+        return records.get(given.get("source_id") or "")
+    if given_id not in key_by_id:
+        raise _not_found(kind, given_id)
+    return records[key_by_id[given_id]]
+
+
+def _require_id(given: Json, name: str) -> None:
+    if not (given[name].get("id") or given[name].get("source_id")):
+        raise _Refused(400, f"{name}.id or {name}.source_id is required")
+
+
+def _list_of(name: str, records: dict[str, Json], request: Request) -> Json:
+    """Return the first records. The stub refuses every parameter other than `limit`, so that it shows."""
+    if request.body:
+        raise _Refused(400, "There must be no request body")
+    query = parse_qs(request.path.partition("?")[2], keep_blank_values=True)
+    limit = query.pop("limit", ["10"])[-1]
+    if query:
+        raise _Refused(400, f"The stub does not know {', '.join(query)}")
+    if not (limit.isdecimal() and 1 <= int(limit) <= 100):
+        raise _Refused(400, "limit must be a number from 1 to 100")
+    return {
+        "object": "list",
+        "data_ref": name,
+        name: list(records.values())[: int(limit)],
+        "total": len(records),
+    }
 
 
 # An endpoint gets the decoded named groups of its pattern as keyword arguments.
@@ -318,6 +413,9 @@ _ENDPOINTS: tuple[tuple[str, re.Pattern[str], Callable[..., Json], int], ...] = 
     ("POST", re.compile(r"/v1/customers/bulk/async"), VoucherifyApi.update_customers_in_bulk, 202),
     ("GET", re.compile(r"/v1/async-actions/(?P<action_id>[^/]+)"), VoucherifyApi.get_async_action, 200),
     ("POST", re.compile(r"/v1/events"), VoucherifyApi.track_event, 200),
+    ("POST", re.compile(r"/v1/orders"), VoucherifyApi.create_order, 200),
+    ("GET", re.compile(r"/v1/orders"), VoucherifyApi.list_orders, 200),
+    ("POST", re.compile(r"/v1/orders/import"), VoucherifyApi.import_orders, 200),
     (
         "POST",
         re.compile(r"/v1/customers/(?P<customer_id>[^/]+)/permanent-deletion"),

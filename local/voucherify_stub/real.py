@@ -16,11 +16,12 @@ _FORWARDED = ("accept", "content-type", "user-agent")
 
 
 class RealVoucherify:
-    """Forwards calls with the credentials of a real project. Its customers and events stay empty."""
+    """Forwards calls with the credentials of a real project. Its customers, events and orders stay empty."""
 
     def __init__(self, url: str, api_key: str, api_token: str) -> None:
         self.customers: dict[str, Json] = {}
         self.events: list[Json] = []
+        self.orders: dict[str, Json] = {}
         self._url = url.rstrip("/")
         self._keys = {"X-App-Id": api_key, "X-App-Token": api_token}
         self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=1, read=2))

@@ -94,7 +94,7 @@ class VoucherifyStub:
     ) -> None:
         """Start with an API in memory, or with `api`, which `reset` does not renew."""
         self.rule: Rule | None = None
-        # Decides which rows of a bulk call fail. `reset` removes it, like the rule.
+        # Decides which rows of a bulk call or an import fail. `reset` removes it, like the rule.
         self.row_rule: RowRule | None = None
         # The project's metadata schemas, as `metadata_schema` makes them. `reset` removes them too.
         self.metadata_schemas: list[Json] = []
@@ -184,6 +184,12 @@ class VoucherifyStub:
         """The bodies of the applied events in their order."""
         with self._changed:
             return list(self._api.events)
+
+    @property
+    def orders(self) -> dict[str, Json]:
+        """The orders by source_id, or by id where an order has none."""
+        with self._changed:
+            return dict(self._api.orders)
 
     def wait_for_calls(self, count: int, timeout: float = 60.0) -> bool:
         """Wait until that many calls are recorded, for a client that does not wait for its answer."""

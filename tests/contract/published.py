@@ -15,7 +15,9 @@ from typing import Any
 # One segment of a path, its other characters percent-encoded: https://www.rfc-editor.org/rfc/rfc3986#section-3.3
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+"
 
-_BULK = "/v1/customers/bulk/async"  # its body is an array of customers
+_BULK = "/v1/customers/bulk/async"
+_IMPORT = "/v1/orders/import"
+_ROWS = {_BULK: 100, _IMPORT: 2_000}  # the most rows of the arrays that these paths take
 
 
 def published_model(name: str) -> Any:
@@ -43,6 +45,8 @@ def _endpoints() -> tuple[tuple[str, Any], ...]:
         (f"/v1/async-actions/{_SEGMENT}", None),
         ("/v1/events", published_model("EventsCreateRequestBody")),
         (f"/v1/customers/{_SEGMENT}/permanent-deletion", None),
+        ("/v1/orders", published_model("OrdersCreateRequestBody")),
+        (_IMPORT, published_model("OrdersImportCreateRequestBodyItem")),
     )
 
 
@@ -53,12 +57,15 @@ def assert_published(path: str, body: Any) -> None:
     if models == [None]:
         assert body is None, f"{path} takes no body"
         return
-    if path == _BULK:
+    if path in _ROWS:
         assert isinstance(body, list)
-        assert 1 <= len(body) <= 100
-        assert all(row["source_id"] for row in body)
-    for part in body if path == _BULK else [body]:
+        assert 1 <= len(body) <= _ROWS[path]
+    for part in body if path in _ROWS else [body]:
         assert _keys(models[0].from_dict(part).to_dict()) == _keys(part)
+        if path in ("/v1/orders", _IMPORT):
+            assert len(part.get("items", [])) <= 500
+    if path == _BULK:
+        assert all(row["source_id"] for row in body)
     if path == "/v1/events":
         # Required by the published API; the SDK's models have every field optional.
         assert body["event"]
@@ -68,4 +75,6 @@ def assert_published(path: str, body: Any) -> None:
 
 def _keys(value: Any) -> Any:
     """Return the keys at every depth, without the fields that the SDK adds as null."""
+    if isinstance(value, list):
+        return [_keys(item) for item in value]
     return {key: _keys(item) for key, item in value.items() if item is not None} if isinstance(value, dict) else None

@@ -20,6 +20,20 @@ from tests.contract.published import assert_published
         ("/v1/events", {"event": "x" * 301, "customer": {"source_id": "u"}}),
         ("/v1/events", {"event": "e", "customer": {}}),
         ("/v1/events", {"event": "e", "customer": {"source_id": "u"}, "referral": {"referrer_id": "r"}}),
+        ("/v1/orders", {"source_id": 1}),
+        ("/v1/orders", {"status": "REFUNDED"}),
+        ("/v1/orders", {"amount": 12.5}),
+        ("/v1/orders", {"total": 1}),
+        ("/v1/orders", {"items": [{"price": 12.5}]}),
+        ("/v1/orders", {"items": [{"name": "Vase"}]}),
+        ("/v1/orders", {"items": [{"product": {"brand": "x"}}]}),
+        ("/v1/orders", {"items": [{"related_object": "bundle"}]}),
+        ("/v1/orders", {"items": [{"quantity": 1}] * 501}),
+        ("/v1/orders", None),
+        ("/v1/orders/import", {"source_id": "o"}),
+        ("/v1/orders/import", []),
+        ("/v1/orders/import", [{"source_id": "o"}] * 2_001),
+        ("/v1/orders/import", [{"items": [{"quantity": 1}] * 501}]),
         ("/v1/customers", None),
         ("/v1/customers?limit=0", None),
         ("/v1/customers?limit=1", {}),
@@ -47,3 +61,17 @@ def test_a_permanent_deletion_has_an_encoded_id_and_no_body(customer_id: str) ->
 @pytest.mark.parametrize("limit", [1, 99, 100])
 def test_a_list_of_customers_has_a_limit_and_no_body(limit: int) -> None:
     assert_published(f"/v1/customers?limit={limit}", None)
+
+
+def test_an_order_has_up_to_500_items_and_an_import_up_to_2000_orders() -> None:
+    item = {
+        "source_id": "vase",
+        "related_object": "product",
+        "quantity": 1,
+        "price": 1500,
+        "product": {"name": "Vase", "price": 15.5, "override": True, "metadata": {"colors": ["red"]}},
+    }
+    order = {"source_id": "o", "status": "PAID", "amount": 1500, "customer": {"source_id": "u"}, "items": [item]}
+
+    assert_published("/v1/orders", {**order, "items": [item] * 500})
+    assert_published("/v1/orders/import", [order] * 2_000)

@@ -21,6 +21,7 @@ HEADERS = {**CREDENTIALS, "Content-Type": "application/json"}
 NOW = 1_700_000_000.0
 ADA = {"source_id": "user-1", "name": "Ada Lovelace", "email": "ada@example.com"}
 ORDER = {"event": "Order Completed", "customer": {"source_id": "user-1"}}
+VASE = {"source_id": "vase", "related_object": "product", "quantity": 2, "price": 1500}
 
 
 class Clock:
@@ -53,6 +54,20 @@ class Client:
 
     def bulk(self, body: object) -> urllib3.BaseHTTPResponse:
         return self.post("/v1/customers/bulk/async", body)
+
+    def order(self, body: object) -> urllib3.BaseHTTPResponse:
+        return self.post("/v1/orders", body)
+
+    def list_orders(self, query: str = "") -> urllib3.BaseHTTPResponse:
+        return self.pool.request("GET", f"/v1/orders{query}", headers=CREDENTIALS)
+
+    def import_orders(self, body: object) -> urllib3.BaseHTTPResponse:
+        return self.post("/v1/orders/import", body)
+
+    def finished(self, accepted: urllib3.BaseHTTPResponse) -> Any:
+        """Return the action of a bulk call or an import after it is applied."""
+        self.action(accepted.json()["async_action_id"])
+        return self.action(accepted.json()["async_action_id"]).json()
 
     def action(self, action_id: str) -> urllib3.BaseHTTPResponse:
         return self.pool.request("GET", f"/v1/async-actions/{action_id}", headers=CREDENTIALS)
@@ -315,6 +330,361 @@ class TestBulk:
         answer = client.action("aa_unknown")
 
         assert (answer.status, answer.json()["resource_type"]) == (404, "async_action")
+        assert answer.json()["details"] == "Cannot find async_action with id aa_unknown"
+
+
+class TestOrders:
+    def test_an_unknown_source_id_creates_an_order(self, voucherify: VoucherifyStub, client: Client) -> None:
+        answer = client.order({"source_id": "order-1", "amount": 3000, "metadata": {"shop": "Paris"}})
+
+        order = answer.json()
+        assert answer.status == 200
+        assert order.pop("id").startswith("ord_")
+        assert order == {
+            "source_id": "order-1",
+            "created_at": "2023-11-14T22:13:20.000Z",
+            "updated_at": None,
+            "status": "CREATED",
+            "amount": 3000,
+            "total_amount": 3000,
+            "items": [],
+            "metadata": {"shop": "Paris"},
+            "customer_id": None,
+            "referrer_id": None,
+            "object": "order",
+        }
+        assert voucherify.orders == {"order-1": answer.json()}
+
+    def test_a_known_source_id_updates_what_is_given_and_keeps_the_rest(
+        self, voucherify: VoucherifyStub, client: Client, clock: Clock
+    ) -> None:
+        body = {"source_id": "order-1", "customer": ADA, "items": [VASE], "metadata": {"shop": "Paris", "gift": True}}
+        first = client.order(body).json()
+        clock.now += 1.5
+        second = client.order({"source_id": "order-1", "status": "PAID", "metadata": {"gift": False}}).json()
+
+        assert second == {
+            **first,
+            "status": "PAID",
+            "metadata": {"shop": "Paris", "gift": False},
+            "updated_at": "2023-11-14T22:13:21.500Z",
+        }
+        assert voucherify.orders == {"order-1": second}
+
+    def test_items_are_replaced_as_a_whole(self, client: Client) -> None:
+        client.order({"source_id": "order-1", "items": [VASE, {**VASE, "source_id": "rose", "discount_amount": 100}]})
+        order = client.order({"source_id": "order-1", "items": [{"product_id": "prod_1", "amount": 700}]}).json()
+
+        assert order["items"] == [
+            {"object": "order_item", "product_id": "prod_1", "amount": 700, "subtotal_amount": 700}
+        ]
+        assert (order["amount"], order["total_amount"]) == (700, 700)
+        assert "items_discount_amount" not in order
+
+    def test_an_id_goes_before_a_source_id(self, voucherify: VoucherifyStub, client: Client) -> None:
+        known = client.order({"source_id": "order-1"}).json()
+        answer = client.order({"id": known["id"], "source_id": "order-2", "status": "CANCELED"})
+
+        assert (answer.json()["source_id"], answer.json()["status"]) == ("order-1", "CANCELED")
+        assert list(voucherify.orders) == ["order-1"]
+
+    def test_an_id_that_voucherify_never_gave_is_not_found(self, voucherify: VoucherifyStub, client: Client) -> None:
+        answer = client.order({"id": "ord_unknown", "customer": ADA})
+
+        assert (answer.status, answer.json()) == (
+            404,
+            {
+                "code": 404,
+                "key": "not_found",
+                "message": "Resource not found",
+                "details": "Cannot find order with id ord_unknown",
+                "request_id": "v-000001",
+                "resource_id": "ord_unknown",
+                "resource_type": "order",
+            },
+        )
+        assert (voucherify.orders, voucherify.customers) == ({}, {})
+
+    @pytest.mark.parametrize("body", [{}, {"source_id": None}, {"source_id": ""}])
+    def test_orders_without_a_source_id_are_kept_apart(
+        self, voucherify: VoucherifyStub, client: Client, body: object
+    ) -> None:
+        first, second = client.order(body).json(), client.order(body).json()
+
+        assert first["source_id"] is None
+        assert set(voucherify.orders) == {first["id"], second["id"]}
+        assert client.order({"id": first["id"], "status": "PAID"}).json()["status"] == "PAID"
+
+    def test_ids_do_not_depend_on_the_order_of_calls(self, voucherify: VoucherifyStub, client: Client) -> None:
+        before = client.order({"source_id": "order-1"}).json()["id"]
+        voucherify.reset()
+        client.order({"source_id": "order-2"})
+
+        assert client.order({"source_id": "order-1"}).json()["id"] == before
+
+    @pytest.mark.parametrize("status", ["CREATED", "PAID", "CANCELED", "FULFILLED"])
+    def test_an_order_has_one_of_four_statuses(self, client: Client, status: str) -> None:
+        assert client.order({"status": status}).json()["status"] == status
+
+    def test_a_time_of_creation_may_be_given(self, client: Client) -> None:
+        order = client.order({"created_at": "2022-09-09T09:20:01.660Z"}).json()
+
+        assert order["created_at"] == "2022-09-09T09:20:01.660Z"
+
+    def test_items_get_amounts_as_in_the_example_of_the_reference(self, client: Client) -> None:
+        phone = {"name": "Apple iPhone 12", "price": 60000, "metadata": {"vendor": "mall"}, "override": True}
+        comics = {"source_id": "Books", "name": "Comic Books1", "price": 2100}
+        comic = {"sku": "Comics1", "source_id": "ComicBook_1", "price": 1700}
+        items = [
+            {"source_id": "prod_1", "related_object": "product", "quantity": 2, "product": phone},
+            {"source_id": "ComicBook_1", "related_object": "sku", "quantity": 1, "product": comics, "sku": comic},
+        ]
+        order = client.order({"source_id": "new", "status": "FULFILLED", "items": items}).json()
+
+        calculated = [
+            {"price": 60000, "amount": 120000, "subtotal_amount": 120000},
+            {"price": 1700, "amount": 1700, "subtotal_amount": 1700},
+        ]
+        assert order["items"] == [
+            {"object": "order_item", **item, **amounts} for item, amounts in zip(items, calculated, strict=True)
+        ]
+        assert (order["amount"], order["total_amount"]) == (121700, 121700)
+
+    def test_discounts_of_the_order_and_of_its_items_are_subtracted(self, client: Client) -> None:
+        amounts = ((700, 70), (500, 50), (1500, 150))
+        items = [{"quantity": 1, "price": price, "discount_amount": discount} for price, discount in amounts]
+        order = client.order({"discount_amount": 1243, "items": items}).json()
+
+        assert [item["subtotal_amount"] for item in order["items"]] == [630, 450, 1350]
+        totals = ("amount", "discount_amount", "items_discount_amount", "total_discount_amount", "total_amount")
+        assert [order[key] for key in totals] == [2700, 1243, 270, 1513, 1187]
+
+    @pytest.mark.parametrize(
+        ("given", "amount"),
+        [
+            ({"amount": 900, "items": [VASE]}, 900),
+            ({"items": [VASE, {"amount": 10}]}, 3010),
+            ({"items": [VASE, {"product_id": "prod_1", "quantity": 1}]}, None),
+            ({"items": [{"quantity": 1, "product": {"price": 12.5}}]}, None),
+            ({"items": []}, None),
+            ({"amount": 0}, 0),
+        ],
+    )
+    def test_an_amount_is_the_given_one_or_the_sum_of_its_items(
+        self, client: Client, given: dict[str, Any], amount: int | None
+    ) -> None:
+        order = client.order(given).json()
+
+        assert (order.get("amount"), order.get("total_amount")) == (amount, amount)
+
+    def test_a_customer_is_upserted_and_answered_by_id(self, voucherify: VoucherifyStub, client: Client) -> None:
+        client.customer(ADA)
+        order = client.order({"source_id": "order-1", "customer": {"source_id": "user-1", "phone": "+44 1"}}).json()
+
+        customer = voucherify.customers["user-1"]
+        assert (customer["name"], customer["phone"]) == ("Ada Lovelace", "+44 1")
+        assert order["customer"] == {"id": customer["id"], "object": "customer"}
+        assert order["customer_id"] == customer["id"]
+
+    def test_a_referrer_is_a_customer_too(self, voucherify: VoucherifyStub, client: Client) -> None:
+        by_object = client.order({"source_id": "order-1", "customer": ADA, "referrer": {"source_id": "jane"}}).json()
+        jane = voucherify.customers["jane"]["id"]
+        by_id = client.order({"source_id": "order-2", "referrer_id": jane}).json()
+
+        for order in (by_object, by_id):
+            assert (order["referrer"], order["referrer_id"]) == ({"id": jane, "object": "customer"}, jane)
+        assert by_object["customer_id"] == voucherify.customers["user-1"]["id"]
+        assert client.order({"source_id": "order-3", "referrer_id": None}).json()["referrer_id"] is None
+
+    @pytest.mark.parametrize(
+        "body", [{"customer": {"id": "cust_x"}}, {"referrer": {"id": "cust_x"}}, {"referrer_id": "cust_x"}]
+    )
+    def test_an_order_of_an_unknown_customer_id_is_not_applied(
+        self, voucherify: VoucherifyStub, client: Client, body: object
+    ) -> None:
+        answer = client.order(body)
+
+        assert (answer.status, answer.json()["code"], answer.json()["key"]) == (400, 404, "not_found")
+        assert answer.json()["resource_type"] == "customer"
+        assert (voucherify.orders, voucherify.customers) == ({}, {})
+
+    def test_metadata_is_checked_by_the_schema_of_orders(self, voucherify: VoucherifyStub, client: Client) -> None:
+        voucherify.metadata_schemas = [metadata_schema("order", shop={"type": "string", "optional": False})]
+        refused = client.order({"source_id": "order-1", "customer": ADA, "metadata": {"shop": 7}})
+
+        assert (refused.status, refused.json()["key"]) == (400, "metadata_validation_failed")
+        assert refused.json()["details"] == "shop: must be a string (actual value is 7)"
+        assert (voucherify.orders, voucherify.customers) == ({}, {})
+        assert client.order({"source_id": "order-1", "metadata": {"shop": "Paris"}}).status == 200
+        assert client.order({"source_id": "order-1", "status": "PAID"}).status == 200
+
+    def test_500_items_are_taken(self, client: Client) -> None:
+        assert client.order({"items": [VASE] * 500}).json()["amount"] == 1_500_000
+
+    def test_keys_that_the_schema_does_not_name_are_ignored(self, client: Client) -> None:
+        order = client.order({"total": 7, "items": [{"quantity": 1, "name": "Vase"}]}).json()
+
+        assert "total" not in order
+        assert order["items"] == [{"object": "order_item", "quantity": 1}]
+
+    @pytest.mark.parametrize(
+        ("body", "details"),
+        [
+            ([], "$ fails type: object"),
+            ({"id": 7}, "$.id fails type: string"),
+            ({"source_id": 7}, "$.source_id fails type: ['string', 'null']"),
+            ({"status": "paid"}, "$.status fails enum: ['CREATED', 'PAID', 'CANCELED', 'FULFILLED']"),
+            ({"amount": 12.5}, "$.amount fails type: integer"),
+            ({"amount": "12"}, "$.amount fails type: integer"),
+            ({"amount": -1}, "$.amount fails minimum: 0"),
+            ({"discount_amount": -1}, "$.discount_amount fails minimum: 0"),
+            ({"initial_amount": None}, "$.initial_amount fails type: integer"),
+            ({"created_at": "yesterday"}, "$.created_at fails format: date-time"),
+            ({"metadata": None}, "$.metadata fails type: object"),
+            ({"customer": "user-1"}, "$.customer fails type: object"),
+            ({"customer": {"source_id": "u", "name": 7}}, "$.customer.name fails type: string"),
+            ({"customer": {"name": "Ada"}}, "customer.id or customer.source_id is required"),
+            ({"referrer": {}}, "referrer.id or referrer.source_id is required"),
+            ({"referrer_id": 7}, "$.referrer_id fails type: ['string', 'null']"),
+            ({"items": {}}, "$.items fails type: array"),
+            ({"items": [VASE] * 501}, "$.items fails maxItems: 500"),
+            ({"items": ["vase"]}, "$.items[0] fails type: object"),
+            ({"items": [VASE, {"source_id": 7}]}, "$.items[1].source_id fails type: string"),
+            ({"items": [{"product_id": 7}]}, "$.items[0].product_id fails type: string"),
+            ({"items": [{"sku_id": 7}]}, "$.items[0].sku_id fails type: string"),
+            ({"items": [{"related_object": "bundle"}]}, "$.items[0].related_object fails enum: ['product', 'sku']"),
+            ({"items": [{"quantity": 1.5}]}, "$.items[0].quantity fails type: integer"),
+            ({"items": [{"quantity": -1}]}, "$.items[0].quantity fails minimum: 0"),
+            ({"items": [{"initial_quantity": 0}]}, "$.items[0].initial_quantity fails minimum: 1"),
+            ({"items": [{"price": 12.5}]}, "$.items[0].price fails type: integer"),
+            ({"items": [{"price": -1}]}, "$.items[0].price fails minimum: 0"),
+            ({"items": [{"product": "vase"}]}, "$.items[0].product fails type: object"),
+            ({"items": [{"product": {"name": 7}}]}, "$.items[0].product.name fails type: string"),
+            ({"items": [{"product": {"price": "7"}}]}, "$.items[0].product.price fails type: number"),
+            ({"items": [{"product": {"price": -0.5}}]}, "$.items[0].product.price fails minimum: 0"),
+            ({"items": [{"product": {"override": 1}}]}, "$.items[0].product.override fails type: boolean"),
+            ({"items": [{"sku": {"sku": 7}}]}, "$.items[0].sku.sku fails type: string"),
+            ({"items": [{"sku": {"metadata": []}}]}, "$.items[0].sku.metadata fails type: object"),
+        ],
+    )
+    def test_an_order_against_the_schema_is_an_invalid_payload(
+        self, voucherify: VoucherifyStub, client: Client, body: object, details: str
+    ) -> None:
+        answer = client.order(body)
+
+        assert (answer.status, answer.json()["key"]) == (400, "invalid_payload")
+        assert answer.json()["details"] == details
+        assert (voucherify.orders, voucherify.customers) == ({}, {})
+
+
+class TestListOfOrders:
+    def test_it_has_as_many_as_are_asked_for_and_counts_all(self, voucherify: VoucherifyStub, client: Client) -> None:
+        for number in range(3):
+            client.order({"source_id": f"order-{number}"})
+        answer = client.list_orders("?limit=2")
+
+        assert answer.status == 200
+        assert answer.json() == {
+            "object": "list",
+            "data_ref": "orders",
+            "orders": list(voucherify.orders.values())[:2],
+            "total": 3,
+        }
+
+    @pytest.mark.parametrize("query", ["?limit=0", "?limit=101", "?order=created_at"])
+    def test_what_the_stub_does_not_know_is_an_invalid_payload(self, client: Client, query: str) -> None:
+        assert client.list_orders(query).status == 400
+
+
+class TestImportOfOrders:
+    def test_orders_are_updated_and_made_once_the_action_is_done(
+        self, voucherify: VoucherifyStub, client: Client
+    ) -> None:
+        client.order({"source_id": "order-1", "amount": 900, "metadata": {"shop": "Paris"}})
+        paid = {"source_id": "order-1", "status": "PAID", "metadata": {"gift": True}}
+        accepted = client.import_orders([paid, {"source_id": "order-2", "customer": ADA}, {}, {}])
+        action_id = accepted.json()["async_action_id"]
+
+        assert accepted.status == 200
+        assert list(voucherify.orders) == ["order-1"]
+        enqueued = client.action(action_id).json()
+        assert (enqueued["status"], enqueued["operation_status"], enqueued["result"]) == ("ENQUEUED", "UNKNOWN", None)
+
+        done = client.action(action_id).json()
+        assert (done["type"], done["status"], done["operation_status"]) == ("ORDERS.IMPORT", "DONE", "SUCCESS")
+        assert done["result"] == {
+            "message": "4 order(s) imported successfully, 0 failed.",
+            "failed": [],
+            "done_count": 4,
+            "failed_count": 0,
+        }
+        order = voucherify.orders["order-1"]
+        assert (order["status"], order["amount"]) == ("PAID", 900)
+        assert order["metadata"] == {"shop": "Paris", "gift": True}
+        assert list(voucherify.customers) == ["user-1"]
+        assert len(voucherify.orders) == 4
+
+    def test_rows_that_fail_are_named_and_the_rest_applied(self, voucherify: VoucherifyStub, client: Client) -> None:
+        voucherify.row_rule = lambda row: "Internal error" if row.get("amount") == 13 else None
+        voucherify.metadata_schemas = [metadata_schema("order", shop={"type": "string"})]
+        rows = [
+            {"source_id": "order-1"},
+            {"amount": 13},
+            {"source_id": "order-2", "metadata": {"shop": 7}},
+            {"source_id": "order-3", "customer": {"id": "cust_unknown"}},
+            {"source_id": "order-4", "customer": {}},
+            {"source_id": "order-5", "id": "ord_unknown"},
+        ]
+        result = client.finished(client.import_orders(rows))["result"]
+
+        assert result == {
+            "message": "1 order(s) imported successfully, 5 failed.",
+            "failed": [
+                {"source_id": None, "reason": "Internal error"},
+                {"source_id": "order-2", "reason": "shop: must be a string (actual value is 7)"},
+                {"source_id": "order-3", "reason": "Cannot find customer with id cust_unknown"},
+                {"source_id": "order-4", "reason": "customer.id or customer.source_id is required"},
+                {"source_id": "order-5", "reason": "Cannot find order with id ord_unknown"},
+            ],
+            "done_count": 1,
+            "failed_count": 5,
+        }
+        assert list(voucherify.orders) == ["order-1"]
+
+    def test_actions_of_both_kinds_are_done_in_their_order(self, voucherify: VoucherifyStub, client: Client) -> None:
+        client.import_orders([{"source_id": "order-1", "customer": {**ADA, "name": "Ada"}}])
+        client.bulk([{"source_id": "user-1", "name": "Augusta"}])
+        last = client.import_orders([{"source_id": "order-1", "status": "PAID"}])
+
+        assert client.finished(last)["status"] == "DONE"
+        assert voucherify.customers["user-1"]["name"] == "Augusta"
+        assert voucherify.orders["order-1"]["status"] == "PAID"
+
+    def test_the_time_of_creation_is_that_of_the_import(self, voucherify: VoucherifyStub, client: Client) -> None:
+        client.finished(client.import_orders([{"source_id": "order-1", "created_at": "2022-09-09T09:20:01.660Z"}]))
+
+        assert voucherify.orders["order-1"]["created_at"] == "2023-11-14T22:13:20.000Z"
+
+    def test_2000_orders_are_taken(self, client: Client) -> None:
+        done = client.finished(client.import_orders([{"source_id": f"order-{number}"} for number in range(2_000)]))
+
+        assert done["result"]["done_count"] == 2_000
+
+    @pytest.mark.parametrize(
+        ("body", "details"),
+        [
+            ({"source_id": "order-1"}, "$ fails type: array"),
+            ([], "$ fails minItems: 1"),
+            ([{}] * 2_001, "$ fails maxItems: 2000"),
+            ([{}, "x"], "$[1] fails type: object"),
+            ([{"amount": -1}], "$[0].amount fails minimum: 0"),
+            ([{"items": [VASE] * 501}], "$[0].items fails maxItems: 500"),
+        ],
+    )
+    def test_a_call_against_the_schema_is_refused_as_a_whole(self, client: Client, body: object, details: str) -> None:
+        answer = client.import_orders(body)
+
+        assert (answer.status, answer.json()["details"]) == (400, details)
 
 
 class TestPermanentDeletion:
@@ -403,12 +773,14 @@ class TestPermanentDeletion:
     ) -> None:
         customer_id = client.customer(ADA).json()["id"]
         client.event(ORDER)
+        client.order({"source_id": "order-1", "customer": {"source_id": "user-1"}})
         client.delete_permanently("user-1")
 
         assert client.delete_permanently("user-1").status == 404
         assert client.delete_permanently(customer_id).status == 404
         assert client.customer({"id": customer_id}).status == 404
         assert voucherify.events == [ORDER]
+        assert voucherify.orders["order-1"]["customer_id"] == customer_id
 
         clock.now += 1.5
         anew = client.customer({"source_id": "user-1"}).json()
@@ -808,11 +1180,12 @@ class TestRecord:
 
     def test_reset_forgets_everything(self, voucherify: VoucherifyStub, client: Client) -> None:
         client.event(ORDER)
+        client.order({"source_id": "order-1"})
         voucherify.rule = lambda call: Fault(500)
         voucherify.next(Fault(503))
         voucherify.reset()
 
-        assert (voucherify.calls, voucherify.events, voucherify.customers) == ([], [], {})
+        assert (voucherify.calls, voucherify.events, voucherify.customers, voucherify.orders) == ([], [], {}, {})
         assert client.event(ORDER).status == 200
         assert (voucherify.calls[0].number, voucherify.calls[0].connection) == (1, 1)
 
@@ -990,6 +1363,18 @@ def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStub, 
         "referral": {"code": "REF", "referrer_id": "cust_1"},
     }
 
+    product = {"source_id": "vase", "name": "Vase", "price": 15.5, "override": True, "metadata": {"color": "red"}}
+    sku = {"source_id": "vase-s", "sku": "Small", "price": 1500, "override": True, "metadata": {"size": "S"}}
+    order = {
+        "source_id": "order-1",
+        "status": "PAID",
+        "discount_amount": 100,
+        "items": [{**VASE, "product": product, "sku": sku, "discount_amount": 50, "metadata": {"gift": True}}],
+        "customer": full_customer,
+        "referrer": {"source_id": "jane"},
+        "metadata": {"shop": "Paris"},
+    }
+
     customer_body = published_model("CustomersCreateRequestBody").from_dict(full_customer)
     customer_answer = client.customer(customer_body.model_dump_json(exclude_none=True).encode())
     event_body = published_model("EventsCreateRequestBody").from_dict(event)
@@ -999,6 +1384,11 @@ def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStub, 
     bulk_answer = client.bulk([{"source_id": "user-1", "name": "Ada"}])
     client.action(bulk_answer.json()["async_action_id"])
     action_answer = client.action(bulk_answer.json()["async_action_id"])
+    order_body = published_model("OrdersCreateRequestBody").from_dict(order)
+    order_answer = client.order(order_body.model_dump_json(exclude_none=True).encode())
+    orders_answer = client.list_orders()
+    import_answer = client.import_orders([order])
+    imported_answer = client.finished(import_answer)
     deletion_answer = client.delete_permanently("user-1")
 
     assert [call.json for call in voucherify.calls[:2]] == [full_customer, event]
@@ -1018,3 +1408,14 @@ def test_bodies_and_answers_fit_the_official_models(voucherify: VoucherifyStub, 
     assert deletion.to_dict().keys() == deletion_answer.json().keys()
     assert deletion.data_json.to_dict() == deletion_answer.json()["data_json"]
     assert deletion.related_object_id == customer.id
+    ordered = published_model("OrdersCreateResponseBody").from_dict(order_answer.json())
+    assert [call.json for call in voucherify.calls if (call.method, call.path) == ("POST", "/v1/orders")] == [order]
+    assert order_answer.json().keys() <= ordered.to_dict().keys()
+    assert order_answer.json()["items"][0].keys() <= ordered.items[0].to_dict().keys()
+    assert (ordered.customer.id, ordered.total_amount) == (customer.id, 2850)
+    listed_orders = published_model("OrdersListResponseBody").from_dict(orders_answer.json())
+    assert [found.id for found in listed_orders.orders] == [ordered.id]
+    import_id = published_model("OrdersImportCreateResponseBody").from_dict(import_answer.json()).async_action_id
+    imported = published_model("AsyncActionGetResponseBody").from_dict(imported_answer)
+    assert (imported.id, imported.type, imported.result["done_count"]) == (import_id, "ORDERS.IMPORT", 1)
+    assert imported.to_dict().keys() == imported_answer.keys()
