@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.errors import CommandFailed, Exit
-from cli.replay.bulk import MOST_BYTES, PATH, BulkUpdate, batches_of
+from cli.replay.bulk import CUSTOMERS, MOST_BYTES, BulkUpdate, Endpoint, Refused, batches_of
 from cli.replay.plan import Planned, Row
 from cli.replay.retry_loop import CappedRateLimiter, RetryLoop, StopRequest, Throttle
 from cli.replay.source import Entry
@@ -24,7 +24,7 @@ from tests.contract.published import assert_published
 class Bulk:
     """A bulk update against the stub, and the rows that it was told are done."""
 
-    def __init__(self, voucherify: VoucherifyStub) -> None:
+    def __init__(self, voucherify: VoucherifyStub, endpoint: Endpoint) -> None:
         self.clock = Time()
         self.stop_request = StopRequest()
         self.done: list[str] = []
@@ -33,13 +33,17 @@ class Bulk:
             VoucherifyClient(voucherify.url, "app-id", "app-token"),
             RetryLoop(self.stop_request, self.clock.sleep),
             ThreadPoolExecutor(4),
+            endpoint,
             bulk_limiter=CappedRateLimiter(self.clock, throttle),
             poll_limiter=CappedRateLimiter(self.clock, throttle),
         )
 
     def send(self, rows: list[Row]) -> list[str]:
-        """The customers that were refused."""
-        return [row.customer for row in self._update.send(rows, lambda row: self.done.append(row.customer))]
+        """The rows that were refused."""
+        return [row.key for row, _ in self.refused(rows)]
+
+    def refused(self, rows: list[Row]) -> list[Refused]:
+        return self._update.send(rows, lambda row: self.done.append(row.key))
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def voucherify() -> Iterator[VoucherifyStub]:
 
 @pytest.fixture
 def bulk(voucherify: VoucherifyStub) -> Bulk:
-    return Bulk(voucherify)
+    return Bulk(voucherify, CUSTOMERS)
 
 
 def row(customer: str, *bodies: dict[str, Any]) -> Row:
@@ -88,12 +92,12 @@ def test_row_merges_upserts() -> None:
 
 
 def test_a_call_has_a_hundred_rows() -> None:
-    assert [len(batch.rows) for batch in batches_of(rows(201))] == [100, 100, 1]
+    assert [len(batch.rows) for batch in batches_of(rows(201), CUSTOMERS.most_rows)] == [100, 100, 1]
 
 
 def test_a_call_stays_below_what_voucherify_takes() -> None:
     large = [row(f"u{number}", {"description": "x" * 4 * 1024 * 1024}) for number in range(5)]
-    batches = list(batches_of(large))
+    batches = list(batches_of(large, CUSTOMERS.most_rows))
 
     assert [len(batch.rows) for batch in batches] == [2, 2, 1]
     assert all(len(batch.body) <= MOST_BYTES + 200 for batch in batches)
@@ -198,4 +202,4 @@ def test_refused_credentials_end_it(bulk: Bulk, voucherify: VoucherifyStub) -> N
 
     with pytest.raises(CommandFailed, match="answered 401"):
         bulk.send(rows(6))
-    assert [call.path for call in voucherify.calls] == [PATH]
+    assert [call.path for call in voucherify.calls] == [CUSTOMERS.path]

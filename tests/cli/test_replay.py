@@ -293,6 +293,7 @@ class TestWhatItSays:
             "skipped": {"page_disabled": 1},
             "rejected": 0,
             "calls": 6,
+            "imports": {"orders": 0, "calls": 0},
         }
         assert voucherify.calls == []
         assert not (tmp_path / "replay.sqlite").exists()
