@@ -1,4 +1,4 @@
-"""The plan of a replay: whatever overtakes what, customers and orders end up as their events say, one after the other."""
+"""The plan of a replay: customers and orders end up as if their events had been sent one after the other."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def deletion(customer: str) -> Request:
 
 _customers = st.sampled_from("aaaabbbcdef")
 _orders = st.sampled_from(["1", "2"])
-_fields = st.one_of(
+_fields: st.SearchStrategy[Json] = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"name": st.integers()}),
     st.fixed_dictionaries({"metadata": st.dictionaries(st.sampled_from("xy"), st.integers(), min_size=1)}),
