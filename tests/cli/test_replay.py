@@ -20,7 +20,7 @@ import botocore.endpoint
 import pytest
 
 from cli.commands import replay
-from cli.replay import project, run
+from cli.replay import project, retry_loop, run
 from cli.replay.checkpoint import Checkpoint, Identity
 from cli.target import Target
 from local.stack.aws import LocalAws
@@ -722,12 +722,11 @@ class TestFailures:
 # A little of everything: it must come out as if each event had been sent, once, after the one before it.
 STORY = [
     *crowd(5),
-    track("u0", "Order Completed", "m0"),
     track("u1", "Renamed", "m1", name="By a track"),
+    track("u3", "Order Paid", "m2", order_id="o1"),
     identify("u0", name="Second", metadata={"plan": "pro"}),
     *(identify(f"u{number}", email=f"u{number}@example.com") for number in range(1, 5)),
     {"type": "delete", "userId": "u4"},
-    track("u3", "Order Paid", "m2", order_id="o1"),
     track("u3", "Order Cancelled", "m3", order_id="o1"),
     {"type": "identify"},
     identify("u4", name="Came back"),
@@ -769,7 +768,6 @@ class Story:
         assert len(Path(counts["rejectedFile"]).read_text().splitlines()) == 1
         tracks = self._voucherify.events
         assert sorted((self._name(event["customer"]["source_id"]), event["event"]) for event in tracks) == [
-            ("u0", "Order Completed"),
             ("u1", "Renamed"),
             ("u3", "Order Paid"),
             ("u4", "Order Completed"),
@@ -917,7 +915,8 @@ class TestInterruptions:
         ("window", "statements"),
         [
             (replay.WINDOW_EVENTS, ("INSERT INTO settled", "INSERT INTO imported")),
-            (8, ("BEGIN", "CREATE", "COMMIT", "INSERT INTO counts", "INSERT INTO rejected", "DELETE", "UPDATE")),
+            # Of each transaction the first statement that writes and the last.
+            (8, ("BEGIN", "CREATE TABLE rejected", "COMMIT", "INSERT INTO counts", "UPDATE")),
         ],
         ids=["settled", "others"],
     )
@@ -966,9 +965,10 @@ class TestInterruptions:
         proxy: AwsProxy,
         story: Story,
         voucherify: VoucherifyStub,
-        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
         outage: bool,
     ) -> None:
+        monkeypatch.setattr(retry_loop, "MOST_TRIES", 1)  # in each of them botocore tries four times
         number, reached = 0, True
         while reached:
             number += 1
