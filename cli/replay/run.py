@@ -32,8 +32,8 @@ from handler.model.reason_codes import SkipReason
 from mapping import Operation
 
 IMPORT_FIRES_NOTHING = (
-    "orders go through Voucherify's import, which fires no earning rules or distributions of orders; with --as-live "
-    "they are sent one by one, which does"
+    "orders go through Voucherify's import, which fires no earning rules or distributions for them; --as-live sends "
+    "them one by one and fires both"
 )
 
 # If the calls of more customers keep failing, the cause is an outage and not the events.
