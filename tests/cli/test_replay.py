@@ -949,6 +949,34 @@ class TestInterruptions:
             story.check(ended)
         assert number >= 15
 
+    @pytest.mark.parametrize("option", ["--bulk", "--no-bulk", "--as-live"])
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_order_does_not_undo_a_track_after_a_crash(
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        system: LocalSystem,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+        option: str,
+    ) -> None:
+        system.aws.put_settings({"orderEvents": '{"Order Paid": "PAID"}'})
+        path = history(
+            track("u1", "Order Paid", "m1", order_id="o1", name="By an order"),
+            track("u1", "Renamed", "m2", name="By a track"),
+        )
+        files = FilesAtCrash(tmp_path, number, ("INSERT INTO settled",))
+        with monkeypatch.context() as crashing:
+            crashing.setattr(project, "CONCURRENCY", 1)
+            crashing.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=partial(CrashingDatabase, files)))
+            with pytest.raises(Crash):
+                replayed(path, option)
+        files.restore()
+        assert replayed(path, option).code == 0
+        assert names(system.voucherify) == {"u1": "By a track"}
+        assert [event["event"] for event in system.voucherify.events] == ["Order Paid", "Renamed"]
+
     @pytest.fixture
     def proxy(self, story: Story, system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
         """AWS as the command sees it, without the waits between botocore's tries."""
