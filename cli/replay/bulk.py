@@ -58,7 +58,7 @@ class Endpoint(NamedTuple):
 
     @property
     def request(self) -> Request:
-        """The call for one row: an answer to many means the same."""
+        """The call, without its rows. Its answer means the same as that to an upsert of one."""
         return Request(self.operation, "POST", self.path, None, "")
 
 

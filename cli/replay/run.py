@@ -10,16 +10,7 @@ from operator import itemgetter
 from cli.errors import CommandFailed, Exit
 from cli.replay.bulk import CUSTOMERS, ORDERS, BulkUpdate
 from cli.replay.checkpoint import Checkpoint
-from cli.replay.plan import (
-    Bulk,
-    Import,
-    Planned,
-    Row,
-    Singles,
-    Step,
-    map_entries,
-    plan_steps,
-)
+from cli.replay.plan import Bulk, Import, Planned, Row, Singles, Step, map_entries, plan_steps
 from cli.replay.project import Project, without_orders
 from cli.replay.retry_loop import RetryLoop
 from cli.replay.settlement import FAILED, Result, Settlement
@@ -214,7 +205,7 @@ class Replay:
             elif not one.leaves_customer_unchanged:
                 if has_uncommitted_upsert:
                     self._checkpoint.commit()  # for the same reason as after each step
-                has_uncommitted_upsert = bool(one.request.also)
+                has_uncommitted_upsert = bool(one.request.also)  # its order
             (outcome,) = delivery.deliver([Job(one.entry.event, one.at)], self._retry_loop.deadline())
             if outcome.status is DeliveryStatus.QUEUED:
                 return outcome.failure

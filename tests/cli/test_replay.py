@@ -333,6 +333,16 @@ class TestOrders:
         assert (ended.json["delivered"], ended.json["rejected"]) == (0, {"order_id_missing": 1})
         assert paths(voucherify) == {"/v1/events": 1}
 
+    def test_order_is_imported_though_its_custom_event_cannot_be_made(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
+    ) -> None:
+        aws.put_settings({"orderEvents": '{"*": "PAID"}'})
+        event = {**track("u1", "", "m1", order_id="o1"), "event": {"no": "text"}}
+        ended = replayed(history(event), "--json")
+
+        assert (ended.json["delivered"], ended.json["rejected"]) == (0, {"invalid_event_name": 1})
+        assert paths(voucherify) == {IMPORT: 1, "action": 2}
+
     def test_as_live_sends_orders_one_by_one(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
