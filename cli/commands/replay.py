@@ -16,13 +16,14 @@ import typer
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
-from cli.replay.bulk import MOST_ROWS
+from cli.replay.bulk import CUSTOMERS, ORDERS
 from cli.replay.checkpoint import Checkpoint, Identity, digest_of
-from cli.replay.plan import Bulk, Step, map_entries, plan_steps
+from cli.replay.plan import Bulk, Import, Singles, Step, map_entries, plan_steps
 from cli.replay.progress import Meter
 from cli.replay.project import project_of, versioned_settings
 from cli.replay.retry_loop import RetryLoop, StopRequest, Throttle
-from cli.replay.run import FAILED, Replay
+from cli.replay.run import IMPORT_FIRES_NOTHING, Replay
+from cli.replay.settlement import FAILED
 from cli.replay.source import Input, Position, find_inputs, windows
 from handler.model.job import DeliveryStatus
 from handler.settings.sources import DEFAULT_SOURCE
@@ -70,6 +71,9 @@ def replay(
         str | None, typer.Option(help="The most calls, such as 10/s or 50/min. Default: what the plan allows.")
     ] = None,
     bulk: Annotated[bool, typer.Option("--bulk/--no-bulk", help="Send customers in bulk, or one by one.")] = True,
+    as_live: Annotated[
+        bool, typer.Option("--as-live", help="Send orders one by one: earning rules and distributions fire.")
+    ] = False,
 ) -> None:
     """Send old events: Segment's S3 archive or any JSON lines, with the current settings.
 
@@ -77,6 +81,12 @@ def replay(
     customers a call. It creates and updates customers; a customer that it
     refuses is sent alone. Several identify events of a customer are merged
     into one, and the customer's tracks follow it.
+
+    Orders (orderEvents) go through Voucherify's import, 2,000 a call. An
+    import fires no earning rules, distributions or webhooks of orders; a
+    customer's entry into a segment still does. An order that it refuses is
+    rejected. With --as-live, orders are sent one by one like those of new
+    events, and everything fires.
 
     All other events are sent one by one, in their order. A track with a
     messageId that was delivered in the last 15 days is not sent again. If
@@ -93,7 +103,7 @@ def replay(
     settings, version = versioned_settings(ctx.target, source)
     found = find_inputs(inputs, lambda: ctx.target.s3)
     if dry_run:
-        _show_plan(ctx.output, found, settings.policy.mapping, in_bulk=bulk)
+        _show_plan(ctx.output, found, settings.policy.mapping, in_bulk=bulk, as_live=as_live)
         return
     path = checkpoint or Path(f"replay-{digest_of([ctx.target.name, source, *inputs])}.sqlite")
     project = project_of(ctx.target, settings, Throttle(per_second, CLOCK, SLEEP), CLOCK)
@@ -102,7 +112,8 @@ def replay(
         try:
             with stop_request.on_interrupt(ctx.output.note):
                 retry_loop = RetryLoop(stop_request, SLEEP, ctx.output.note)
-                _send(ctx.output, Replay(project, state, retry_loop, in_bulk=bulk), state, found)
+                sender = Replay(project, state, retry_loop, ctx.output.note, in_bulk=bulk, as_live=as_live)
+                _send(ctx.output, sender, state, found)
         except (KeyboardInterrupt, CommandFailed):
             rejected = state.export_rejected()
             files = f"the checkpoint is {path}" + (f", the rejected events are in {rejected}" if rejected else "")
@@ -133,19 +144,28 @@ def _show_result(output: Output, checkpoint: Checkpoint) -> None:
     output.fine(f"all events are settled; {checkpoint.path} is no longer needed")
 
 
-def _show_plan(output: Output, inputs: Sequence[Input], mapping: EventMapping, *, in_bulk: bool) -> None:
+def _show_plan(output: Output, inputs: Sequence[Input], mapping: EventMapping, *, in_bulk: bool, as_live: bool) -> None:
     """Show how many events would be sent, and in how many calls."""
     counts: Counter[tuple[str, str]] = Counter()
-    calls = 0
+    calls = imported = imports = 0
     for window in windows(inputs, Position(), WINDOW_EVENTS):
-        planned, unsent = map_entries(window.entries, mapping)
-        counts.update((_TO_SEND, one.request.operation) for one in planned)
+        planned, unsent = map_entries(window.entries, mapping, as_live=as_live)
+        counts.update((_TO_SEND, request.operation) for one in planned for request in one.requests)
+        faults = (fault for one in planned for fault in one.faults)
+        counts.update((DeliveryStatus.REJECTED, fault.code) for fault in faults)
         counts.update((DeliveryStatus.REJECTED, one.failure.code) for one in unsent if one.failure)
         counts.update((DeliveryStatus.SKIPPED, one.skip_reason) for one in unsent if not one.failure)
-        calls += sum(map(_calls_of, plan_steps(planned, in_bulk=in_bulk)))
+        for step in plan_steps(planned, in_bulk=in_bulk, as_live=as_live):
+            calls += _calls_of(step)
+            if isinstance(step, Import):
+                imported += len(step.rows)
+                imports += ceil(len(step.rows) / ORDERS.most_rows)
     by_outcome = _by_outcome(counts, (_TO_SEND, DeliveryStatus.SKIPPED, DeliveryStatus.REJECTED))
-    output.result({**by_outcome, "calls": calls})
+    output.result({**by_outcome, "calls": calls, "imports": {"orders": imported, "calls": imports}})
     output.table(("outcome", "reason", "events"), [(*key, number) for key, number in sorted(counts.items())])
+    if imported:
+        output.line(f"about {imports} calls import {imported} orders")
+        output.note(IMPORT_FIRES_NOTHING)
     output.line(f"about {calls} calls; nothing was sent")
     if by_outcome[DeliveryStatus.REJECTED]:
         raise typer.Exit(Exit.WRONG)
@@ -153,7 +173,10 @@ def _show_plan(output: Output, inputs: Sequence[Input], mapping: EventMapping, *
 
 def _calls_of(step: Step) -> int:
     """Return the calls of a step. Each bulk call is polled once, and the last one of a step usually twice."""
-    return 2 * ceil(len(step.rows) / MOST_ROWS) + 1 if isinstance(step, Bulk) else len(step.planned)
+    if isinstance(step, Singles):
+        return sum(len(one.requests) for one in step.planned)
+    most_rows = CUSTOMERS.most_rows if isinstance(step, Bulk) else ORDERS.most_rows
+    return 2 * ceil(len(step.rows) / most_rows) + 1
 
 
 def _by_outcome(counts: Mapping[tuple[str, str], int], outcomes: Iterable[str]) -> dict[str, Any]:

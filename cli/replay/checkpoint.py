@@ -15,15 +15,16 @@ from typing import Any
 
 from cli.errors import CommandFailed, Exit
 from cli.replay.source import Entry, Input, Position
-from handler.model.failure import Failure
+from handler.model.failure import Action, Failure
 
 # Marks a database as a checkpoint: https://www.sqlite.org/pragma.html#pragma_application_id
 # A change of the tables needs another one.
-_APPLICATION_ID = 0x56446370
+_APPLICATION_ID = 0x56446371
 
 _TABLES = """
 CREATE TABLE replay (inputs INTEGER, inputs_digest TEXT, version TEXT, position_inputs INTEGER, position_lines INTEGER);
 CREATE TABLE settled (number INTEGER PRIMARY KEY, outcome TEXT, detail TEXT, rejected TEXT);
+CREATE TABLE imported (number INTEGER PRIMARY KEY, stage TEXT, code TEXT, message TEXT);
 CREATE TABLE counts (outcome TEXT, detail TEXT, events INTEGER, PRIMARY KEY (outcome, detail));
 CREATE TABLE rejected (record TEXT);
 """
@@ -57,6 +58,9 @@ def digest_of(value: Any) -> str:
 
 class Checkpoint:
     """The position of one replay, the events after it that are settled, and a count of each outcome. Thread-safe.
+
+    It also keeps which orders are imported while their custom events are not sent yet: a second import could set an
+    order back that a later event has changed since.
 
     An event is settled by one statement, with its outcome and, where it is rejected, with its record. So a crash never
     separates them. `on_settled` is called after each event.
@@ -96,6 +100,15 @@ class Checkpoint:
         return {number for (number,) in self._database.execute("SELECT number FROM settled")}
 
     @property
+    def imported(self) -> dict[int, Failure | None]:
+        """The numbers of the events after the position whose orders are imported, or were refused with a failure."""
+        rows = self._database.execute("SELECT number, stage, code, message FROM imported")
+        return {
+            number: Failure(stage, code, message, action=Action.DEAD_LETTER) if code else None
+            for number, stage, code, message in rows
+        }
+
+    @property
     def counts(self) -> Counter[tuple[str, str]]:
         """The number of events by outcome and detail."""
         counts: Counter[tuple[str, str]] = Counter()
@@ -108,11 +121,14 @@ class Checkpoint:
         rejected = _record(entry, outcome, failure) if failure else None
         with self._lock:
             row = (entry.number, str(outcome), detail, rejected)
-            self._database.execute("INSERT INTO settled VALUES (?, ?, ?, ?)", row)
-            self._uncommitted += 1
-            if self._uncommitted >= _EVENTS_PER_COMMIT:
-                self._commit()
+            self._insert("INSERT INTO settled VALUES (?, ?, ?, ?)", row)
             self.on_settled()
+
+    def keep_import(self, entry: Entry, failure: Failure | None) -> None:
+        """Record that the order of an event is imported or, with a failure, refused. The event is not settled yet."""
+        with self._lock:
+            row = (entry.number, *((failure.stage, failure.code, failure.message) if failure else (None, None, None)))
+            self._insert("INSERT INTO imported VALUES (?, ?, ?, ?)", row)
 
     def advance(self, position: Position) -> None:
         """Move the position: every event before it is settled."""
@@ -122,6 +138,7 @@ class Checkpoint:
                 self._database.execute(_ADD_COUNTS)
                 self._database.execute("INSERT INTO rejected SELECT rejected FROM settled WHERE rejected IS NOT NULL")
                 self._database.execute("DELETE FROM settled")
+                self._database.execute("DELETE FROM imported")
                 self._database.execute("UPDATE replay SET position_inputs = ?, position_lines = ?", position)
 
     def commit(self) -> None:
@@ -138,6 +155,12 @@ class Checkpoint:
             file.writelines(f"{record}\n" for (record,) in self._database.execute(_REJECTED))
         draft.replace(self.rejected_path)
         return self.rejected_path
+
+    def _insert(self, statement: str, row: tuple[Any, ...]) -> None:
+        self._database.execute(statement, row)
+        self._uncommitted += 1
+        if self._uncommitted >= _EVENTS_PER_COMMIT:
+            self._commit()
 
     def _commit(self) -> None:
         self._database.commit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cli.replay.checkpoint import digest_of
@@ -13,12 +13,13 @@ from cli.settings.store import settings_of_source
 from cli.target import Target
 from handler.delivery.delivery import Delivery
 from handler.delivery.project import Project as VoucherifyProject
+from handler.model.policy import DeliveryPolicy
 from handler.settings.settings import Settings
 from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
 from handler.threads import Threads
 from handler.voucherify.client import VoucherifyClient
-from mapping import MAPPING_SETTINGS, setting_of
+from mapping import MAPPING_SETTINGS, EventMapping, setting_of
 
 # As the function has it.
 CONCURRENCY = 16
@@ -38,9 +39,15 @@ class Project:
     threads: Executor
     deletions: Deletions | None
 
-    def delivery(self) -> Delivery:
+    def delivery(self, policy: DeliveryPolicy) -> Delivery:
         """Return a delivery that sends one event at a time; many threads may share it."""
-        return Delivery(self.settings.policy, self.kept, lambda: None, self.store, self.deletions, wait_for_quota=True)
+        return Delivery(policy, self.kept, lambda: None, self.store, self.deletions, wait_for_quota=True)
+
+
+def without_orders(policy: DeliveryPolicy) -> DeliveryPolicy:
+    """Return the policy under which an event becomes no order."""
+    no_orders = EventMapping.compile({}).order_events
+    return replace(policy, mapping=replace(policy.mapping, order_events=no_orders))
 
 
 def versioned_settings(target: Target, source: str) -> tuple[Settings, str]:

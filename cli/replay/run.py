@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 
 from cli.errors import CommandFailed, Exit
-from cli.replay.bulk import BulkUpdate
+from cli.replay.bulk import CUSTOMERS, ORDERS, BulkUpdate
 from cli.replay.checkpoint import Checkpoint
-from cli.replay.plan import Bulk, Planned, Row, leaves_customer_unchanged, map_entries, plan_steps
-from cli.replay.project import Project
+from cli.replay.plan import Bulk, Import, Planned, Row, Singles, Step, map_entries, plan_steps
+from cli.replay.project import Project, without_orders
 from cli.replay.retry_loop import RetryLoop
+from cli.replay.settlement import FAILED, Result, Settlement
 from cli.replay.source import Window
 from handler.delivery.delivery import Delivery
 from handler.model.errors import DeletionsUnknown
 from handler.model.failure import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
 from handler.model.job import DeliveryStatus, Job
+from handler.model.reason_codes import SkipReason
 from mapping import Operation
 
-# The outcome of an event whose every try failed.
-FAILED = "failed"
+IMPORT_FIRES_NOTHING = (
+    "orders go through Voucherify's import, which fires no earning rules or distributions for them; --as-live sends "
+    "them one by one and fires both"
+)
 
 # If the calls of more customers keep failing, the cause is an outage and not the events.
 MOST_FAILING = 20
@@ -33,20 +37,41 @@ Chain = deque[Planned]  # events of one customer, in their order
 
 
 class Replay:
-    """Sends windows of events to one project and records their outcomes. Not thread-safe."""
+    """Sends windows of events to one project and records their outcomes. Not thread-safe.
 
-    def __init__(self, project: Project, checkpoint: Checkpoint, retry_loop: RetryLoop, *, in_bulk: bool) -> None:
+    `in_bulk`: customers may be sent in bulk. `as_live`: orders are sent as those of new events are, and not imported.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        checkpoint: Checkpoint,
+        retry_loop: RetryLoop,
+        note: Callable[[str], None],
+        *,
+        in_bulk: bool,
+        as_live: bool,
+    ) -> None:
         self._project = project
         self._checkpoint = checkpoint
         self._retry_loop = retry_loop
+        self._note = note
         self._in_bulk = in_bulk
-        self._bulk = BulkUpdate(
+        self._as_live = as_live
+        policy = project.settings.policy
+        self._new_delivery = partial(project.delivery, policy if as_live else without_orders(policy))
+        bulk_update = partial(
+            BulkUpdate,
             project.kept.client,
             retry_loop,
             project.threads,
             bulk_limiter=project.bulk_limiter,
             poll_limiter=project.rate_limiter,
         )
+        self._bulk_update = bulk_update(CUSTOMERS)
+        self._order_import = bulk_update(ORDERS)
+        self._settlement = Settlement(checkpoint, ())
+        self._has_imported = False
 
     def send(self, window: Window) -> None:
         """Settle every event of a window that is not settled yet.
@@ -56,17 +81,15 @@ class Replay:
         settled = self._checkpoint.settled
         left = [entry for entry in window.entries if entry.number not in settled]
         try:
-            planned, unsent = map_entries(left, self._project.settings.policy.mapping)
+            mapping = self._project.settings.policy.mapping
+            planned, unsent = map_entries(left, mapping, as_live=self._as_live)
+            entries = [*(one.entry for one in planned), *(one.entry for one in unsent)]
+            self._settlement = Settlement(self._checkpoint, entries)
             for entry, skip_reason, failure in unsent:
-                if failure:
-                    self._checkpoint.settle(entry, DeliveryStatus.REJECTED, failure.code, failure)
-                else:
-                    self._checkpoint.settle(entry, DeliveryStatus.SKIPPED, skip_reason)
-            for step in plan_steps(planned, in_bulk=self._in_bulk):
-                if isinstance(step, Bulk):
-                    self._send_in_bulk(step)
-                else:
-                    self._send_one_by_one(step.planned)
+                result = Result.of(failure) if failure else Result(DeliveryStatus.SKIPPED, skip_reason)
+                self._settlement.record(entry, result)
+            for step in plan_steps(self._without_imported(planned), in_bulk=self._in_bulk, as_live=self._as_live):
+                self._take(step)
                 # Without this, the run after a crash could send old upserts again, but not the tracks that changed the
                 # same customers since: they are duplicates by then.
                 self._checkpoint.commit()
@@ -74,14 +97,49 @@ class Replay:
         finally:
             self._checkpoint.commit()
 
-    def _send_in_bulk(self, step: Bulk) -> None:
-        """Send rows. Send the events of a refused row one by one, so that each gets its own reason."""
-        refused = self._bulk.send(self._without_deleted(step.rows), self._settle_row)
-        self._send_one_by_one([one for row in refused for one in row.upserts])
+    def _without_imported(self, planned: Sequence[Planned]) -> list[Planned]:
+        """Leave out the orders that the run before this one has imported."""
+        if self._as_live:
+            return list(planned)
+        imported = self._checkpoint.imported
+        remaining: list[Planned] = []
+        for one in planned:
+            if one.request.operation is Operation.UPSERT_ORDER and one.entry.number in imported:
+                self._settlement.record(one.entry, Result.of(imported[one.entry.number]))
+            else:
+                remaining.append(one)
+        return remaining
 
-    def _settle_row(self, row: Row) -> None:
+    def _take(self, step: Step) -> None:
+        match step:
+            case Bulk(rows):
+                self._send_in_bulk(rows)
+            case Import(rows):
+                self._import_orders(rows)
+            case Singles(planned):
+                self._send_one_by_one(planned)
+
+    def _send_in_bulk(self, rows: Sequence[Row]) -> None:
+        """Send rows. Send the events of a refused row one by one, so that each gets its own reason."""
+        refused = self._bulk_update.send(self._without_deleted(rows), self._record_delivered)
+        self._send_one_by_one([one for row, _ in refused for one in row.upserts])
+
+    def _record_delivered(self, row: Row) -> None:
         for one in row.upserts:
-            self._checkpoint.settle(one.entry, DeliveryStatus.DELIVERED)
+            self._settlement.record(one.entry, Result.of(None))
+
+    def _import_orders(self, rows: Sequence[Row]) -> None:
+        """Import orders. A refused one is rejected: sent alone, it would fire the rules that an import does not."""
+        if not self._has_imported:
+            self._note(IMPORT_FIRES_NOTHING)
+            self._has_imported = True
+        refused = self._order_import.send(self._without_deleted(rows), self._record_imported)
+        for row, failure in refused:
+            self._record_imported(row, failure)
+
+    def _record_imported(self, row: Row, failure: Failure | None = None) -> None:
+        for one in row.upserts:
+            self._settlement.record_import(one.entry, failure)
 
     def _without_deleted(self, rows: Sequence[Row]) -> list[Row]:
         """Skip upserts that are older than their customer's deletion: they must not create the customer again."""
@@ -96,8 +154,8 @@ class Replay:
                     unknown.append((row, DELETIONS_UNKNOWN))
                     continue
                 for one in deleted:
-                    self._checkpoint.settle(one.entry, DeliveryStatus.SKIPPED, "customer_deleted")
-                remaining[row.customer] = Row(row.customer, [one for one in row.upserts if one not in deleted])
+                    self._settlement.record(one.entry, Result(DeliveryStatus.SKIPPED, SkipReason.CUSTOMER_DELETED))
+                remaining[row.key] = Row(row.key, [one for one in row.upserts if one not in deleted])
             return unknown
 
         if self._retry_loop.run(rows, attempt, self._project.rate_limiter):
@@ -130,11 +188,11 @@ class Replay:
                 if len(stuck) > MOST_FAILING or failure.code in _OUTAGES:
                     raise _keeps_failing(failure)
             for chain, failure in stuck:
-                self._checkpoint.settle(chain.popleft().entry, FAILED, failure.code, failure)
+                self._settlement.record(chain.popleft().entry, Result(FAILED, failure.code, failure))
             left = [chain for chain, _ in stuck if chain]
 
     def _attempt(self, chains: Sequence[Chain]) -> list[tuple[Chain, Failure]]:
-        failures = self._project.threads.map(partial(self._send_chain, self._project.delivery()), chains)
+        failures = self._project.threads.map(partial(self._send_chain, self._new_delivery()), chains)
         return [(chain, failure) for chain, failure in zip(chains, failures, strict=True) if failure]
 
     def _send_chain(self, delivery: Delivery, chain: Chain) -> Failure | None:
@@ -142,17 +200,18 @@ class Replay:
         has_uncommitted_upsert = False
         while chain:
             one = chain[0]
-            if one.request.operation is Operation.UPSERT_CUSTOMER:
+            if one.request.operation in (Operation.UPSERT_CUSTOMER, Operation.UPSERT_ORDER):
                 has_uncommitted_upsert = True
-            elif has_uncommitted_upsert and not leaves_customer_unchanged(one.request):
-                self._checkpoint.commit()  # for the same reason as after each step
-                has_uncommitted_upsert = False
+            elif not one.leaves_customer_unchanged:
+                if has_uncommitted_upsert:
+                    self._checkpoint.commit()  # for the same reason as after each step
+                has_uncommitted_upsert = bool(one.request.also)  # its order
             (outcome,) = delivery.deliver([Job(one.entry.event, one.at)], self._retry_loop.deadline())
             if outcome.status is DeliveryStatus.QUEUED:
                 return outcome.failure
             chain.popleft()
             detail = outcome.failure.code if outcome.failure else outcome.skip_reason
-            self._checkpoint.settle(one.entry, outcome.status, detail, outcome.failure)
+            self._settlement.record(one.entry, Result(outcome.status, detail, outcome.failure))
         return None
 
 

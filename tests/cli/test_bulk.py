@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.errors import CommandFailed, Exit
-from cli.replay.bulk import MOST_BYTES, PATH, BulkUpdate, batches_of
+from cli.replay.bulk import CUSTOMERS, MOST_BYTES, ORDERS, BulkUpdate, Endpoint, Refused, batches_of
 from cli.replay.plan import Planned, Row
 from cli.replay.retry_loop import CappedRateLimiter, RetryLoop, StopRequest, Throttle
 from cli.replay.source import Entry
@@ -24,7 +24,7 @@ from tests.contract.published import assert_published
 class Bulk:
     """A bulk update against the stub, and the rows that it was told are done."""
 
-    def __init__(self, voucherify: VoucherifyStub) -> None:
+    def __init__(self, voucherify: VoucherifyStub, endpoint: Endpoint) -> None:
         self.clock = Time()
         self.stop_request = StopRequest()
         self.done: list[str] = []
@@ -33,13 +33,17 @@ class Bulk:
             VoucherifyClient(voucherify.url, "app-id", "app-token"),
             RetryLoop(self.stop_request, self.clock.sleep),
             ThreadPoolExecutor(4),
+            endpoint,
             bulk_limiter=CappedRateLimiter(self.clock, throttle),
             poll_limiter=CappedRateLimiter(self.clock, throttle),
         )
 
     def send(self, rows: list[Row]) -> list[str]:
-        """The customers that were refused."""
-        return [row.customer for row in self._update.send(rows, lambda row: self.done.append(row.customer))]
+        """The rows that were refused."""
+        return [row.key for row, _ in self.refused(rows)]
+
+    def refused(self, rows: list[Row]) -> list[Refused]:
+        return self._update.send(rows, lambda row: self.done.append(row.key))
 
 
 @pytest.fixture
@@ -51,8 +55,13 @@ def voucherify() -> Iterator[VoucherifyStub]:
 
 
 @pytest.fixture
+def order_import(voucherify: VoucherifyStub) -> Bulk:
+    return Bulk(voucherify, ORDERS)
+
+
+@pytest.fixture
 def bulk(voucherify: VoucherifyStub) -> Bulk:
-    return Bulk(voucherify)
+    return Bulk(voucherify, CUSTOMERS)
 
 
 def row(customer: str, *bodies: dict[str, Any]) -> Row:
@@ -69,6 +78,21 @@ def row(customer: str, *bodies: dict[str, Any]) -> Row:
 
 def rows(count: int) -> list[Row]:
     return [row(f"u{number}", {"name": f"User {number}"}) for number in range(count)]
+
+
+def order_row(order_id: str, **fields: Any) -> Row:
+    body = {"source_id": order_id, **fields, "customer": {"source_id": "u1"}}
+    mapped = Mapped(Operation.UPSERT_ORDER, "POST", "/v1/orders", body, "u1")
+    return Row(order_id, [Planned(Entry(0, "", {}), mapped, None)])
+
+
+def orders(count: int) -> list[Row]:
+    return [order_row(f"o{number}") for number in range(count)]
+
+
+def imports(voucherify: VoucherifyStub) -> list[int]:
+    """The rows of each import."""
+    return [len(call.json) for call in voucherify.calls if call.path == ORDERS.path]
 
 
 def test_row_merges_upserts() -> None:
@@ -88,12 +112,12 @@ def test_row_merges_upserts() -> None:
 
 
 def test_a_call_has_a_hundred_rows() -> None:
-    assert [len(batch.rows) for batch in batches_of(rows(201))] == [100, 100, 1]
+    assert [len(batch.rows) for batch in batches_of(rows(201), CUSTOMERS.most_rows)] == [100, 100, 1]
 
 
 def test_a_call_stays_below_what_voucherify_takes() -> None:
     large = [row(f"u{number}", {"description": "x" * 4 * 1024 * 1024}) for number in range(5)]
-    batches = list(batches_of(large))
+    batches = list(batches_of(large, CUSTOMERS.most_rows))
 
     assert [len(batch.rows) for batch in batches] == [2, 2, 1]
     assert all(len(batch.body) <= MOST_BYTES + 200 for batch in batches)
@@ -178,6 +202,7 @@ def test_endless_action_is_given_up(bulk: Bulk, voucherify: VoucherifyStub) -> N
     with pytest.raises(CommandFailed, match="has not finished its asynchronous action") as failed:
         bulk.send(rows(6))
     assert failed.value.code is Exit.UNREACHABLE
+    assert failed.value.advice == "run the same command: it sends these customers again"
     assert bulk.done == []
 
 
@@ -198,4 +223,96 @@ def test_refused_credentials_end_it(bulk: Bulk, voucherify: VoucherifyStub) -> N
 
     with pytest.raises(CommandFailed, match="answered 401"):
         bulk.send(rows(6))
-    assert [call.path for call in voucherify.calls] == [PATH]
+    assert [call.path for call in voucherify.calls] == [CUSTOMERS.path]
+
+
+def test_orders_are_made_and_updated(order_import: Bulk, voucherify: VoucherifyStub) -> None:
+    assert order_import.send(orders(120)) == []
+    assert order_import.send([order_row("o1", status="PAID")]) == []
+    assert len(order_import.done) == 121
+    assert len(voucherify.orders) == 120
+    assert voucherify.orders["o1"]["status"] == "PAID"
+
+
+def test_import_has_2000_orders_and_less_than_10_mb() -> None:
+    assert [len(batch.rows) for batch in batches_of(orders(4_001), ORDERS.most_rows)] == [2_000, 2_000, 1]
+    large = [order_row(f"o{number}", metadata={"x": "x" * 4 * 1024 * 1024}) for number in range(3)]
+    assert [len(batch.rows) for batch in batches_of(large, ORDERS.most_rows)] == [2, 1]
+
+
+def test_failed_orders_are_returned_with_their_reasons(order_import: Bulk, voucherify: VoucherifyStub) -> None:
+    voucherify.row_rule = lambda row: f"{row['source_id']} is odd" if row["source_id"] in ("o1", "o3") else None
+
+    refused = order_import.refused(orders(4))
+    assert [(row.key, failure.detail) for row, failure in refused] == [("o1", "o1 is odd"), ("o3", "o3 is odd")]
+    assert {failure.code for _, failure in refused} == {"order_not_imported"}
+    assert order_import.done == ["o0", "o2"]
+    assert imports(voucherify) == [4]
+
+
+def test_failed_order_may_be_an_object(order_import: Bulk, voucherify: VoucherifyStub) -> None:
+    """The published schema has an object for `failed`, its example an array."""
+    result = {"failed": {"source_id": "o1", "reason": "odd"}, "done_count": 1, "failed_count": 1}
+    voucherify.rule = lambda call: Fault(body={"status": "DONE", "result": result}) if call.method == "GET" else None
+
+    assert order_import.send(orders(2)) == ["o1"]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_refused_import_is_halved_until_the_order_at_fault_is_alone(
+    order_import: Bulk, voucherify: VoucherifyStub, status: int
+) -> None:
+    def rule(call: Request) -> Fault | None:
+        has_fault = call.method == "POST" and any(row["source_id"] == "o5" for row in call.json)
+        return Fault(status) if has_fault else None
+
+    voucherify.rule = rule
+    ((row, failure),) = order_import.refused(orders(8))
+    assert (row.key, failure.code) == ("o5", f"voucherify_{status}")
+    assert len(order_import.done) == 7
+    assert sorted(imports(voucherify)) == [1, 1, 2, 2, 4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": "FAILED", "result": None},
+        {"status": "DONE", "operation_status": "FAILED", "result": {"failed": []}},
+        {"status": "DONE", "result": {"failed_count": 1, "failed": [{"source_id": None, "reason": "odd"}]}},
+    ],
+)
+def test_import_that_fails_without_naming_an_order_is_halved(
+    order_import: Bulk, voucherify: VoucherifyStub, answer: Any
+) -> None:
+    voucherify.rule = lambda call: Fault(body=answer) if call.method == "GET" else None
+
+    assert len(order_import.send(orders(4))) == 4
+    assert imports(voucherify) == [4, 2, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("answer", [{"status": "SOMETHING"}, {"status": "DONE", "result": None}, [], "x"])
+def test_unknown_state_refuses_all_orders(order_import: Bulk, voucherify: VoucherifyStub, answer: Any) -> None:
+    voucherify.rule = lambda call: Fault(body=answer) if call.method == "GET" else None
+
+    assert len(order_import.send(orders(4))) == 4
+    assert imports(voucherify) == [4]
+
+
+def test_missing_permission_refuses_all_orders(order_import: Bulk, voucherify: VoucherifyStub) -> None:
+    voucherify.rule = lambda call: Fault(403, body={"code": 403, "key": "missing_required_permission", "message": ""})
+
+    refused = order_import.refused(orders(4))
+    assert {failure.code for _, failure in refused} == {"missing_permission"}
+    assert "permission to create and update orders" in refused[0][1].reason
+    assert imports(voucherify) == [4]
+
+
+def test_rate_limit_while_polling(order_import: Bulk, voucherify: VoucherifyStub) -> None:
+    def rule(call: Request) -> Fault | None:
+        return Fault(429, headers={"Retry-After": "30"}) if call.number in (2, 4) else None
+
+    voucherify.rule = rule
+    assert order_import.send(orders(2)) == []
+    assert [call.status for call in voucherify.calls] == [200, 429, 200, 429, 200]
+    assert 60 <= order_import.clock.now - Time().now < 75
+    assert imports(voucherify) == [2]

@@ -20,7 +20,7 @@ import botocore.endpoint
 import pytest
 
 from cli.commands import replay
-from cli.replay import project, run
+from cli.replay import project, retry_loop, run
 from cli.replay.checkpoint import Checkpoint, Identity
 from cli.target import Target
 from local.stack.aws import LocalAws
@@ -30,6 +30,8 @@ from tests.cli.conftest import Ended, Run, Time, invoke, use_target
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal
 
 BULK = "/v1/customers/bulk/async"
+IMPORT = "/v1/orders/import"
+FIRES_NOTHING = "fires no earning rules or distributions"
 
 Replay = Callable[..., Ended]
 
@@ -78,7 +80,11 @@ def crowd(count: int) -> list[dict[str, Any]]:
 
 
 def paths(voucherify: VoucherifyStub) -> Counter[str]:
-    return Counter("action" if "async-actions" in call.path else call.path for call in voucherify.calls)
+    return Counter(map(path_of, voucherify.calls))
+
+
+def path_of(call: Request) -> str:
+    return "action" if "async-actions" in call.path else call.path
 
 
 def names(voucherify: VoucherifyStub) -> dict[str, Any]:
@@ -209,6 +215,243 @@ class TestWhatIsSent:
         assert "identifyMapping" in ended.err
 
 
+class TestOrders:
+    @pytest.fixture(autouse=True)
+    def order_events(self, system: LocalSystem) -> None:
+        statuses = {"Order Completed": "PAID", "Order Cancelled": "CANCELED", "Order Updated": "CREATED"}
+        system.aws.put_settings({"orderEvents": json.dumps(statuses)})
+
+    def test_an_order_is_imported_before_its_custom_event(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        bought = {"order_id": "o1", "total": 19.99, "currency": "EUR"}
+        ended = replayed(history(track("u1", "Order Completed", "m1", **bought)), "--json")
+
+        assert (ended.code, ended.json["delivered"]) == (0, 1)
+        assert [path_of(call) for call in voucherify.calls] == [IMPORT, "action", "action", "/v1/events"]
+        assert voucherify.calls[0].body == (
+            b'[{"source_id":"o1","amount":1999,"metadata":{"currency":"EUR"},"status":"PAID",'
+            b'"customer":{"source_id":"u1"}}]'
+        )
+        assert voucherify.calls[-1].json["event"] == "Order Completed"
+        assert voucherify.orders["o1"]["status"] == "PAID"
+
+    def test_events_of_an_order_are_merged(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        one, two, three = ({"product_id": name, "quantity": 1, "price": 2} for name in "abc")
+        events = [
+            track("u1", "Order Updated", "m1", order_id="o1", total=4, coupon="OLD", tax=1, products=[one, two]),
+            track("u2", "Order Completed", "m2", order_id="o2"),
+            track("u1", "Order Completed", "m3", order_id="o1", total=2, coupon="NEW", products=[three]),
+        ]
+        ended = replayed(history(*events), "--json")
+
+        (order, _) = voucherify.calls[0].json
+        items = order.pop("items")
+        assert order == {
+            "source_id": "o1",
+            "status": "PAID",
+            "amount": 200,
+            "metadata": {"coupon": "NEW", "tax": 1},
+            "customer": {"source_id": "u1"},
+        }
+        assert [item["source_id"] for item in items] == ["c"]
+        assert ended.json["delivered"] == 3
+        assert paths(voucherify) == {IMPORT: 1, "action": 2, "/v1/events": 3}
+
+    def test_an_import_has_2000_orders(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
+    ) -> None:
+        aws.put_settings({"trackEventsFilter": '["Nothing"]'})
+        orders = [track("u1", "Order Completed", f"m{number}", order_id=f"o{number}") for number in range(2_001)]
+        ended = replayed(history(*orders), "--json")
+
+        assert (ended.code, ended.json["delivered"]) == (0, 2_001)
+        assert paths(voucherify) == {IMPORT: 2, "action": 3}
+        assert sorted(len(call.json) for call in voucherify.calls if call.path == IMPORT) == [1, 2_000]
+        assert len(voucherify.orders) == 2_001
+
+    def test_refused_order_is_rejected_and_its_custom_event_delivered(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, tmp_path: Path
+    ) -> None:
+        voucherify.row_rule = lambda row: "items[0] is odd" if row["source_id"] == "o1" else None
+        events = [track(f"u{number}", "Order Completed", f"m{number}", order_id=f"o{number}") for number in range(3)]
+        ended = replayed(history(*events), "--json")
+
+        assert ended.code == 1
+        assert (ended.json["delivered"], ended.json["rejected"]) == (2, {"order_not_imported": 1})
+        (line,) = (tmp_path / "replay.sqlite.rejected.jsonl").read_text().splitlines()
+        assert json.loads(line)["event"] == events[1]
+        assert json.loads(line)["failure"] == {
+            "stage": "deliver",
+            "code": "order_not_imported",
+            "message": "Voucherify did not import the order: items[0] is odd",
+        }
+        assert len(voucherify.events) == 3
+        assert paths(voucherify) == {IMPORT: 1, "action": 2, "/v1/events": 3}
+
+        voucherify.row_rule = None
+        again = replayed(tmp_path / "replay.sqlite.rejected.jsonl", "--checkpoint", tmp_path / "again.sqlite", "--json")
+        assert (again.code, again.json["delivered"]) == (0, 1)
+        assert len(voucherify.events) == 3
+        assert voucherify.orders.keys() == {"o0", "o1", "o2"}
+
+    def test_event_whose_order_and_custom_event_fail_counts_once(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        voucherify.row_rule = lambda row: "odd"
+        voucherify.rule = lambda call: Fault(400) if call.path == "/v1/events" else None
+        ended = replayed(history(track("u1", "Order Completed", "m1", order_id="o1")), "--json")
+
+        assert (ended.json["delivered"], ended.json["rejected"]) == (0, {"order_not_imported": 1})
+
+    def test_one_order_at_fault_is_found_in_a_refused_call(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
+    ) -> None:
+        aws.put_settings({"trackEventsFilter": '["Nothing"]'})
+
+        def rule(call: Request) -> Fault | None:
+            is_refused = call.path == IMPORT and any(row["source_id"] == "o3" for row in call.json)
+            return Fault(400) if is_refused else None
+
+        voucherify.rule = rule
+        orders = [track("u1", "Order Completed", f"m{number}", order_id=f"o{number}") for number in range(8)]
+        ended = replayed(history(*orders), "--json")
+
+        assert (ended.json["delivered"], ended.json["rejected"]) == (7, {"voucherify_400": 1})
+        assert voucherify.orders.keys() == {f"o{number}" for number in range(8)} - {"o3"}
+        assert paths(voucherify)[IMPORT] == 7
+        assert voucherify.events == []
+
+    def test_order_without_an_id_is_rejected_and_its_custom_event_delivered(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        ended = replayed(history(track("u1", "Order Completed", "m1")), "--json")
+
+        assert ended.code == 1
+        assert (ended.json["delivered"], ended.json["rejected"]) == (0, {"order_id_missing": 1})
+        assert paths(voucherify) == {"/v1/events": 1}
+
+    def test_order_is_imported_though_its_custom_event_cannot_be_made(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
+    ) -> None:
+        aws.put_settings({"orderEvents": '{"*": "PAID"}'})
+        event = {**track("u1", "", "m1", order_id="o1"), "event": {"no": "text"}}
+        ended = replayed(history(event), "--json")
+
+        assert (ended.json["delivered"], ended.json["rejected"]) == (0, {"invalid_event_name": 1})
+        assert paths(voucherify) == {IMPORT: 1, "action": 2}
+
+    def test_as_live_sends_orders_one_by_one(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        events = [
+            track("u1", "Order Updated", "m1", order_id="o1"),
+            track("u1", "Order Completed", "m2", order_id="o1"),
+            track("u1", "Order Completed", "m3"),
+        ]
+        ended = replayed(history(*events), "--as-live", "--json")
+
+        assert (ended.json["delivered"], ended.json["rejected"]) == (2, {"order_id_missing": 1})
+        assert [call.path for call in voucherify.calls] == ["/v1/orders", "/v1/events"] * 2 + ["/v1/events"]
+        assert voucherify.orders["o1"]["status"] == "PAID"
+        assert "import" not in ended.err
+
+    def test_no_bulk_imports_orders_all_the_same(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        replayed(history(*crowd(6), track("u1", "Order Completed", "m1", order_id="o1")), "--no-bulk")
+
+        assert paths(voucherify) == {"/v1/customers": 6, IMPORT: 1, "action": 2, "/v1/events": 1}
+
+    def test_dry_run_counts_orders_and_imports(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        orders = [track("u1", "Order Completed", f"m{number}", order_id=f"o{number}") for number in range(2_001)]
+        again, without_id = track("u1", "Order Cancelled", "m", order_id="o1"), track("u1", "Order Completed", "n")
+        ended = replayed(history(*orders, again, without_id), "--dry-run", "--json")
+
+        assert ended.code == 1
+        assert ended.json == {
+            "to_send": {"track_event": 2_003, "upsert_order": 2_002},
+            "skipped": 0,
+            "rejected": {"order_id_missing": 1},
+            "calls": 2_003 + 5,
+            "imports": {"orders": 2_001, "calls": 2},
+        }
+        assert FIRES_NOTHING in ended.err
+        assert voucherify.calls == []
+
+    def test_dry_run_as_live(self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub) -> None:
+        path = history(track("u1", "Order Completed", "m1", order_id="o1"), track("u1", "Order Completed", "m2"))
+        ended = replayed(path, "--dry-run", "--as-live", "--json")
+
+        assert ended.json == {
+            "to_send": {"track_event": 2, "upsert_order": 1},
+            "skipped": 0,
+            "rejected": {"order_id_missing": 1},
+            "calls": 3,
+            "imports": {"orders": 0, "calls": 0},
+        }
+        assert FIRES_NOTHING not in ended.err
+        assert "about 1 calls import 1 orders" in replayed(path, "--dry-run").out
+        assert voucherify.calls == []
+
+    def test_it_notes_once_that_an_import_fires_nothing(
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        voucherify: VoucherifyStub,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(replay, "WINDOW_EVENTS", 1)
+        assert FIRES_NOTHING not in replayed(history(identify("u1"), name="none.jsonl")).err
+        orders = [track("u1", "Order Completed", f"m{number}", order_id=f"o{number}") for number in range(2)]
+        ended = replayed(history(*orders), "--checkpoint", history(name="other.sqlite"))
+
+        assert ended.err.count(FIRES_NOTHING) == 1
+        assert paths(voucherify)[IMPORT] == 2
+
+    def test_orders_before_a_deletion_are_skipped(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
+    ) -> None:
+        switch_on(aws, "delete")
+        deletion = {"type": "delete", "userId": "u1", "receivedAt": "2026-05-03T12:00:00.000Z"}
+        replayed(history(deletion, name="first.jsonl"))
+        old, late = (
+            {**track("u1", "Order Completed", f"m{day}", order_id=f"o{day}"), "receivedAt": f"2026-05-0{day}T12:00:00Z"}
+            for day in (2, 4)
+        )
+        files = history(old, late, track("u2", "Order Completed", "m5", order_id="o5"))
+        ended = replayed(files, "--checkpoint", files.with_name("other.sqlite"), "--json")
+
+        assert (ended.json["delivered"], ended.json["skipped"]) == (2, {"customer_deleted": 1})
+        assert voucherify.orders.keys() == {"o4", "o5"}
+        assert len(voucherify.events) == 2
+
+    def test_an_import_is_not_repeated_once_its_custom_events_are_sent(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
+    ) -> None:
+        """An order that the run before imported for an unsettled event would undo what a settled one changed."""
+        aws.put_settings({"trackEventsFilter": '["Order Completed"]'})
+        voucherify.row_rule = lambda row: "odd" if row["source_id"] == "o2" else None
+        voucherify.rule = lambda call: Fault(401) if call.path == "/v1/events" else None
+        path = history(
+            track("u1", "Order Completed", "m1", order_id="o1"),
+            track("u1", "Order Cancelled", "m2", order_id="o1"),
+            track("u2", "Order Completed", "m3", order_id="o2"),
+        )
+        assert replayed(path).code == 3
+        voucherify.rule = voucherify.row_rule = None
+        ended = replayed(path, "--json")
+
+        assert (ended.json["delivered"], ended.json["rejected"]) == (2, {"order_not_imported": 1})
+        assert paths(voucherify)[IMPORT] == 1
+        assert voucherify.orders["o1"]["status"] == "CANCELED"
+        assert len(voucherify.events) == 2
+
+
 class TestWhatItReads:
     def test_an_archive_in_s3_is_read_by_its_names(
         self, replayed: Replay, voucherify: VoucherifyStub, aws: LocalAws
@@ -293,6 +536,7 @@ class TestWhatItSays:
             "skipped": {"page_disabled": 1},
             "rejected": 0,
             "calls": 6,
+            "imports": {"orders": 0, "calls": 0},
         }
         assert voucherify.calls == []
         assert not (tmp_path / "replay.sqlite").exists()
@@ -487,17 +731,21 @@ class TestFailures:
 
 # A little of everything: it must come out as if each event had been sent, once, after the one before it.
 STORY = [
-    *crowd(6),
-    track("u0", "Order Completed", "m0"),
+    *crowd(5),
     track("u1", "Renamed", "m1", name="By a track"),
+    track("u3", "Order Paid", "m2", order_id="o1"),
     identify("u0", name="Second", metadata={"plan": "pro"}),
-    *(identify(f"u{number}", email=f"u{number}@example.com") for number in range(1, 6)),
-    {"type": "delete", "userId": "u5"},
-    track("u4", "Order Completed", "m2"),
+    *(identify(f"u{number}", email=f"u{number}@example.com") for number in range(1, 5)),
+    {"type": "delete", "userId": "u4"},
+    track("u3", "Order Cancelled", "m3", order_id="o1"),
     {"type": "identify"},
-    identify("u5", name="Came back"),
-    track("u5", "Order Completed", "m3"),
+    identify("u4", name="Came back"),
+    track("u4", "Order Completed", "m4"),
 ]
+STORY_SETTINGS = {
+    "orderEvents": '{"Order Paid": "PAID", "Order Cancelled": "CANCELED"}',
+    "trackEventsFilter": '["Order Completed", "Order Paid", "Renamed"]',
+}
 
 
 class Story:
@@ -530,11 +778,11 @@ class Story:
         assert len(Path(counts["rejectedFile"]).read_text().splitlines()) == 1
         tracks = self._voucherify.events
         assert sorted((self._name(event["customer"]["source_id"]), event["event"]) for event in tracks) == [
-            ("u0", "Order Completed"),
             ("u1", "Renamed"),
+            ("u3", "Order Paid"),
             ("u4", "Order Completed"),
-            ("u5", "Order Completed"),
         ]
+        assert {key: order["status"] for key, order in self._voucherify.orders.items()} == {"o1": "CANCELED"}
         customers = {
             self._name(key): tuple(customer.get(part) for part in ("name", "email", "metadata"))
             for key, customer in self._voucherify.customers.items()
@@ -542,8 +790,8 @@ class Story:
         assert customers == {
             "u0": ("Second", None, {"n": 0, "plan": "pro"}),
             "u1": ("By a track", "u1@example.com", {"n": 1}),
-            **{f"u{n}": (f"User {n}", f"u{n}@example.com", {"n": n}) for n in (2, 3, 4)},
-            "u5": ("Came back", None, {}),
+            **{f"u{n}": (f"User {n}", f"u{n}@example.com", {"n": n}) for n in (2, 3)},
+            "u4": ("Came back", None, {}),
         }
 
     def _ids(self, event: dict[str, Any]) -> dict[str, str]:
@@ -606,6 +854,7 @@ class TestInterruptions:
     @pytest.fixture
     def story(self, replayed: Replay, history: Callable[..., Path], system: LocalSystem) -> Story:
         switch_on(system.aws, "delete")
+        system.aws.put_settings(STORY_SETTINGS)
         return Story(replayed, history, system.voucherify)
 
     @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
@@ -675,8 +924,9 @@ class TestInterruptions:
     @pytest.mark.parametrize(
         ("window", "statements"),
         [
-            (replay.WINDOW_EVENTS, ("INSERT INTO settled",)),
-            (8, ("BEGIN", "CREATE", "COMMIT", "INSERT INTO counts", "INSERT INTO rejected", "DELETE", "UPDATE")),
+            (replay.WINDOW_EVENTS, ("INSERT INTO settled", "INSERT INTO imported")),
+            # Of each transaction the first statement that writes and the last.
+            (8, ("BEGIN", "CREATE TABLE rejected", "COMMIT", "INSERT INTO counts", "UPDATE")),
         ],
         ids=["settled", "others"],
     )
@@ -709,6 +959,34 @@ class TestInterruptions:
             story.check(ended)
         assert number >= 15
 
+    @pytest.mark.parametrize("option", ["--bulk", "--no-bulk", "--as-live"])
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_order_does_not_undo_a_track_after_a_crash(
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        system: LocalSystem,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+        option: str,
+    ) -> None:
+        system.aws.put_settings({"orderEvents": '{"Order Paid": "PAID"}'})
+        path = history(
+            track("u1", "Order Paid", "m1", order_id="o1", name="By an order"),
+            track("u1", "Renamed", "m2", name="By a track"),
+        )
+        files = FilesAtCrash(tmp_path, number, ("INSERT INTO settled",))
+        with monkeypatch.context() as crashing:
+            crashing.setattr(project, "CONCURRENCY", 1)
+            crashing.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=partial(CrashingDatabase, files)))
+            with pytest.raises(Crash):
+                replayed(path, option)
+        files.restore()
+        assert replayed(path, option).code == 0
+        assert names(system.voucherify) == {"u1": "By a track"}
+        assert [event["event"] for event in system.voucherify.events] == ["Order Paid", "Renamed"]
+
     @pytest.fixture
     def proxy(self, story: Story, system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
         """AWS as the command sees it, without the waits between botocore's tries."""
@@ -725,9 +1003,10 @@ class TestInterruptions:
         proxy: AwsProxy,
         story: Story,
         voucherify: VoucherifyStub,
-        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
         outage: bool,
     ) -> None:
+        monkeypatch.setattr(retry_loop, "MOST_TRIES", 1)  # in each of them botocore tries four times
         number, reached = 0, True
         while reached:
             number += 1
