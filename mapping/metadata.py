@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
-from mapping.event_names import NamePattern
-from mapping.mapping_settings import ANY_EVENT, IDENTIFY, ORDER, TRACK, NamedRules
+from mapping.mapping_settings import IDENTIFY, ORDER, PAGE, SCREEN, TRACK, NamedRules, RulesByName
 from mapping.requests.request import Operation, Request
 from mapping.trace import LeftOut
 from mapping.values import ConversionError, kind_of, to_text
@@ -158,32 +157,19 @@ class MetadataSchemas:
             for key in part.schema.missing(part.metadata or {})
         ]
 
-    def row_problems(self, setting: str, named: NamedRules) -> list[str]:
-        """Return what in the rows of a mapping setting for one event name cannot fit, whatever the events hold."""
-        rows = [(rule.source.text, rule.destination) for rule in named.rules]
-        destinations = {destination for _, destination in rows}
-        where = str(named) if named.parameter else f"{setting} (default)"
-        schemas = [("every event", CUSTOMER_METADATA, self.of_customer(), setting == IDENTIFY.name)]
-        if setting == ORDER.name:
-            schemas.append(("every order", ORDER_METADATA, self.of_order(), True))
-        elif setting != IDENTIFY.name:
-            of_name = NamePattern.of(named.name or ANY_EVENT)
-            schemas += [
-                (repr(name), EVENT_METADATA, one, setting == TRACK.name)
-                for name, one in self._of_events.items()
-                if of_name.matches(name)
-            ]
+    def row_problems(self, setting: str, rules: RulesByName) -> list[str]:
+        """Return what in the rows of a mapping setting cannot fit, whatever the events hold."""
         found: list[str] = []
-        for events, place, schema, must_fill in schemas:
-            if schema is None:
-                continue
-            for source, destination in rows:
-                if destination.startswith(f"{place}.") and (why := schema.problem_at(destination[len(place) + 1 :])):
-                    found.append(f"{where}: {source} → {destination} is left out of {events}: {why}")
-            if must_fill and place not in destinations:  # a whole object may have any key
-                below = [one[len(place) + 1 :] for one in destinations if one.startswith(f"{place}.")]
-                missing = schema.missing({path.partition(".")[0]: path for path in below})
-                found += [f"{where}: no row fills {place}.{key}, which is required in {events}" for key in missing]
+        for named in rules:
+            place = _Place(setting, named, "every event", CUSTOMER_METADATA)
+            found += place.problems(self.of_customer(), must_fill=setting == IDENTIFY.name)
+            if setting == ORDER.name:
+                place = _Place(setting, named, "every order", ORDER_METADATA)
+                found += place.problems(self.of_order(), must_fill=True)
+        if setting in (TRACK.name, PAGE.name, SCREEN.name):
+            for name, schema in self._of_events.items():
+                place = _Place(setting, rules.find(name), repr(name), EVENT_METADATA)
+                found += place.problems(schema, must_fill=setting == TRACK.name)
         return found
 
     def _parts(self, request: Request) -> list[_Part]:
@@ -250,6 +236,35 @@ class MetadataSchemas:
             if not _RESTRICTIONS[name](value, limit):
                 raise ConversionError(f"the schema's restriction {name} excludes the value")
         return value
+
+
+class _Place(NamedTuple):
+    """The metadata of `events` that the rows of a mapping setting fill, and its place in a request."""
+
+    setting: str
+    named: NamedRules
+    events: str
+    place: str
+
+    def problems(self, schema: MetadataSchema | None, *, must_fill: bool) -> list[str]:
+        """Return the rows that cannot fit, and the required keys that no row fills if one must."""
+        if schema is None:
+            return []
+        where = str(self.named) if self.named.parameter else f"{self.setting} (default)"
+        rows = [(rule.source.text, rule.destination) for rule in self.named.rules]
+        below = {row: row[1][len(self.place) + 1 :] for row in rows if row[1].startswith(f"{self.place}.")}
+        found = [
+            f"{where}: {source} → {destination} is left out of {self.events}: {why}"
+            for (source, destination), path in below.items()
+            if (why := schema.problem_at(path))
+        ]
+        if must_fill and not any(destination == self.place for _, destination in rows):  # an object may have any key
+            filled = {path.partition(".")[0]: path for path in below.values()}
+            found += [
+                f"{where}: no row fills {self.place}.{key}, which is required in {self.events}"
+                for key in schema.missing(filled)
+            ]
+        return found
 
 
 class _Part(NamedTuple):

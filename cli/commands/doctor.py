@@ -209,8 +209,7 @@ def _metadata(settings: Settings) -> Checks:
         problems = [
             problem
             for setting in _used_mappings(mapping)
-            for named in mapping.rules[setting]
-            for problem in schemas.row_problems(setting, named)
+            for problem in schemas.row_problems(setting, mapping.rules[setting])
         ]
         text = "; ".join(problems) or "the mapping fits the project's metadata schemas"
         advice = "change the mapping, or the schema in Voucherify: Project settings → Metadata schema, or Event schema"

@@ -257,6 +257,7 @@ def test_rows_that_do_not_fit_the_metadata_schemas_are_named(run: Run, aws: Loca
         {
             "identifyMapping": '{"age": "customer.metadata.age.years", "size": "customer.metadata.size"}',
             "trackMapping": '{"coupon": "metadata.coupon", "total": "metadata.amount"}',
+            "trackMapping.done": '{"Order Completed": {"coupon": "metadata.voucher"}}',
             "trackMapping.views": '{"Product *": {"plan": "customer.metadata.plan.name"}}',
             "orderEvents": '{"Order Completed": "PAID"}',
         }
@@ -269,10 +270,10 @@ def test_rows_that_do_not_fit_the_metadata_schemas_are_named(run: Run, aws: Loca
         "identifyMapping: size → customer.metadata.size is left out of every event: "
         "the schema does not define it, and allows only defined metadata",
         "identifyMapping: no row fills customer.metadata.plan, which is required in every event",
-        "trackMapping: coupon → metadata.coupon is left out of 'Order Completed': "
-        "the schema does not define it, and allows only defined metadata",
         "trackMapping.views['Product *']: plan → customer.metadata.plan.name is left out of every event: "
         "plan is of type string in the schema, not an object",
+        "trackMapping.done['Order Completed']: coupon → metadata.voucher is left out of 'Order Completed': "
+        "the schema does not define it, and allows only defined metadata",
         "orderMapping (default): no row fills order.metadata.shop, which is required in every order",
     ]
 

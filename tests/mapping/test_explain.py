@@ -72,7 +72,11 @@ def row(
 def explained(event: object, settings: dict[str, object]) -> dict[str, Any]:
     explanation = explain(event, EventMapping.compile(settings)).to_json()
     as_json: dict[str, Any] = json.loads(json.dumps(explanation, allow_nan=False))
-    return as_json
+    return {name: value for name, value in as_json.items() if name not in _OF_THE_WHOLE_EVENT}
+
+
+# What the tests at the end of this file are about.
+_OF_THE_WHOLE_EVENT = ("mappedBy", "notSent", "also")
 
 
 def assert_same_json(actual: object, expected: object) -> None:
@@ -440,3 +444,96 @@ def test_an_event_that_fails_late_is_explained_up_to_the_failure() -> None:
             "leftOut": [{"source": "age", "destination": "customer.phone", "reason": "an array is not text"}],
         },
     )
+
+
+ORDER = {
+    "type": "track",
+    "userId": "u-1",
+    "event": "Order Completed",
+    "properties": {"order_id": "o-1", "total": 12, "products": [{"sku": "A-1"}], "gift": {"wrap": True, "text": ""}},
+}
+
+
+def test_every_request_of_an_event_is_explained() -> None:
+    settings: dict[str, object] = {
+        "orderEvents": {"Order *": "PAID"},
+        "trackMapping": {"Order Completed": {"order_id": "metadata.id"}},
+        "orderMapping.shop": {"order_id": "order.source_id", "coupon": "order.metadata.coupon"},
+    }
+    explanation = explain(ORDER, EventMapping.compile(settings)).to_json()
+    assert explanation["mappedBy"] == "trackMapping['Order Completed']"
+    assert explanation["request"]["path"] == "/v1/events"
+    (also,) = explanation["also"]
+    assert_same_json(
+        also,
+        {
+            "request": {
+                "method": "POST",
+                "path": "/v1/orders",
+                "body": {"source_id": "o-1", "status": "PAID", "customer": {"source_id": "u-1"}},
+            },
+            "mappedBy": "orderMapping.shop",
+            "filled": [
+                row("order.source_id", "order_id", "properties.order_id", "o-1", "o-1"),
+                row("customer.source_id", "userId", "userId", "u-1", "u-1", "fallback"),
+                row("order.status", "orderEvents", "event", "Order Completed", "PAID", "converted", "fallback"),
+            ],
+            "unused": [],
+            "empty": [{"source": "coupon", "destination": "order.metadata.coupon"}],
+            "leftOut": [],
+        },
+    )
+    assert explanation["notSent"] == ["total", "products", "gift.wrap"]
+
+
+def test_a_request_that_cannot_be_made_is_explained_beside_the_other() -> None:
+    event = {**ORDER, "properties": {}}
+    explanation = explain(event, EventMapping.compile({"orderEvents": {"*": "PAID"}})).to_json()
+    assert explanation["request"]["path"] == "/v1/events"
+    assert [one["error"]["code"] for one in explanation["also"]] == ["order_id_missing"]
+
+
+@pytest.mark.parametrize(
+    ("name", "mapped_by"),
+    [
+        ("Order Completed", "trackMapping['Order Completed']"),
+        ("Order Updated", "trackMapping.orders['Order *']"),
+        ("Signed Up", "the default mapping"),
+    ],
+)
+def test_the_mapping_of_an_event_is_named(name: str, mapped_by: str) -> None:
+    settings = {"trackMapping": {"Order Completed": {}}, "trackMapping.orders": {"Order *": {}}}
+    explanation = explain({**ORDER, "event": name}, EventMapping.compile(settings))
+    assert explanation.mapped_by == mapped_by
+
+
+@pytest.mark.parametrize(
+    ("source", "not_sent"),
+    [
+        ("properties", []),
+        ("$", []),
+        ("@", []),
+        ("products[*].sku", ["order_id", "total", "gift.wrap"]),
+        ("products[?sku=='A-1'].sku | [0]", ["order_id", "total", "gift.wrap"]),
+        ("gift.wrap", ["order_id", "total", "products"]),
+        ("gift.{a: wrap}", ["order_id", "total", "products"]),
+        ("Order-ID", ["total", "products", "gift.wrap"]),
+        ("total || order_id", ["products", "gift.wrap"]),
+        ("join('', [order_id, to_string(total)])", ["products", "gift.wrap"]),
+        ("context.ip", ["order_id", "total", "products", "gift.wrap"]),
+        ("sum(products[*].multiply(price, quantity))", ["order_id", "total", "gift.wrap"]),
+    ],
+)
+def test_properties_that_no_row_reads_are_named(source: str, not_sent: list[str]) -> None:
+    explanation = explain(ORDER, EventMapping.compile({"trackMapping": {source: "metadata.x"}}))
+    assert list(explanation.not_sent) == not_sent
+
+
+def test_what_a_fallback_uses_is_sent() -> None:
+    event = {
+        "type": "identify",
+        "userId": "u-1",
+        "traits": {"firstName": "Ada", "last_name": "Lovelace", "plan": "a.b"},
+    }
+    explanation = explain(event, EventMapping.compile({"identifyMapping": {"email": "customer.email"}}))
+    assert explanation.not_sent == ("plan",)

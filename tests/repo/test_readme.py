@@ -38,7 +38,7 @@ def pairs() -> list[Any]:
 
 
 def test_every_pair_is_found() -> None:
-    assert len(pairs()) == (README + MAPPING).count("becomes `POST") == 5
+    assert len(pairs()) == (README + MAPPING).count("becomes `POST") == 6
 
 
 @pytest.mark.parametrize(("mappings", "event", "call", "body"), pairs())
@@ -46,10 +46,12 @@ def test_a_pair_is_what_the_mapping_does(
     mappings: list[dict[str, str]], event: dict[str, Any], call: str, body: dict[str, Any]
 ) -> None:
     settings = {f"{event['type']}Mapping": mapping for mapping in mappings}
+    if call == "POST /v1/orders":
+        settings["orderEvents"] = json_blocks(MAPPING.split("## Orders")[1])[0]
     request = map_event(event, EventMapping.compile(settings))
     assert isinstance(request, Request)
-    assert f"{request.method} {request.path}" == call
-    assert request.body == body
+    made = {f"{one.method} {one.path}": one.body for one in (request, *request.also) if isinstance(one, Request)}
+    assert made[call] == body
 
 
 def rows(header: str, text: str) -> list[list[str]]:
@@ -66,6 +68,14 @@ def test_the_mapping_table_is_the_default_mapping() -> None:
         assert mapping.classic == {
             f"{mapping.payload}.{source}": destination for source, destination in table.items() if source not in names
         }
+
+
+def test_the_mapping_of_orders_is_the_default_one() -> None:
+    table = rows("| source of an order | destination of an order |", MAPPING)
+    mapping = MAPPINGS["orderMapping"]
+    assert list(mapping.classic.items()) == [
+        (f"{mapping.payload}.{source}", destination) for source, destination in table
+    ]
 
 
 def test_the_table_of_functions_is_what_they_do() -> None:
