@@ -168,8 +168,9 @@ class MetadataSchemas:
                 found += place.problems(self.of_order(), must_fill=True)
         if setting in (TRACK.name, PAGE.name, SCREEN.name):
             for name, schema in self._of_events.items():
-                place = _Place(setting, rules.find(name), repr(name), EVENT_METADATA)
-                found += place.problems(schema, must_fill=setting == TRACK.name)
+                for named in [rules.find(name)] if setting == TRACK.name else rules:
+                    place = _Place(setting, named, repr(name), EVENT_METADATA)
+                    found += place.problems(schema, must_fill=setting == TRACK.name)
         return found
 
     def _parts(self, request: Request) -> list[_Part]:

@@ -502,7 +502,7 @@ def test_a_request_that_cannot_be_made_is_explained_beside_the_other() -> None:
     ],
 )
 def test_the_mapping_of_an_event_is_named(name: str, mapped_by: str) -> None:
-    settings = {"trackMapping": {"Order Completed": {}}, "trackMapping.orders": {"Order *": {}}}
+    settings: dict[str, object] = {"trackMapping": {"Order Completed": {}}, "trackMapping.orders": {"Order *": {}}}
     explanation = explain({**ORDER, "event": name}, EventMapping.compile(settings))
     assert explanation.mapped_by == mapped_by
 
