@@ -16,7 +16,6 @@ import typer
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
-from cli.replay.bulk import CUSTOMERS, ORDERS
 from cli.replay.checkpoint import Checkpoint, Identity, digest_of
 from cli.replay.plan import Bulk, Import, Singles, Step, map_entries, plan_steps
 from cli.replay.progress import Meter
@@ -27,6 +26,7 @@ from cli.replay.settlement import FAILED
 from cli.replay.source import Input, Position, find_inputs, windows
 from handler.model.job import DeliveryStatus
 from handler.settings.sources import DEFAULT_SOURCE
+from handler.voucherify.bulk import CUSTOMERS, ORDERS
 from mapping import EventMapping
 
 EPILOG = """Examples:
@@ -77,7 +77,7 @@ def replay(
 ) -> None:
     """Send old events: Segment's S3 archive or any JSON lines, with the current settings.
 
-    Identify and group events go to Voucherify's bulk endpoint, 100
+    Identify and group events go to Voucherify's bulk endpoint, 1,000
     customers a call. It creates and updates customers; a customer that it
     refuses is sent alone. Several identify events of a customer are merged
     into one, and the customer's tracks follow it.

@@ -1,20 +1,15 @@
-"""Sends many rows in a call, customers or orders, and asks for the asynchronous action that Voucherify answers with.
+"""Sends many rows in a call, customers or orders, and waits for the asynchronous actions that Voucherify answers with.
 
-Like the calls for one, they create what does not exist. An import of orders fires no earning rules, distributions or
-webhooks of orders. One call takes up to 10 MB:
-https://docs.voucherify.io/api-reference/customers/update-customers-in-bulk,
-https://docs.voucherify.io/api-reference/orders/import-orders and
-https://docs.voucherify.io/api-reference/async-actions/get-async-action
+An import of orders fires no earning rules, distributions or webhooks of orders:
+https://docs.voucherify.io/api-reference/orders/import-orders
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import TypeVar
 
 from cli.errors import CommandFailed, Exit
 from cli.replay.plan import Row
@@ -24,13 +19,8 @@ from handler.model.failure import Action, Failure, Stage
 from handler.model.policy import AmbiguousTrack
 from handler.model.reason_codes import ReasonCode
 from handler.voucherify.answers import failure_of_answer, failure_of_no_answer
+from handler.voucherify.bulk import ORDERS, ActionResult, Endpoint, in_calls, read_action, start_action
 from handler.voucherify.client import Answer, NoAnswer, VoucherifyClient
-from mapping import Operation, Request
-
-MOST_BYTES = 9 * 1024 * 1024  # below 10 MB, whether that counts in 1000s or in 1024s
-
-# A result names each row that failed, with the reason.
-_MAX_RESULT_BYTES = 16 * 1024 * 1024
 
 # Voucherify processes one call after the other, each in about a second.
 FIRST_POLL_SECONDS = 0.5
@@ -41,47 +31,9 @@ GIVE_UP_SECONDS = 60 * 60.0
 _REFUSALS_OF_ROWS = (ReasonCode.of_status(400), ReasonCode.of_status(413))
 
 
-class Endpoint(NamedTuple):
-    """A call that takes many rows.
-
-    `failed` is the field of an action's result that lists the failed rows, `reason` the field of such a row. `halves`:
-    rows of a call that failed as a whole are sent again, in two calls. The rows of other endpoints can be sent alone.
-    """
-
-    rows: str
-    operation: Operation
-    path: str
-    most_rows: int
-    failed: str
-    reason: str
-    halves: bool
-
-    @property
-    def request(self) -> Request:
-        """The call, without its rows. Its answer means the same as that to an upsert of one."""
-        return Request(self.operation, "POST", self.path, None, "")
-
-
-CUSTOMERS = Endpoint(
-    "customers",
-    Operation.UPSERT_CUSTOMER,
-    "/v1/customers/bulk/async",
-    most_rows=100,
-    failed="errors",
-    reason="message",
-    halves=False,
-)
-ORDERS = Endpoint(
-    "orders",
-    Operation.UPSERT_ORDER,
-    "/v1/orders/import",
-    most_rows=2_000,
-    failed="failed",
-    reason="reason",
-    halves=True,
-)
-
 Refused = tuple[Row, Failure]
+
+T = TypeVar("T")
 
 
 def _not_imported(detail: str) -> Failure:
@@ -95,7 +47,7 @@ class Batch:
     """The rows of one call. `is_halved`: each half of them has to be sent again."""
 
     rows: list[Row]
-    body: bytes
+    bodies: list[bytes]
     action_id: str = ""
     is_done: bool = False
     is_halved: bool = False
@@ -142,12 +94,12 @@ class BulkUpdate:
         Raises CommandFailed where Voucherify keeps failing.
         """
         refused: list[Refused] = []
-        batches = list(batches_of(rows, self._endpoint.most_rows))
+        batches = list(batches_of(rows, self._endpoint))
         while batches:
             self._process(batches)
             refused += [one for batch in batches for one in batch.refused]
             halves = [half for batch in batches if batch.is_halved for half in _halves(batch.rows)]
-            batches = [batch for half in halves for batch in batches_of(half, self._endpoint.most_rows)]
+            batches = [batch for half in halves for batch in batches_of(half, self._endpoint)]
         refused_keys = {row.key for row, _ in refused}
         for row in rows:
             if row.key not in refused_keys:
@@ -165,7 +117,8 @@ class BulkUpdate:
             self._poll(pending)
             if waited > GIVE_UP_SECONDS:
                 problem = f"Voucherify has not finished its asynchronous action {pending[0].action_id} in an hour"
-                advice = f"run the same command: it sends these {self._endpoint.rows} again"
+                rows = "orders" if self._endpoint is ORDERS else "customers"
+                advice = f"run the same command: it sends these {rows} again"
                 raise CommandFailed(problem, advice, Exit.UNREACHABLE)
 
     def _poll(self, pending: Sequence[Batch]) -> None:
@@ -186,115 +139,71 @@ class BulkUpdate:
             raise CommandFailed(failure.reason, "run the same command later: it continues", Exit.UNREACHABLE)
 
     def _post(self, batch: Batch) -> Failure | None:
-        failure, document = self._call(self._bulk_limiter, self._endpoint.request, batch.body)
+        def start(deadline: Deadline) -> tuple[Answer, str]:
+            return start_action(self._client, self._endpoint, batch.bodies, deadline)
+
+        failure, action_id = self._call(self._bulk_limiter, start)
         if failure and not failure.is_permanent:
             return failure
-        match document:
-            case _ if failure:
-                self._refuse(batch, failure, may_be_of_a_row=failure.code in _REFUSALS_OF_ROWS)
-            case {"async_action_id": str(action_id)}:
-                batch.action_id = action_id
-            case _:
-                batch.refuse(_not_imported("the answer names no asynchronous action"))
+        if failure:
+            self._refuse(batch, failure, may_be_of_a_row=failure.code in _REFUSALS_OF_ROWS)
+        elif action_id:
+            batch.action_id = action_id
+        else:
+            batch.refuse(_not_imported("the answer names no asynchronous action"))
         return None
 
     def _get_action(self, batch: Batch) -> Failure | None:
-        path = f"/v1/async-actions/{quote(batch.action_id, safe='')}"
-        request = self._endpoint.request._replace(method="GET", path=path)
-        failure, document = self._call(self._poll_limiter, request, None)
+        def read(deadline: Deadline) -> tuple[Answer, ActionResult]:
+            return read_action(self._client, self._endpoint, batch.action_id, deadline)
+
+        failure, result = self._call(self._poll_limiter, read)
         if failure and not failure.is_permanent:
             return failure
-        match document:
-            case _ if failure:
-                batch.refuse(failure)
-            case {"status": "ENQUEUED" | "IN_PROGRESS"}:
-                pass
-            case {"status": "DONE", "result": dict(result)} if document.get("operation_status") != "FAILED":
-                self._finish(batch, result)
-            case {"status": "FAILED"} | {"operation_status": "FAILED"}:
-                failure = _not_imported(f"the asynchronous action {batch.action_id} failed")
-                self._refuse(batch, failure, may_be_of_a_row=True)
-            case _:
-                batch.refuse(_not_imported(f"the asynchronous action {batch.action_id} has no documented state"))
+        if failure:
+            batch.refuse(failure)
+        elif result and result.problem:
+            self._refuse(batch, _not_imported(result.problem), may_be_of_a_row=result.is_of_rows)
+        elif result and result.is_done:
+            refused = result.refused
+            batch.finish((row, _not_imported(refused[row.key])) for row in batch.rows if row.key in refused)
         return None
 
-    def _finish(self, batch: Batch, result: dict[str, Any]) -> None:
-        """Refuse the rows that a result names as failed. It may count more than it names."""
-        failed = _failed_rows(batch.rows, result, self._endpoint)
-        count = result.get("failed_count")
-        if len(failed) >= (count if isinstance(count, int) else 0):
-            batch.finish(failed)
-        else:
-            failure = _not_imported(f"the asynchronous action {batch.action_id} does not name all rows that failed")
-            self._refuse(batch, failure, may_be_of_a_row=True)
-
     def _refuse(self, batch: Batch, failure: Failure, *, may_be_of_a_row: bool) -> None:
-        """Refuse all rows of a call, unless halves of them are to find out which of them has the fault."""
-        if self._endpoint.halves and may_be_of_a_row and len(batch.rows) > 1:
+        """Refuse all rows of a call, unless halves of them are to find out which of them has the fault.
+
+        Refused customers are sent one by one, so that each of them finds out by itself.
+        """
+        if self._endpoint is ORDERS and may_be_of_a_row and len(batch.rows) > 1:
             batch.halve()
         else:
             batch.refuse(failure)
 
-    def _call(self, limiter: CappedRateLimiter, request: Request, body: bytes | None) -> tuple[Failure | None, Any]:
-        """Return the failure of a call, or None, and the JSON of its answer."""
+    def _call(
+        self, limiter: CappedRateLimiter, call: Callable[[Deadline], tuple[Answer, T]]
+    ) -> tuple[Failure | None, T | None]:
+        """Return the failure of a call, or None, and what was read from its answer."""
         if closed := limiter.acquire(self._retry_loop.deadline(), wait_for_quota=True):
             return closed, None
         answer: Answer | None = None
         failure: Failure | None = None
-        document: Any = None
+        content: T | None = None
         try:
-            deadline = Deadline.after(CALL_SECONDS)
-            response = self._client.exchange(
-                request.method, request.path, body, deadline, is_idempotent=True, most_bytes=_MAX_RESULT_BYTES
-            )
-            answer, document = self._client.answer_in(response), _parse(response.body)
-            failure = failure_of_answer(answer, request)
+            answer, content = call(Deadline.after(CALL_SECONDS))
+            failure = failure_of_answer(answer, self._endpoint.request)
         except NoAnswer as error:
-            failure = failure_of_no_answer(error, request, AmbiguousTrack.RETRY)
+            failure = failure_of_no_answer(error, self._endpoint.request, AmbiguousTrack.RETRY)
         finally:
             limiter.release(answer, failure)
-        return failure, document
+        return failure, content
 
 
-def batches_of(rows: Iterable[Row], most_rows: int) -> Iterator[Batch]:
-    """Split rows into calls, by Voucherify's limits of rows and of bytes."""
-    batch: list[Row] = []
-    bodies: list[bytes] = []
-    size = 0
-    for row in rows:
-        body = json.dumps(row.body(), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        encoded = body.encode("utf-8", "replace")
-        if batch and (len(batch) == most_rows or size + len(encoded) > MOST_BYTES):
-            yield Batch(batch, _array(bodies))
-            batch, bodies, size = [], [], 0
-        batch.append(row)
-        bodies.append(encoded)
-        size += len(encoded) + 1
-    if batch:
-        yield Batch(batch, _array(bodies))
-
-
-def _array(items: Iterable[bytes]) -> bytes:
-    return b"[" + b",".join(items) + b"]"
+def batches_of(rows: Iterable[Row], endpoint: Endpoint) -> Iterator[Batch]:
+    """Split rows into calls."""
+    for batch in in_calls(((row, row.body()) for row in rows), endpoint):
+        yield Batch([row for row, _ in batch], [body for _, body in batch])
 
 
 def _halves(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     middle = len(rows) // 2
     return rows[:middle], rows[middle:]
-
-
-def _failed_rows(rows: Sequence[Row], result: dict[str, Any], endpoint: Endpoint) -> list[Refused]:
-    listed = result.get(endpoint.failed)
-    named = {
-        str(failed.get("source_id")): str(failed.get(endpoint.reason) or "")
-        for failed in (listed if isinstance(listed, list) else [listed])  # published for orders as an object, too
-        if isinstance(failed, dict)
-    }
-    return [(row, _not_imported(named[row.key])) for row in rows if row.key in named]
-
-
-def _parse(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None

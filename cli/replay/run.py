@@ -8,7 +8,7 @@ from functools import partial
 from operator import itemgetter
 
 from cli.errors import CommandFailed, Exit
-from cli.replay.bulk import CUSTOMERS, ORDERS, BulkUpdate
+from cli.replay.bulk import BulkUpdate
 from cli.replay.checkpoint import Checkpoint
 from cli.replay.plan import Bulk, Import, Planned, Row, Singles, Step, map_entries, plan_steps
 from cli.replay.project import Project, without_orders
@@ -20,6 +20,7 @@ from handler.model.errors import DeletionsUnknown
 from handler.model.failure import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
 from handler.model.job import DeliveryStatus, Job
 from handler.model.reason_codes import SkipReason
+from handler.voucherify.bulk import CUSTOMERS, ORDERS
 from mapping import Operation
 
 IMPORT_FIRES_NOTHING = (

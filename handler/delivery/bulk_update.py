@@ -17,14 +17,11 @@ from handler.model.deadline import Deadline
 from handler.model.failure import BULK_NOT_DONE, OUT_OF_TIME, Failure
 from handler.model.policy import AmbiguousTrack
 from handler.voucherify.answers import failure_of_answer, failure_of_no_answer
-from handler.voucherify.bulk import BULK_UPDATE, MAX_BYTES, ActionResult, read_action, row_of, start_update
+from handler.voucherify.bulk import CUSTOMERS, ActionResult, in_calls, read_action, start_action
 from handler.voucherify.client import NoAnswer
 
 # A bulk call takes two more calls at least, which poll for its result. For fewer customers, single calls are no more.
 FEWEST_ROWS = 5
-
-# Voucherify publishes no limit of rows. A call that is refused is repeated in halves.
-MOST_ROWS = 1_000
 
 # Voucherify processes one action after the other, each in about a second.
 FIRST_POLL_SECONDS = 1.0
@@ -65,31 +62,33 @@ class BulkUpdate:
 
     def send(self, rows: Sequence[Row[T]], deadline: Deadline) -> Iterator[Updated[T]]:
         """Yield what became of each row."""
-        for batch in _batches(rows):
+        for batch in in_calls(((row, row.body) for row in rows), CUSTOMERS):
             yield from self._send(batch, deadline)
 
-    def _send(self, rows: Sequence[Row[T]], deadline: Deadline) -> Iterator[Updated[T]]:
-        started = self._call(partial(self._start, rows, deadline), deadline)
+    def _send(self, batch: Sequence[tuple[Row[T], bytes]], deadline: Deadline) -> Iterator[Updated[T]]:
+        rows = [row for row, _ in batch]
+        started = self._call(partial(self._start, [body for _, body in batch], deadline), deadline)
         if started.failure and not started.failure.is_permanent:
             yield from (Updated(row, started.failure) for row in rows)
-        elif started.failure or not started.content:
-            yield from self._in_halves(rows, deadline)
-        else:
-            result = self._wait_for(started.content, deadline)
-            if isinstance(result, Failure):
-                yield from (Updated(row, result) for row in rows)
-            else:
-                refused = result.refused
-                yield from (Updated(row, None, result.refuses_all or row.customer in refused) for row in rows)
-
-    def _in_halves(self, rows: Sequence[Row[T]], deadline: Deadline) -> Iterator[Updated[T]]:
-        """Send a call that was refused in halves; few rows are refused each."""
-        if len(rows) < 2 * FEWEST_ROWS:
-            yield from (Updated(row, is_refused=True) for row in rows)
             return
-        middle = len(rows) // 2
-        yield from self._send(rows[:middle], deadline)
-        yield from self._send(rows[middle:], deadline)
+        if started.failure or not started.content:
+            yield from self._in_halves(batch, deadline)
+            return
+        result = self._wait_for(started.content, deadline)
+        if isinstance(result, Failure):
+            yield from (Updated(row, result) for row in rows)
+        else:
+            refused = result.refused
+            yield from (Updated(row, is_refused=bool(result.problem) or row.customer in refused) for row in rows)
+
+    def _in_halves(self, batch: Sequence[tuple[Row[T], bytes]], deadline: Deadline) -> Iterator[Updated[T]]:
+        """Send a call that was refused in halves; few rows are refused each."""
+        if len(batch) < 2 * FEWEST_ROWS:
+            yield from (Updated(row, is_refused=True) for row, _ in batch)
+            return
+        middle = len(batch) // 2
+        yield from self._send(batch[:middle], deadline)
+        yield from self._send(batch[middle:], deadline)
 
     def _wait_for(self, action_id: str, deadline: Deadline) -> ActionResult | Failure:
         """Poll an action to its end. A failure: nobody knows yet what became of its rows."""
@@ -100,7 +99,7 @@ class BulkUpdate:
             if polled.failure and not polled.failure.is_permanent:
                 return polled.failure
             if polled.failure or polled.content is None:
-                return ActionResult(is_done=True, refuses_all=True)
+                return ActionResult(is_done=True, problem="the asynchronous action cannot be read")
             if polled.content.is_done:
                 return polled.content
             seconds = min(2 * seconds, LONGEST_POLL_SECONDS)
@@ -112,31 +111,16 @@ class BulkUpdate:
         (exchange,) = self._project.threads.run([limited], deadline.later(GRACE_SECONDS))
         return exchange or Exchange(None, OUT_OF_TIME)
 
-    def _start(self, rows: Sequence[Row[T]], deadline: Deadline) -> Exchange[str]:
+    def _start(self, rows: Sequence[bytes], deadline: Deadline) -> Exchange[str]:
         try:
-            answer, action_id = start_update(self._project.client, [row_of(row.body) for row in rows], deadline)
+            answer, action_id = start_action(self._project.client, CUSTOMERS, rows, deadline)
         except NoAnswer as error:
-            return Exchange(None, failure_of_no_answer(error, BULK_UPDATE, AmbiguousTrack.RETRY))
-        return Exchange(answer, failure_of_answer(answer, BULK_UPDATE), action_id)
+            return Exchange(None, failure_of_no_answer(error, CUSTOMERS.request, AmbiguousTrack.RETRY))
+        return Exchange(answer, failure_of_answer(answer, CUSTOMERS.request), action_id)
 
     def _read(self, action_id: str, deadline: Deadline) -> Exchange[ActionResult]:
         try:
-            answer, result = read_action(self._project.client, action_id, deadline)
+            answer, result = read_action(self._project.client, CUSTOMERS, action_id, deadline)
         except NoAnswer as error:
-            return Exchange(None, failure_of_no_answer(error, BULK_UPDATE, AmbiguousTrack.RETRY))
-        return Exchange(answer, failure_of_answer(answer, BULK_UPDATE), result)
-
-
-def _batches(rows: Sequence[Row[T]]) -> Iterator[list[Row[T]]]:
-    """Yield the rows of one call each, by the limits of rows and of bytes."""
-    batch: list[Row[T]] = []
-    size = 0
-    for row in rows:
-        bytes_of_row = len(row_of(row.body)) + 1
-        if batch and (len(batch) == MOST_ROWS or size + bytes_of_row > MAX_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += bytes_of_row
-    if batch:
-        yield batch
+            return Exchange(None, failure_of_no_answer(error, CUSTOMERS.request, AmbiguousTrack.RETRY))
+        return Exchange(answer, failure_of_answer(answer, CUSTOMERS.request), result)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from cli.errors import CommandFailed, Exit
-from cli.replay.bulk import CUSTOMERS, MOST_BYTES, ORDERS, BulkUpdate, Endpoint, Refused, batches_of
+from cli.replay.bulk import BulkUpdate, Refused, batches_of
 from cli.replay.plan import Planned, Row
 from cli.replay.retry_loop import CappedRateLimiter, RetryLoop, StopRequest, Throttle
 from cli.replay.source import Entry
+from handler.voucherify.bulk import CUSTOMERS, MAX_BYTES, ORDERS, Endpoint
 from handler.voucherify.client import VoucherifyClient
 from local.voucherify_stub.stub import Fault, Request, VoucherifyStub
 from mapping import Operation
@@ -112,15 +113,15 @@ def test_row_merges_upserts() -> None:
 
 
 def test_a_call_has_a_hundred_rows() -> None:
-    assert [len(batch.rows) for batch in batches_of(rows(201), CUSTOMERS.most_rows)] == [100, 100, 1]
+    assert [len(batch.rows) for batch in batches_of(rows(2_001), CUSTOMERS)] == [1_000, 1_000, 1]
 
 
 def test_a_call_stays_below_what_voucherify_takes() -> None:
     large = [row(f"u{number}", {"description": "x" * 4 * 1024 * 1024}) for number in range(5)]
-    batches = list(batches_of(large, CUSTOMERS.most_rows))
+    batches = list(batches_of(large, CUSTOMERS))
 
     assert [len(batch.rows) for batch in batches] == [2, 2, 1]
-    assert all(len(batch.body) <= MOST_BYTES + 200 for batch in batches)
+    assert all(sum(map(len, batch.bodies)) <= MAX_BYTES + 200 for batch in batches)
 
 
 def test_customers_are_made_and_updated(bulk: Bulk, voucherify: VoucherifyStub) -> None:
@@ -131,7 +132,7 @@ def test_customers_are_made_and_updated(bulk: Bulk, voucherify: VoucherifyStub) 
 
 
 def test_last_action_is_polled_first(bulk: Bulk, voucherify: VoucherifyStub) -> None:
-    bulk.send(rows(300))
+    bulk.send(rows(2_001))
 
     assert [call.method for call in voucherify.calls] == ["POST"] * 3 + ["GET"] * 4
     assert bulk.clock.now - Time().now < 2
@@ -235,9 +236,9 @@ def test_orders_are_made_and_updated(order_import: Bulk, voucherify: VoucherifyS
 
 
 def test_import_has_2000_orders_and_less_than_10_mb() -> None:
-    assert [len(batch.rows) for batch in batches_of(orders(4_001), ORDERS.most_rows)] == [2_000, 2_000, 1]
+    assert [len(batch.rows) for batch in batches_of(orders(4_001), ORDERS)] == [2_000, 2_000, 1]
     large = [order_row(f"o{number}", metadata={"x": "x" * 4 * 1024 * 1024}) for number in range(3)]
-    assert [len(batch.rows) for batch in batches_of(large, ORDERS.most_rows)] == [2, 1]
+    assert [len(batch.rows) for batch in batches_of(large, ORDERS)] == [2, 1]
 
 
 def test_failed_orders_are_returned_with_their_reasons(order_import: Bulk, voucherify: VoucherifyStub) -> None:

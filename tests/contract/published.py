@@ -17,7 +17,8 @@ _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+"
 
 _BULK = "/v1/customers/bulk/async"
 _IMPORT = "/v1/orders/import"
-_ROWS = {_BULK: 100, _IMPORT: 2_000}  # the most rows of the arrays that these paths take
+# The most rows of the arrays that these paths take. No number of customers is published, but 10 MB.
+_ROWS = {_BULK: None, _IMPORT: 2_000}
 
 
 def published_model(name: str) -> Any:
@@ -59,7 +60,7 @@ def assert_published(path: str, body: Any) -> None:
         return
     if path in _ROWS:
         assert isinstance(body, list)
-        assert 1 <= len(body) <= _ROWS[path]
+        assert 1 <= len(body) <= (_ROWS[path] or len(body))
     for part in body if path in _ROWS else [body]:
         assert _keys(models[0].from_dict(part).to_dict()) == _keys(part)
         if path in ("/v1/orders", _IMPORT):
