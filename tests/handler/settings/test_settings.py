@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from handler.model.errors import FaultySettings
-from handler.model.policy import AmbiguousTrack, DeliveryPolicy, UnguardedTrack
+from handler.model.policy import AmbiguousTrack, DeliveryPolicy, StaleAttributesAction, UnguardedTrack
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import Secrets, Settings, check_settings
 from handler.settings.sources import DEFAULT_SOURCE
@@ -55,6 +55,11 @@ def test_every_setting_is_read() -> None:
             "trackMapping": '{"properties.mail": "customer.email"}',
             "ambiguousTrack": "deadLetter",
             "callShare": " 50 ",
+            "staleAttributes": "send",
+            "orderEvents": '{"Order *": "PAID"}',
+            "trackMapping.orders": '{"Order Completed": {"total": "metadata.total"}}',
+            "trackMaping.orders": "{}",
+            "identifyMapping.more": "{}",
             "identifyMaping": "{}",
         }
     )
@@ -67,10 +72,13 @@ def test_every_setting_is_read() -> None:
             "identifyMapping": {"traits.mail": "customer.email"},
             "trackEventsFilter": ["Order Completed", "Signed Up"],
             "trackMapping": {"properties.mail": "customer.email"},
+            "trackMapping.orders": {"Order Completed": {"total": "metadata.total"}},
+            "orderEvents": {"Order *": "PAID"},
         }
     )
     assert settings.policy.ambiguous_track is AmbiguousTrack.DEAD_LETTER
-    assert settings.unknown == ("identifyMaping",)
+    assert settings.policy.stale_attributes is StaleAttributesAction.SEND
+    assert settings.unknown == ("identifyMaping", "identifyMapping.more", "trackMaping.orders")
 
 
 def test_an_access_token_alone_is_enough() -> None:
