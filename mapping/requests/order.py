@@ -42,11 +42,12 @@ def order_request(event: Event, rules: Rules, trace: MappingTrace, status: Order
         raise _without_id(trace)
     if "items" in order:
         _complete_items(order, event, trace)
-    if fold(str(event.fields.get("event"))) == _REFUND and "status" not in order and _is_partial(order):
+    name = event.fields.get("event")
+    is_refund = isinstance(name, str) and fold(name) == _REFUND
+    if is_refund and "status" not in order and _is_partial(order):
         _reduce_to_refund(order, trace)
     elif "status" not in order:
         order["status"] = status.value
-        name = event.fields.get("event")
         trace.record_filled(Filled("order.status", "orderEvents", "event", name, status.value, is_fallback=True))
     sent = {**order, "customer": customer}
     return Request(Operation.UPSERT_ORDER, "POST", "/v1/orders", sent, customer_key(customer), tuple(trace.left_out))
