@@ -127,8 +127,11 @@ def _item(product: Any, event: Event, place: str, trace: MappingTrace) -> dict[s
         trace.leave_out("", place, "it has no product_id and no sku")
         return None
     name = found.pop("name", None)
-    if "amount" not in found and (amount := _amount_of_part_units(product, event, found)) is not None:
-        found["amount"] = amount
+    try:
+        if "amount" not in found and (amount := _amount_of_part_units(product, event, found)) is not None:
+            found["amount"] = amount
+    except ConversionError as error:
+        trace.leave_out("", f"{place}.amount", str(error))
     item: dict[str, Any] = {"source_id": source_id, "related_object": "product", **found}
     of_product = {key: value for key, value in (("name", name), ("price", found.get("price"))) if value is not None}
     if of_product:
@@ -139,7 +142,7 @@ def _item(product: Any, event: Event, place: str, trace: MappingTrace) -> dict[s
 def _amount_of_part_units(product: dict[str, Any], event: Event, found: dict[str, Any]) -> int | None:
     """Return the item's amount where its price, which is rounded to whole units, times its quantity would be another.
 
-    `0.333` times 3 is `1.00` and not `0.99`.
+    `0.333` times 3 is `1.00` and not `0.99`. Raises ConversionError.
     """
     if "price" not in found or "quantity" not in found:
         return None
