@@ -12,7 +12,7 @@ from typing import Any
 from mapping.errors import InvalidEvent, RejectReason
 from mapping.event.casing import fold
 from mapping.event.segment import Event
-from mapping.money import digits_of, scaled, to_amount, to_minor_units, to_quantity
+from mapping.money import digits_of, multiplied, scaled, to_amount, to_minor_units, to_quantity
 from mapping.order_status import OrderStatus
 from mapping.requests.customer import complete_customer, customer_key
 from mapping.requests.request import Operation, Request
@@ -146,7 +146,7 @@ def _amount_of_part_units(product: dict[str, Any], event: Event, found: dict[str
     """
     if "price" not in found or "quantity" not in found:
         return None
-    exact = to_amount(event.casing.get(product, "price")) * found["quantity"]
+    exact = multiplied(to_amount(event.casing.get(product, "price")), found["quantity"])
     amount = scaled(exact, digits_of(event.currency))
     return amount if amount != found["price"] * found["quantity"] else None
 
