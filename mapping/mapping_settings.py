@@ -147,7 +147,7 @@ def _mappings_in(setting: MappingSetting, parameter: str, value: object) -> Iter
     if not setting.has_names or not isinstance(value, Mapping):
         yield "", value
     elif has_event_names(value):
-        yield from value.items()
+        yield from ((name, one) for name, one in value.items() if name)
     elif value or parameter == setting.name:  # a label without rows names no event
         yield "", {source: row for source, row in value.items() if not isinstance(row, Mapping)}
 
