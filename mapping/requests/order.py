@@ -44,7 +44,7 @@ def order_request(event: Event, rules: Rules, trace: MappingTrace, status: Order
         _complete_items(order, event, trace)
     name = event.fields.get("event")
     is_refund = isinstance(name, str) and fold(name) == _REFUND
-    if is_refund and "status" not in order and _is_partial(order):
+    if is_refund and "status" not in order and _is_partial(order, trace):
         _reduce_to_refund(order, trace)
     elif "status" not in order:
         order["status"] = status.value
@@ -75,20 +75,23 @@ def _without_id(trace: MappingTrace) -> InvalidEvent:
     return InvalidEvent(RejectReason.ORDER_ID_MISSING, "properties.order_id", problem)
 
 
-def _is_partial(order: dict[str, Any]) -> bool:
-    """Return whether a refund may be of a part of the order: it has products or an amount.
+def _is_partial(order: dict[str, Any], trace: MappingTrace) -> bool:
+    """Return whether a refund may be of a part of the order: the event has products or an amount, even unusable ones.
 
     An event cannot say that its amount is all of the order. Without both it is the whole order, as Segment's
     destinations for Google have it: https://segment.com/docs/connections/destinations/catalog/google-analytics/
     """
-    return bool(order.get("items")) or "amount" in order
+    is_left_out = any(one.destination.startswith(("order.amount", "order.items")) for one in trace.left_out)
+    return is_left_out or bool(order.get("items")) or "amount" in order
 
 
 def _reduce_to_refund(order: dict[str, Any], trace: MappingTrace) -> None:
     """Leave the order as it was, but for the amount that was refunded."""
     refunded = order.get("amount")
     if refunded is None:
-        amounts = [item.get("amount", item.get("price", 0) * item.get("quantity", 1)) for item in order["items"]]
+        amounts = [
+            item.get("amount", item.get("price", 0) * item.get("quantity", 1)) for item in order.get("items", [])
+        ]
         refunded = sum(amounts)
     for name in _OF_WHOLE_ORDER:
         order.pop(name, None)
