@@ -86,20 +86,33 @@ def _is_partial(order: dict[str, Any], trace: MappingTrace) -> bool:
 
 
 def _reduce_to_refund(order: dict[str, Any], trace: MappingTrace) -> None:
-    """Leave the order as it was, but for the amount that was refunded."""
-    refunded = order.get("amount")
-    if refunded is None:
-        amounts = [
-            item.get("amount", item.get("price", 0) * item.get("quantity", 1)) for item in order.get("items", [])
-        ]
-        refunded = sum(amounts)
+    """Leave the order as it was, but for the amount that was refunded, where the event says all of it."""
+    refunded = order["amount"] if "amount" in order else _amount_of_items(order.get("items", []), trace)
     for name in _OF_WHOLE_ORDER:
         order.pop(name, None)
         trace.withdraw(f"order.{name}", "the event refunds a part of the order")
-    if refunded:
+    if refunded is None:
+        trace.leave_out("", "order.metadata.refunded_amount", "the event has no usable amount for all that it refunds")
+    elif refunded:
         order["metadata"] = {**order.get("metadata", {}), "refunded_amount": refunded}
         filled = Filled("order.metadata.refunded_amount", "the refund", "", refunded, refunded, is_fallback=True)
         trace.record_filled(filled)
+
+
+def _amount_of_items(items: list[dict[str, Any]], trace: MappingTrace) -> int | None:
+    """Return the sum of the items, or None where a product has no usable amount or was left out."""
+    if not items or any(_leaves_amount_open(one.destination) for one in trace.left_out):
+        return None
+    if not all("amount" in item or "price" in item for item in items):
+        return None
+    amounts = (item["amount"] if "amount" in item else item["price"] * item.get("quantity", 1) for item in items)
+    refunded: int = sum(amounts)
+    return refunded
+
+
+def _leaves_amount_open(destination: str) -> bool:
+    """Return whether what was left out there is a whole product, or a part of what it costs."""
+    return destination.startswith("order.items[") and destination.endswith(("]", ".price", ".quantity", ".amount"))
 
 
 def _complete_items(order: dict[str, Any], event: Event, trace: MappingTrace) -> None:

@@ -176,6 +176,15 @@ class TestItems:
         assert [item["source_id"] for item in body["items"]] == [f"s-{n}" for n in range(500)]
         assert left_out == (LeftOut("", "order.items[500:]", f"an order has 500 items; {count} were given"),)
 
+    def test_the_refund_of_more_items_has_no_amount(self) -> None:
+        products = [{"sku": f"s-{n}", "price": 1, "quantity": 1} for n in range(501)]
+        body, left_out = order_of(of_products(products, name="Order Refunded"))
+        assert body == {"source_id": "o-1", "customer": {"source_id": "u-1"}}
+        assert [one.destination for one in left_out] == ["order.items[500:]", "order.metadata.refunded_amount"]
+        body, left_out = order_of(of_products(products[:500], name="Order Refunded"))
+        assert body["metadata"] == {"refunded_amount": 50_000}
+        assert left_out == ()
+
     def test_a_product_that_is_left_out_makes_no_room_for_a_later_one(self) -> None:
         body, left_out = order_of(of_products([{}, *({"sku": f"s-{n}"} for n in range(500))]))
         assert [item["source_id"] for item in body["items"]] == [f"s-{n}" for n in range(499)]
