@@ -22,7 +22,7 @@ from mapping.values import ConversionError, is_missing, to_id, to_object, to_tri
 
 MAX_ITEMS = 500
 
-_CURRENCY = "order.metadata.currency"
+_WITH_CURRENCY = (("order",), ("order", "metadata"), ("order", "metadata", "currency"))
 _REFUND = fold("Order Refunded")
 
 # What describes the whole order. The refund of a part of it has other values here: those of that part.
@@ -54,16 +54,10 @@ def order_request(event: Event, rules: Rules, trace: MappingTrace, status: Order
 
 
 def _currency_of(event: Event, rules: Rules) -> object:
-    """Return the currency that the mapping gives the order; otherwise that of the event's properties."""
-    for rule in reversed(rules):
-        if rule.destination == _CURRENCY:
-            try:
-                found = rule.source.read(event)
-            except ConversionError:
-                continue
-            if not is_missing(found):
-                return found
-    return event.casing.get(event.fields.get("properties", {}), "currency")
+    """Return the currency that the mapping gives the order's metadata; otherwise that of the event's properties."""
+    of_metadata = tuple(rule for rule in rules if rule.path in _WITH_CURRENCY)
+    metadata = apply_rules(of_metadata, event, MappingTrace()).get("order", {}).get("metadata", {})
+    return metadata.get("currency") or event.casing.get(event.fields.get("properties", {}), "currency")
 
 
 def _without_id(trace: MappingTrace) -> InvalidEvent:
