@@ -112,7 +112,9 @@ def _order_events(settings: Mapping[str, object], faults: list[Fault]) -> ByName
         faults.append(Fault(ORDER_EVENTS, "", problem))
         given = {}
     for name, status in given.items():
-        if isinstance(status, str) and status in list(OrderStatus):
+        if not name:
+            faults.append(Fault(ORDER_EVENTS, "", "an event name is empty"))
+        elif isinstance(status, str) and status in list(OrderStatus):
             statuses[name] = OrderStatus(status)
         else:
             advice = nearest(status.upper(), [one.value for one in OrderStatus]) if isinstance(status, str) else ""

@@ -87,13 +87,16 @@ class NamedRules(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RulesByName:
-    """The compiled rules of one mapping setting. Events that it does not name have the default mapping."""
+    """The compiled rules of one mapping setting. Events that it does not name have the default mapping.
+
+    A mapping for all events, or that of `*`, is also that of a name which is too long for other patterns.
+    """
 
     by_name: ByName[NamedRules]
     default: NamedRules
 
     def find(self, name: object) -> NamedRules:
-        return self.by_name.find(name) or self.default
+        return self.by_name.find(name) or self.by_name.exact.get(ANY_EVENT) or self.default
 
     def __iter__(self) -> Iterator[NamedRules]:
         """Yield the rules of each name, and the default mapping where events may have it."""
@@ -144,7 +147,7 @@ def _mappings_in(setting: MappingSetting, parameter: str, value: object) -> Iter
     if not setting.has_names or not isinstance(value, Mapping):
         yield "", value
     elif has_event_names(value):
-        yield from value.items()
+        yield from ((name, one) for name, one in value.items() if name)
     elif value or parameter == setting.name:  # a label without rows names no event
         yield "", {source: row for source, row in value.items() if not isinstance(row, Mapping)}
 

@@ -61,6 +61,11 @@ def scaled(amount: Decimal, digits: int) -> int:
     return units
 
 
+def multiplied(amount: Decimal, quantity: int) -> Decimal:
+    """Return an amount times a quantity, with all its digits: those of Python's default are rounded to 28."""
+    return _EXACT.multiply(amount, Decimal(quantity))
+
+
 def to_quantity(value: Any) -> int:
     """Return a whole number of pieces. Raises ConversionError."""
     amount = to_amount(value)

@@ -12,7 +12,7 @@ from typing import Any
 from mapping.errors import InvalidEvent, RejectReason
 from mapping.event.casing import fold
 from mapping.event.segment import Event
-from mapping.money import digits_of, scaled, to_amount, to_minor_units, to_quantity
+from mapping.money import digits_of, multiplied, scaled, to_amount, to_minor_units, to_quantity
 from mapping.order_status import OrderStatus
 from mapping.requests.customer import complete_customer, customer_key
 from mapping.requests.request import Operation, Request
@@ -22,7 +22,7 @@ from mapping.values import ConversionError, is_missing, to_id, to_object, to_tri
 
 MAX_ITEMS = 500
 
-_CURRENCY = "order.metadata.currency"
+_WITH_CURRENCY = (("order",), ("order", "metadata"), ("order", "metadata", "currency"))
 _REFUND = fold("Order Refunded")
 
 # What describes the whole order. The refund of a part of it has other values here: those of that part.
@@ -42,27 +42,22 @@ def order_request(event: Event, rules: Rules, trace: MappingTrace, status: Order
         raise _without_id(trace)
     if "items" in order:
         _complete_items(order, event, trace)
-    if fold(str(event.fields.get("event"))) == _REFUND and "status" not in order and _is_partial(order):
+    name = event.fields.get("event")
+    is_refund = isinstance(name, str) and fold(name) == _REFUND
+    if is_refund and "status" not in order and _is_partial(order, trace):
         _reduce_to_refund(order, trace)
     elif "status" not in order:
         order["status"] = status.value
-        name = event.fields.get("event")
         trace.record_filled(Filled("order.status", "orderEvents", "event", name, status.value, is_fallback=True))
     sent = {**order, "customer": customer}
     return Request(Operation.UPSERT_ORDER, "POST", "/v1/orders", sent, customer_key(customer), tuple(trace.left_out))
 
 
 def _currency_of(event: Event, rules: Rules) -> object:
-    """Return the currency that the mapping gives the order; otherwise that of the event's properties."""
-    for rule in reversed(rules):
-        if rule.destination == _CURRENCY:
-            try:
-                found = rule.source.read(event)
-            except ConversionError:
-                continue
-            if not is_missing(found):
-                return found
-    return event.casing.get(event.fields.get("properties", {}), "currency")
+    """Return the currency that the mapping gives the order's metadata; otherwise that of the event's properties."""
+    of_metadata = tuple(rule for rule in rules if rule.path in _WITH_CURRENCY)
+    metadata = apply_rules(of_metadata, event, MappingTrace()).get("order", {}).get("metadata", {})
+    return metadata.get("currency") or event.casing.get(event.fields.get("properties", {}), "currency")
 
 
 def _without_id(trace: MappingTrace) -> InvalidEvent:
@@ -74,28 +69,44 @@ def _without_id(trace: MappingTrace) -> InvalidEvent:
     return InvalidEvent(RejectReason.ORDER_ID_MISSING, "properties.order_id", problem)
 
 
-def _is_partial(order: dict[str, Any]) -> bool:
-    """Return whether a refund may be of a part of the order: it has products or an amount.
+def _is_partial(order: dict[str, Any], trace: MappingTrace) -> bool:
+    """Return whether a refund may be of a part of the order: the event has products or an amount, even unusable ones.
 
     An event cannot say that its amount is all of the order. Without both it is the whole order, as Segment's
     destinations for Google have it: https://segment.com/docs/connections/destinations/catalog/google-analytics/
     """
-    return bool(order.get("items")) or "amount" in order
+    is_left_out = any(one.destination.startswith(("order.amount", "order.items")) for one in trace.left_out)
+    return is_left_out or bool(order.get("items")) or "amount" in order
 
 
 def _reduce_to_refund(order: dict[str, Any], trace: MappingTrace) -> None:
-    """Leave the order as it was, but for the amount that was refunded."""
-    refunded = order.get("amount")
-    if refunded is None:
-        amounts = [item.get("amount", item.get("price", 0) * item.get("quantity", 1)) for item in order["items"]]
-        refunded = sum(amounts)
+    """Leave the order as it was, but for the amount that was refunded, where the event says all of it."""
+    refunded = order["amount"] if "amount" in order else _amount_of_items(order.get("items", []), trace)
     for name in _OF_WHOLE_ORDER:
         order.pop(name, None)
         trace.withdraw(f"order.{name}", "the event refunds a part of the order")
-    if refunded:
+    if refunded is None:
+        trace.leave_out("", "order.metadata.refunded_amount", "the event has no usable amount for all that it refunds")
+    elif refunded:
         order["metadata"] = {**order.get("metadata", {}), "refunded_amount": refunded}
         filled = Filled("order.metadata.refunded_amount", "the refund", "", refunded, refunded, is_fallback=True)
         trace.record_filled(filled)
+
+
+def _amount_of_items(items: list[dict[str, Any]], trace: MappingTrace) -> int | None:
+    """Return the sum of the items, or None where a product has no usable amount or was left out."""
+    if not items or any(_leaves_amount_open(one.destination) for one in trace.left_out):
+        return None
+    if not all("amount" in item or "price" in item for item in items):
+        return None
+    amounts = (item["amount"] if "amount" in item else item["price"] * item.get("quantity", 1) for item in items)
+    refunded: int = sum(amounts)
+    return refunded
+
+
+def _leaves_amount_open(destination: str) -> bool:
+    """Return whether what was left out there is a whole product, or a part of what it costs."""
+    return destination.startswith("order.items[") and destination.endswith(("]", ".price", ".quantity", ".amount"))
 
 
 def _complete_items(order: dict[str, Any], event: Event, trace: MappingTrace) -> None:
@@ -126,8 +137,11 @@ def _item(product: Any, event: Event, place: str, trace: MappingTrace) -> dict[s
         trace.leave_out("", place, "it has no product_id and no sku")
         return None
     name = found.pop("name", None)
-    if "amount" not in found and (amount := _amount_of_part_units(product, event, found)) is not None:
-        found["amount"] = amount
+    try:
+        if "amount" not in found and (amount := _amount_of_part_units(product, event, found)) is not None:
+            found["amount"] = amount
+    except ConversionError as error:
+        trace.leave_out("", f"{place}.amount", str(error))
     item: dict[str, Any] = {"source_id": source_id, "related_object": "product", **found}
     of_product = {key: value for key, value in (("name", name), ("price", found.get("price"))) if value is not None}
     if of_product:
@@ -138,11 +152,11 @@ def _item(product: Any, event: Event, place: str, trace: MappingTrace) -> dict[s
 def _amount_of_part_units(product: dict[str, Any], event: Event, found: dict[str, Any]) -> int | None:
     """Return the item's amount where its price, which is rounded to whole units, times its quantity would be another.
 
-    `0.333` times 3 is `1.00` and not `0.99`.
+    `0.333` times 3 is `1.00` and not `0.99`. Raises ConversionError.
     """
     if "price" not in found or "quantity" not in found:
         return None
-    exact = to_amount(event.casing.get(product, "price")) * found["quantity"]
+    exact = multiplied(to_amount(event.casing.get(product, "price")), found["quantity"])
     amount = scaled(exact, digits_of(event.currency))
     return amount if amount != found["price"] * found["quantity"] else None
 

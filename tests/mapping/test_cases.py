@@ -1,8 +1,9 @@
 """The mapping's behaviour as data: each case of cases/*.json, compared exactly in both directions.
 
 A case has a name, an event, perhaps settings, and the outcome: a request, a skip or an error. `leftOut` lists all that
-is left out. `source` is where the event was published. `isRouted` is false for an event that no webhook of Segment's
-has delivered. Each expected request must be one that Voucherify's API takes.
+is left out. `also` has the further requests of the event, each in the same shape, or the error of one. `source` is
+where the event was published. `isRouted` is false for an event that no webhook of Segment's has delivered. Each
+expected request must be one that Voucherify's API takes.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def test_case(case: dict[str, Any]) -> None:
 
     assert_same_json(outcome_of(event, mapping, is_routed=case.get("isRouted", True)), expected)
     assert_same_json(event, case["event"])  # unchanged
-    if request := case.get("request"):
+    for request in (one["request"] for one in (case, *case.get("also", [])) if "request" in one):
         assert request["method"] == "POST"
         assert_published(request["path"], request.get("body"))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mapping import CALLS, EventMapping, Fault, InvalidMapping, Request, destination_schema, map_event
+from mapping import CALLS, ORDER, TRACK, EventMapping, Fault, InvalidMapping, Request, destination_schema, map_event
 
 ALLOWED = "use event, customer.*, metadata.*, loyalty.* or referral.*"
 EMPTY_PART = "the source has an empty part between its dots"
@@ -16,6 +16,7 @@ QUOTE_IT = (
     'such as "first-name"'
 )
 UNEXPECTED_END = "invalid JMESPath: unexpected end"
+MIXED = "an object among rows: give a mapping rows only, or an object for each event name only"
 LITERAL = "text in backticks must be JSON; put plain text in single quotes"
 
 
@@ -71,7 +72,6 @@ class TestDestinations:
             (None, "the destination must be text or a list of texts, not null"),
             (5, "the destination must be text or a list of texts, not a number"),
             (True, "the destination must be text or a list of texts, not a boolean"),
-            ({"x": 1}, "the destination must be text or a list of texts, not an object"),
             ([], "the destination must be text or a list of texts, not an array"),
             ([["event"]], "the destination must be text or a list of texts, not an array"),
             ([None], "the destination must be text or a list of texts, not null"),
@@ -89,7 +89,7 @@ class TestDestinations:
         ]
 
     def test_the_schema_accepts_the_same_destinations(self) -> None:
-        names, below = destination_schema()["anyOf"]
+        names, below = destination_schema(TRACK.parts)["anyOf"]
         assert {"event", "customer", "customer.address.line_1", "metadata", "referral.referrer_id"} <= set(
             names["enum"]
         )
@@ -244,7 +244,7 @@ class TestMappings:
     @pytest.mark.parametrize(
         ("mapping", "kind"), [([], "an array"), ("x", "text"), (None, "null"), (1, "a number"), (True, "a boolean")]
     )
-    @pytest.mark.parametrize("call", ["identify", "track", "page", "screen", "group"])
+    @pytest.mark.parametrize("call", ["identify", "track", "page", "screen", "group", "order"])
     def test_a_mapping_is_an_object(self, call: str, mapping: object, kind: str) -> None:
         (fault,) = faults_of_settings({f"{call}Mapping": mapping})
         assert str(fault) == f"{call}Mapping: must be a JSON object of source to destination, not {kind}"
@@ -260,6 +260,210 @@ class TestMappings:
     def test_a_deletion_has_no_mapping(self) -> None:
         assert CALLS["delete"].mapping is None
         EventMapping.compile({"deleteMapping": None})
+
+
+class TestMappingsByEvent:
+    """Faults of mappings by event name and of labelled parameters, as text: they name setting, event and key."""
+
+    @pytest.mark.parametrize("parameter", ["trackMapping", "trackMapping.orders", "pageMapping", "screenMapping.x"])
+    def test_a_fault_names_the_parameter_the_event_and_the_key(self, parameter: str) -> None:
+        mapping = {
+            "Order Completed": {"total": "metadata.total", "totl": "metdata.total", "": "event"},
+            "Order *": {"a || $.b": "metadata.a", "b": 5, "leng(a)": ["metadata.c", "customer.emial"]},
+            "*": {"name": "customer.name"},
+        }
+        not_found = "is not a Voucherify field; did you mean"
+        assert faults_of_settings({parameter: mapping}) == [
+            Fault(parameter, "totl", f"'metdata.total' {not_found} 'metadata'?", None, "Order Completed"),
+            Fault(parameter, "", "the source is empty", None, "Order Completed"),
+            Fault(parameter, "a || $.b", "invalid JMESPath: $ is allowed only at the beginning", 5, "Order *"),
+            Fault(parameter, "b", "the destination must be text or a list of texts, not a number", None, "Order *"),
+            Fault(parameter, "leng(a)", "JMESPath has no function leng(); did you mean 'length'?", 0, "Order *"),
+            Fault(parameter, "leng(a)", f"'customer.emial' {not_found} 'customer.email'?", None, "Order *"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("settings", "messages"),
+        [
+            pytest.param(
+                {"trackMapping.orders": {"Order Completed": {"a ||": "event"}}},
+                ["trackMapping.orders['Order Completed']['a ||'], character 5: invalid JMESPath: unexpected end"],
+                id="the text has parameter, event, key and character",
+            ),
+            pytest.param(
+                {"trackMapping": {"Bought": {"a": {"b": "event"}}}},
+                ["trackMapping['Bought']['a']: the destination must be text or a list of texts, not an object"],
+                id="an object inside the mapping of an event",
+            ),
+            pytest.param(
+                {"trackMapping": {"Bought": {"a": "event"}, "b": "event", "Sold": {}, "c": "evnt"}},
+                [
+                    f"trackMapping['Bought']: {MIXED}",
+                    f"trackMapping['Sold']: {MIXED}",
+                    "trackMapping['c']: 'evnt' is not a Voucherify field; did you mean 'event'?",
+                ],
+                id="rows and objects",
+            ),
+            pytest.param(
+                {"trackMapping": {"Bought": {"a": "event"}, "*": None}},
+                [
+                    f"trackMapping['Bought']: {MIXED}",
+                    "trackMapping['*']: the destination must be text or a list of texts, not null",
+                ],
+                id="null instead of an event's mapping",
+            ),
+            pytest.param(
+                {"trackMapping.x": {"": {"a": "event"}, "*": {"a": "event"}}},
+                ["trackMapping.x: an event name is empty"],
+                id="an empty event name",
+            ),
+            pytest.param(
+                {"trackMapping": {"A": {"a": "event"}}, "trackMapping.x": {"A": {"b": "event"}, "B": {}}},
+                ["trackMapping.x['A']: the event is in trackMapping too"],
+                id="a name twice",
+            ),
+            pytest.param(
+                {
+                    "trackMapping.x": {"A": {"a": "event"}},
+                    "trackMapping.y": {"A": {"b": "event"}},
+                    "trackMapping.z": {"A": {"c": "evnt"}},
+                },
+                [
+                    "trackMapping.y['A']: the event is in trackMapping.x too",
+                    "trackMapping.z['A']: the event is in trackMapping.x too",
+                    "trackMapping.z['A']['c']: 'evnt' is not a Voucherify field; did you mean 'event'?",
+                ],
+                id="a name three times, and its rows",
+            ),
+            pytest.param(
+                {"trackMapping": {"a": "event"}, "trackMapping.x": {"b": "event"}},
+                ["trackMapping.x: one mapping for all events is in trackMapping too"],
+                id="two mappings for all events",
+            ),
+            pytest.param(
+                {"trackMapping": {"a": "event"}, "trackMapping.x": {"*": {"b": "event"}, "A": {"b": "event"}}},
+                ["trackMapping.x['*']: the event is in trackMapping too"],
+                id="one mapping for all events and *",
+            ),
+            pytest.param(
+                {"trackMapping": {}, "trackMapping.x": {"*": {"b": "event"}}},
+                ["trackMapping.x['*']: the event is in trackMapping too"],
+                id="an empty mapping for all events and *",
+            ),
+            pytest.param(
+                {"trackMapping.x": [], "orderMapping.x": "order.amount", "pageMapping.x": None},
+                [
+                    "trackMapping.x: must be a JSON object of source to destination, not an array",
+                    "pageMapping.x: must be a JSON object of source to destination, not null",
+                    "orderMapping.x: must be a JSON object of source to destination, not text",
+                ],
+                id="no objects",
+            ),
+            pytest.param(
+                {"identifyMapping": {"A": {"a": "customer.email"}}, "groupMapping": {"A": {}}},
+                [
+                    "identifyMapping['A']: the destination must be text or a list of texts, not an object",
+                    "groupMapping['A']: the destination must be text or a list of texts, not an object",
+                ],
+                id="calls without event names",
+            ),
+        ],
+    )
+    def test_its_text(self, settings: dict[str, object], messages: list[str]) -> None:
+        assert [str(fault) for fault in faults_of_settings(settings)] == messages
+
+    def test_one_name_in_several_settings_is_no_fault(self) -> None:
+        mapping = {"A": {"a": "customer.email"}, "*": {}}
+        EventMapping.compile({f"{call}Mapping.x": mapping for call in ("track", "page", "screen", "order")})
+
+    @pytest.mark.parametrize("parameter", ["identifyMapping.x", "groupMapping.x", "trackMapping.", "trackMappings.x"])
+    def test_other_parameters_with_a_dot_are_ignored(self, parameter: str) -> None:
+        EventMapping.compile({parameter: 5})
+
+
+class TestOrders:
+    @pytest.mark.parametrize("destination", ["order", "order.amount", "order.metadata.x", "order.zzz"])
+    @pytest.mark.parametrize("call", ["identify", "track", "page", "screen", "group"])
+    def test_only_order_mapping_fills_an_order(self, call: str, destination: str) -> None:
+        (fault,) = faults_of_settings({f"{call}Mapping": {"a": destination}})
+        assert str(fault) == (
+            f"{call}Mapping['a']: {destination!r} is no part of this request; use orderMapping for it"
+        )
+
+    def test_a_row_of_an_event_to_an_order_names_the_event(self) -> None:
+        (fault,) = faults_of({"Order *": {"total": "order.amount"}})
+        problem = "'order.amount' is no part of this request; use orderMapping for it"
+        assert fault == Fault("trackMapping", "total", problem, None, "Order *")
+
+    @pytest.mark.parametrize(
+        "destination", ["metadata", "metadata.x", "loyalty", "loyalty.code", "referral.referrer_id", "event"]
+    )
+    def test_an_order_has_no_parts_of_a_custom_event(self, destination: str) -> None:
+        (fault,) = faults_of_settings({"orderMapping": {"Order *": {"a": destination}}})
+        problem = f"{destination!r} is no part of this request; use customer.* or order.*"
+        assert fault == Fault("orderMapping", "a", problem, None, "Order *")
+
+    @pytest.mark.parametrize(
+        ("destination", "problem"),
+        [
+            ("order.amuont", "'order.amuont' is not a Voucherify field; did you mean 'order.amount'?"),
+            ("order.items.0", "'order.items.0' is not a Voucherify field; did you mean 'order.items'?"),
+            ("order.amount.x", "'order.amount.x' is not a Voucherify field; did you mean 'order.amount'?"),
+            ("customer.emial", "'customer.emial' is not a Voucherify field; did you mean 'customer.email'?"),
+            ("zzz", "'zzz' is not a Voucherify field; use customer.* or order.*"),
+            ("order.", "the destination has an empty part between its dots; use customer.* or order.*"),
+            ("", "the destination is empty; use customer.* or order.*"),
+        ],
+    )
+    def test_a_faulty_destination_gets_the_possible_ones(self, destination: str, problem: str) -> None:
+        assert faults_of_settings({"orderMapping": {"a": destination}}) == [Fault("orderMapping", "a", problem)]
+
+    def test_the_schema_accepts_the_same_destinations(self) -> None:
+        names, below = destination_schema(ORDER.parts)["anyOf"]
+        assert {"order", "order.items", "order.status", "customer", "customer.email"} <= set(names["enum"])
+        for name in [*names["enum"], "order.metadata.a", "customer.metadata.plan.name"]:
+            assert name in names["enum"] or re.search(below["pattern"], name)
+            EventMapping.compile({"orderMapping": {"a": name}})
+        for name in ["", "event", "metadata.a", "order.zzz", "order.metadata.", "order.items.a", "loyalty.code"]:
+            assert name not in names["enum"]
+            assert not re.search(below["pattern"], name)
+            faults_of_settings({"orderMapping": {"a": name}})
+
+    @pytest.mark.parametrize(
+        ("status", "advice"),
+        [
+            ("paid", "; did you mean 'PAID'?"),
+            ("CANCELLED", "; did you mean 'CANCELED'?"),
+            ("cancelled", "; did you mean 'CANCELED'?"),
+            ("Fulfiled", "; did you mean 'FULFILLED'?"),
+            ("REFUNDED", ""),
+            ("", ""),
+            (1, ""),
+            (None, ""),
+            (True, ""),
+            (["PAID"], ""),
+            ({"status": "PAID"}, ""),
+        ],
+    )
+    def test_a_status_is_one_of_voucherify(self, status: object, advice: str) -> None:
+        (fault,) = faults_of_settings({"orderEvents": {"Order Completed": status, "Order Updated": "CREATED"}})
+        assert str(fault) == (
+            f"orderEvents['Order Completed']: the status must be one of CREATED, PAID, CANCELED, FULFILLED{advice}"
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [(["PAID"], "an array"), ("PAID", "text"), (None, "null"), (1, "a number"), (True, "a boolean")],
+    )
+    def test_order_events_is_an_object(self, value: object, kind: str) -> None:
+        (fault,) = faults_of_settings({"orderEvents": value})
+        example = '{"Order Completed": "PAID"}'
+        assert str(fault) == f"orderEvents: must be a JSON object, such as {example}, not {kind}"
+
+    def test_all_faulty_order_events_are_reported_at_once(self) -> None:
+        faults = faults_of_settings({"orderEvents": {"": "PAID", "A": "paid", "B": "PAID", "C*": 1}})
+        assert [(fault.key, fault.event) for fault in faults] == [("", ""), ("A", ""), ("C*", "")]
+        assert str(faults[0]) == "orderEvents: an event name is empty"
 
 
 class TestSwitchesAndFilter:
@@ -304,21 +508,25 @@ def test_the_faults_of_all_settings_are_reported_at_once() -> None:
             "requireUserId": "no",
             "clearOnNull": None,
             "defaultMapping": "modern",
+            "orderEvents": [],
+            "orderMapping": {"a": "order.amuont"},
         }
     )
     assert [(fault.setting, fault.key, fault.position) for fault in faults] == [
-        ("requireUserId", "", None),
         ("clearOnNull", "", None),
         ("defaultMapping", "", None),
-        ("identifyDisabled", "", None),
         ("identifyMapping", "email", None),
         ("identifyMapping", "leng(a)", 0),
         ("trackMapping", "", None),
-        ("pageDisabled", "", None),
         ("pageMapping", "", None),
         ("groupMapping", "a", None),
+        ("orderMapping", "a", None),
+        ("identifyDisabled", "", None),
+        ("pageDisabled", "", None),
         ("deleteDisabled", "", None),
         ("trackEventsFilter", "", None),
+        ("requireUserId", "", None),
+        ("orderEvents", "", None),
     ]
 
 
