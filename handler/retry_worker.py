@@ -115,12 +115,24 @@ class _Attempt:
 
 
 class _Retry(NamedTuple):
-    """A message that is to be tried again in so many seconds. `record` is a new one that is to replace its own."""
+    """A message that is to be tried again in so many seconds; `failure` is None where it was not tried.
+
+    `new_record`: the message is to be replaced by a new one with this record.
+    """
 
     message: QueueMessage
     seconds: int
-    record: FailureRecord | None = None
-    waits: bool = False
+    failure: Failure | None = None
+    new_record: FailureRecord | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.failure is not None and ReasonCode.is_wait(self.failure.code)
+
+    def as_new_message(self) -> _Retry:
+        """Return the same retry by a new message, with the newest failure."""
+        record = self.message.with_failure(self.failure).record if self.failure else self.message.record
+        return self._replace(new_record=record)
 
 
 class RetryWorker:
@@ -162,7 +174,7 @@ class RetryWorker:
                 else:
                     retries.append(self._retry(message, failure, attempt.settings))
         if sum(retry.waits for retry in retries) > MOST_HIDDEN:
-            retries = [retry._replace(record=retry.record or retry.message.record) for retry in retries]
+            retries = [retry.as_new_message() if retry.waits else retry for retry in retries]
         kept = self._keep(retries, store_by)
         ids = [message.message_id for message in kept + self._dead_letter(dead, store_by)]
         self._telemetry.batch(len(messages), len(ids))
@@ -215,18 +227,17 @@ class RetryWorker:
         """Return the next try of a message; without a failure or settings, it was not tried."""
         if failure is None or settings is None:
             return _Retry(message, backoff_seconds(message.age_seconds))
-        seconds = self._seconds_until_next_try(message, failure, settings)
-        waits = ReasonCode.is_wait(failure.code)
-        is_first_failure = message.only_waits and not waits
-        return _Retry(message, seconds, message.with_failure(failure).record if is_first_failure else None, waits)
+        retry = _Retry(message, self._seconds_until_next_try(message, failure, settings), failure)
+        return retry.as_new_message() if message.only_waits and not retry.waits else retry
 
     def _keep(self, retries: Sequence[_Retry], deadline: Deadline) -> list[QueueMessage]:
         """Hide messages until their next try, or replace them by new ones, and return those that stay."""
-        new = {id(retry.record): retry for retry in retries if retry.record}
-        refused = self._queues.retry(
-            [NewMessage(retry.record, retry.seconds) for retry in new.values() if retry.record], deadline
-        )
-        staying = [retry for retry in retries if not retry.record] + [new[id(one.record)] for one in refused]
+        replaced = [
+            (retry, NewMessage(retry.new_record, retry.seconds)) for retry in retries if retry.new_record is not None
+        ]
+        refused = {id(new) for new in self._queues.retry([new for _, new in replaced], deadline)}
+        staying = [retry for retry in retries if retry.new_record is None]
+        staying += [retry for retry, new in replaced if id(new) in refused]
         self._queues.extend_visibility({retry.message.receipt: retry.seconds for retry in staying}, deadline)
         return [retry.message for retry in staying]
 

@@ -58,7 +58,7 @@ def without_attributes(request: Request, kind: str, names: Collection[str]) -> R
 
 
 def time_of(raw: object) -> datetime | None:
-    """Return when a raw event happened; None where it does not say."""
+    """Return when a raw event happened, in UTC; None where it does not say."""
     try:
         fields = normalise(raw).fields
     except InvalidEvent:
@@ -66,15 +66,19 @@ def time_of(raw: object) -> datetime | None:
     for name in _TIMES:
         try:
             moment = datetime.fromisoformat(fields[name])
-        except (KeyError, TypeError, ValueError):
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (KeyError, TypeError, ValueError, OverflowError):  # of the year 1, in another time zone
             continue
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None
+
+
+# More keys of metadata count as one attribute: the record of a customer with thousands of keys would fill its item.
+_MOST_KEYS = 200
 
 
 def _names(body: Mapping[str, Any]) -> Iterator[str]:
     for name, value in body.items():
-        if name == "metadata" and isinstance(value, dict):
+        if name == "metadata" and isinstance(value, dict) and len(value) <= _MOST_KEYS:
             yield from (f"{_METADATA}{key}" for key in value)
         elif name not in _IDS:
             yield name
@@ -82,7 +86,7 @@ def _names(body: Mapping[str, Any]) -> Iterator[str]:
 
 def _without(body: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     kept = {name: value for name, value in body.items() if name not in names}
-    if isinstance(body.get("metadata"), dict):
+    if isinstance(kept.get("metadata"), dict):
         metadata = {key: value for key, value in body["metadata"].items() if f"{_METADATA}{key}" not in names}
         kept |= {"metadata": metadata}
         if not metadata:

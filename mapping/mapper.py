@@ -80,6 +80,7 @@ def _make(event: Event, mapping: EventMapping, *, is_full: bool, is_routed: bool
     if needs_user_id:
         event = event._replace(anonymous_id=None)
     made: list[_Made] = []
+    reason = SkipReason.TRACK_EVENTS_FILTER
     for part in _parts(event, call, mapping):
         trace = MappingTrace(is_full=is_full)
         if not made:
@@ -89,10 +90,11 @@ def _make(event: Event, mapping: EventMapping, *, is_full: bool, is_routed: bool
             outcome = part.to_request(event, part.rules.rules, trace)
         except InvalidEvent as error:
             if needs_user_id and error.code in _NO_CUSTOMER_ID:
-                return Skip(SkipReason.USER_ID_REQUIRED)
+                reason = SkipReason.USER_ID_REQUIRED
+                continue
             outcome = error
         made.append(_Made(outcome, part.rules, trace))
-    return made or Skip(SkipReason.TRACK_EVENTS_FILTER)
+    return made or Skip(reason)
 
 
 def _parts(event: Event, call: Call, mapping: EventMapping) -> Iterator[_Part]:

@@ -16,6 +16,7 @@ from handler.delivery.project import Exchange, Project
 from handler.model.deadline import Deadline
 from handler.model.failure import BULK_NOT_DONE, OUT_OF_TIME, Failure
 from handler.model.policy import AmbiguousTrack
+from handler.model.reason_codes import ReasonCode
 from handler.voucherify.answers import failure_of_answer, failure_of_no_answer
 from handler.voucherify.bulk import CUSTOMERS, ActionResult, in_calls, read_action, start_action
 from handler.voucherify.client import NoAnswer
@@ -26,6 +27,9 @@ FEWEST_ROWS = 5
 # Voucherify processes one action after the other, each in about a second.
 FIRST_POLL_SECONDS = 1.0
 LONGEST_POLL_SECONDS = 8.0
+
+# Voucherify refuses a call as a whole, though the fault may be its size or one row's.
+_REFUSALS_OF_ROWS = (ReasonCode.of_status(400), ReasonCode.of_status(413))
 
 T = TypeVar("T")
 
@@ -39,10 +43,16 @@ class Row(Generic[T]):
     owners: list[T] = field(default_factory=list)
 
     def add(self, body: dict[str, Any], owner: T) -> None:
-        """Add an upsert: its fields replace earlier ones, metadata key by key."""
-        metadata = {**self.body.get("metadata", {}), **body.get("metadata", {})}
-        self.body = {**self.body, **body, **({"metadata": metadata} if metadata else {})}
+        """Add an upsert: its fields replace earlier ones, metadata key by key. `null` clears all metadata."""
+        earlier, later = self.body.get("metadata"), body.get("metadata")
+        self.body = {**self.body, **body}
+        if earlier and later:
+            self.body["metadata"] = {**earlier, **later}
         self.owners.append(owner)
+
+    def takes(self, body: dict[str, Any]) -> bool:
+        """Whether an upsert can join the row. Metadata cannot be cleared and then set in one."""
+        return not ("metadata" in self.body and self.body["metadata"] is None and body.get("metadata"))
 
 
 class Updated(NamedTuple, Generic[T]):
@@ -72,7 +82,10 @@ class BulkUpdate:
             yield from (Updated(row, started.failure) for row in rows)
             return
         if started.failure or not started.content:
-            yield from self._in_halves(batch, deadline)
+            if started.failure and started.failure.code in _REFUSALS_OF_ROWS:
+                yield from self._in_halves(batch, deadline)
+            else:
+                yield from (Updated(row, is_refused=True) for row in rows)
             return
         result = self._wait_for(started.content, deadline)
         if isinstance(result, Failure):

@@ -13,7 +13,7 @@ from handler.delivery.dispatcher import SETTLE_SECONDS, Dispatcher
 from handler.delivery.project import MIN_CALL_SECONDS, Project, ProjectCaller
 from handler.delivery.stale_attributes import StaleAttributes
 from handler.model.deadline import Deadline
-from handler.model.errors import AttributeTimesUnknown, DeletionsUnknown
+from handler.model.errors import DeletionsUnknown
 from handler.model.failure import (
     DELETIONS_UNKNOWN,
     DELIVERIES_UNKNOWN,
@@ -85,10 +85,12 @@ class Delivery:
     def _deliver_in_bulk(self, tasks: Sequence[_EventTask], deadline: Deadline) -> dict[_EventTask, Outcome]:
         """Return the outcomes of the upserts that were sent in bulk. All other events are delivered after them.
 
-        These are the upserts before the first other event of each customer, so that the order of its events stays.
+        These are the upserts before the first other event of each customer, so that the order of its events stays. A
+        customer whose row has not been applied yet waits with all events, and one who is to be deleted has no row:
+        Voucherify applies a row later, and would undo what came in between.
         """
         upserts: list[_EventTask] = []
-        others: set[str] = set()
+        others = {task.key for task in tasks if not task.sets_attributes}
         for task in tasks:
             if task.is_plain_upsert and task.key not in others:
                 upserts.append(task)
@@ -102,11 +104,16 @@ class Delivery:
             if isinstance(prepared, Outcome):
                 outcomes[task] = prepared
             elif prepared:
-                rows.setdefault(task.key, Row(task.key)).add(prepared.body or {}, task)
-        for updated in self._bulk_update.send(list(rows.values()), deadline):
-            stops = updated.failure is not None and updated.failure.action is Action.STOP_BATCH
-            if not updated.is_refused and not stops:  # otherwise each of them finds out why by itself
-                outcomes |= {task: task.concluded(updated.failure) for task in updated.row.owners}
+                row, body = rows.setdefault(task.key, Row(task.key)), prepared.body or {}
+                if row.takes(body):
+                    row.add(body, task)
+        in_time = deadline.later(-deadline.seconds_left / 2)  # the rest is for the other events
+        for updated in self._bulk_update.send(list(rows.values()), in_time):
+            failure = updated.failure
+            if updated.is_refused or (failure and failure.action is Action.STOP_BATCH):
+                continue  # each of them finds out why by itself
+            waiting = [task for task in tasks if failure and task.key == updated.row.customer and task not in outcomes]
+            outcomes |= {task: task.concluded(failure) for task in waiting or updated.row.owners}
         return outcomes
 
     def _prepared(self, tasks: Sequence[_EventTask], deadline: Deadline) -> list[Request | Outcome | None]:
@@ -121,7 +128,10 @@ class Delivery:
 
         def prepare(chain: Sequence[_EventTask]) -> None:
             for task in chain:
-                prepared[task] = task.prepare()
+                try:
+                    prepared[task] = task.prepare()
+                except Exception as error:
+                    prepared[task] = task.failed(error)
 
         self._project.threads.run([partial(prepare, chain) for chain in chains.values()], deadline)
         return [prepared.get(task) for task in tasks]
@@ -163,6 +173,7 @@ class _EventTask:
         self._call = Call()
         self._known: Answer | NoAnswer | None = None
         self._unordered = False
+        self._prepared = self._request
 
     @property
     def key(self) -> str:
@@ -207,18 +218,21 @@ class _EventTask:
         except DeletionsUnknown:
             return self._outcome(DELETIONS_UNKNOWN)
         fitted, self._unordered = self._without_stale(self._request)
-        return self._delivery.caller.fitted(fitted) if fitted else self._skipped(SkipReason.SUPERSEDED)
+        if fitted is None:
+            return self._skipped(SkipReason.SUPERSEDED)
+        self._prepared = self._delivery.caller.fitted(fitted)
+        return self._prepared
 
     def concluded(self, failure: Failure | None) -> Outcome:
         """Return the outcome of an event that was sent in bulk."""
-        return self._outcome(failure)._replace(unordered=self._unordered)
+        return self._outcome(failure, left_out=self._prepared.left_out)._replace(unordered=self._unordered)
 
     def _skipped(self, reason: SkipReason) -> Outcome:
         return Outcome(self._job.event, DeliveryStatus.SKIPPED, _now(), skip_reason=reason)
 
     def _reason_to_wait(self, deadline: Deadline) -> Failure | None:
-        if stopped_by := self._delivery.caller.stopped_by:
-            return stopped_by.for_events_not_tried()
+        if closed := self._delivery.caller.closed(deadline):
+            return closed
         return OUT_OF_TIME if deadline.seconds_left < MIN_CALL_SECONDS else None
 
     def _must_not_send(self, request: Request) -> bool:
@@ -252,11 +266,10 @@ class _EventTask:
 
     def _without_stale(self, request: Request) -> tuple[Request | None, bool]:
         """Return a request without what newer events have set, and whether nobody could say what that is."""
-        stale = self._delivery.stale
-        try:
-            return (stale.fit(request, self._at, was_stored=bool(self._job.stored_at)) if stale else request), False
-        except AttributeTimesUnknown:
-            return request, True
+        if not self._delivery.stale:
+            return request, False
+        fitted = self._delivery.stale.fit(request, self._at, was_stored=bool(self._job.stored_at))
+        return fitted.request, not fitted.is_known
 
     def failed(self, error: Exception) -> Outcome:
         return self._outcome(failure_of_bug(error))

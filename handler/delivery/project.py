@@ -191,6 +191,12 @@ class ProjectCaller:
         self._reloading = threading.Lock()
         self._reloaded = False
 
+    def closed(self, deadline: Deadline) -> Failure | None:
+        """Return the failure that forbids every call until the deadline, or None."""
+        if self.stopped_by:
+            return self.stopped_by.for_events_not_tried()
+        return self._project.rate_limiter.closed(deadline, wait_for_quota=self._wait_for_quota)
+
     def fitted(self, request: Request) -> Request:
         """Return a request with metadata that fits the project's schemas, as far as they are known."""
         return self._project.schemas.fit(request)

@@ -40,6 +40,9 @@ MAX_PAUSE_SECONDS = 15 * 60.0
 # A plan that is used up opens again when it is upgraded, or with the next billing cycle.
 PLAN_USED_UP_SECONDS = 2 * 60 * 60.0
 
+# Events that wait are spread over this time or over a window, whichever is longer. SQS delays a message for no longer.
+LONGEST_SPREAD_SECONDS = 15 * 60.0
+
 # An answer is news for so long. Lambda may have frozen the execution environment since, while others called.
 FRESH_SECONDS = 0.25
 
@@ -87,10 +90,10 @@ class RateLimiter:
         """
         with self._changed:
             while True:
+                if failure := self.closed(deadline, wait_for_quota=wait_for_quota):
+                    return failure
                 closed_for = self._closed_until - self._clock()
                 if closed_for > 0:
-                    if not wait_for_quota or closed_for > deadline.seconds_left:
-                        return self._closed_by.for_events_not_tried()
                     self._changed.wait(closed_for)
                 elif self._has_room():
                     self._in_flight += 1
@@ -100,6 +103,13 @@ class RateLimiter:
                     return OUT_OF_TIME
                 else:
                     self._changed.wait(min(deadline.seconds_left, PROBE_SECONDS))
+
+    def closed(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
+        """Return the failure that forbids a call until the deadline, or None where one may be allowed by then."""
+        closed_for = self._closed_until - self._clock()
+        if closed_for > 0 and not (wait_for_quota and closed_for <= deadline.seconds_left):
+            return self._closed_by.for_events_not_tried()
+        return None
 
     def release(self, answer: Answer | None, failure: Failure | None) -> None:
         """End a call: learn from its answer, and close the window where the answer says so."""
@@ -126,8 +136,11 @@ class RateLimiter:
             now = self._clock()
             limit = self._window.limit if self._window else DEFAULT_LIMIT
             calls = limit - self._left_to_others(limit)
-            free = max(now, self._closed_until, self._next_free)
-            self._next_free = free + (self._window_seconds or DEFAULT_WINDOW_SECONDS) / calls
+            seconds = self._window_seconds or DEFAULT_WINDOW_SECONDS
+            opens = max(now, self._closed_until)
+            # An event that comes back before its turn has another one then. So turns lie within a limited time.
+            free = min(max(opens, self._next_free), opens + max(seconds, LONGEST_SPREAD_SECONDS))
+            self._next_free = free + seconds / calls
             return free - now
 
     def _has_room(self) -> bool:

@@ -32,6 +32,13 @@ _EXTEND_AFTER_SECONDS = 5 * 60.0
 _MOST_RECENT = 2_000
 
 
+class Fitted(NamedTuple):
+    """A request without stale attributes, None where nothing of it is left. `is_known`: nothing else of it is stale."""
+
+    request: Request | None
+    is_known: bool
+
+
 class _Delivered(NamedTuple):
     """Attributes that were delivered lately, at a time, and when their event happened."""
 
@@ -79,20 +86,20 @@ class StaleAttributes:
         except AttributeTimesUnknown:
             return None
 
-    def fit(self, request: Request, at: datetime, *, was_stored: bool) -> Request | None:
-        """Return a request without the attributes that a newer event has set; None where nothing of it is left.
-
-        Raises AttributeTimesUnknown: nobody can say what is newer.
-        """
+    def fit(self, request: Request, at: datetime, *, was_stored: bool) -> Fitted:
+        """Return a request without the attributes that a newer event has set, as far as that is known."""
         fitted: Request | None = request
         is_waiting = was_stored or self._since is not None
+        is_known = is_waiting or self._is_known
         for attributes in attributes_of(request):
             if fitted and attributes.names and (is_waiting or attributes.kind == "order"):
-                stale = self._times.note(attributes, at)
+                try:
+                    stale = self._times.note(attributes, at)
+                except AttributeTimesUnknown:
+                    is_known = False
+                    continue
                 fitted = without_attributes(fitted, attributes.kind, stale) if stale else fitted
-        if not is_waiting and not self._is_known:
-            raise AttributeTimesUnknown
-        return fitted
+        return Fitted(fitted, is_known)
 
     def delivered(self, request: Request, at: datetime) -> None:
         """Remember what was delivered, in case that events wait already and this environment does not know it yet."""
@@ -106,17 +113,19 @@ class StaleAttributes:
         now = self._clock()
         if self._since is not None and now - self._extended_at < _EXTEND_AFTER_SECONDS:
             return
-        self._threads.run([self._extend], deadline)
+        (is_extended,) = self._threads.run([self._extend], deadline)
         with self._lock:
-            self._extended_at = now
+            self._extended_at = now if is_extended else self._extended_at
+            self._is_known = bool(is_extended)
             self._since = self._since if self._since is not None else now
         self._note_recent(float("-inf"), customers, deadline)
 
-    def _extend(self) -> None:
+    def _extend(self) -> bool:
         try:
             self._backlog.extend(BACKLOG_SECONDS)
         except AttributeTimesUnknown:
-            self._is_known = False
+            return False
+        return True
 
     def _note_recent(self, since: float, customers: Collection[str] | None, deadline: Deadline) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -438,3 +439,18 @@ def test_messages_of_a_source_are_one_group(function: Function) -> None:
         MessageSystemAttributeNames=["MessageGroupId"],
     )["Messages"]
     assert {message["Attributes"]["MessageGroupId"] for message in messages} == {"default", "shop"}
+
+
+def test_of_many_that_wait_one_that_fails_keeps_its_age(function: Function, worker: Worker) -> None:
+    events = [{**TRACK, "messageId": f"t-{number}", "userId": f"u-{number}"} for number in range(120)]
+    put(function, *events)
+    function.voucherify.rule = lambda request: (
+        Fault(503) if request.number == 1 else Fault(429, headers={"Retry-After": "600"})
+    )
+    kept = worker.run(at_most=200).kept
+    assert len(kept) == 1, "it stays; the others are new messages"
+    assert len(stored("RETRY_QUEUE_URL")) == 120
+    assert Counter(record["failure"]["code"] for record in stored("RETRY_QUEUE_URL")) == {
+        "voucherify_503": 1,
+        "rate_limited": 119,
+    }

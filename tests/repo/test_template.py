@@ -356,7 +356,7 @@ MAY: dict[str, dict[str, list[Any]]] = {
         "sqs:DeleteMessage": [arn("RetryQueue")],
         "sqs:GetQueueAttributes": [arn("RetryQueue")],
         "sqs:ChangeMessageVisibility": [arn("RetryQueue")],
-        "sqs:SendMessage": [arn("DeadLetterQueue")],
+        "sqs:SendMessage": [arn("RetryQueue"), arn("DeadLetterQueue")],
     },
 }
 MAY_TRACE: dict[str, list[Any]] = {"xray:PutTraceSegments": ["*"], "xray:PutTelemetryRecords": ["*"]}

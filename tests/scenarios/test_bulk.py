@@ -169,3 +169,45 @@ def test_many_events_that_wait_are_delayed_and_not_in_flight(function: Function,
     worker.start_cold()
     assert worker.run(at_most=200).kept == []
     assert len(function.voucherify.events) == 110
+
+
+def test_event_with_an_impossible_time_does_not_stop_the_others(function: Function, worker: Worker) -> None:
+    put(function, *people(6), {**identify("u-9", name="Ada"), "timestamp": "0001-01-01T00:00:00+01:00"})
+    assert worker.run().kept == []
+    assert len(function.voucherify.customers) == 7
+
+
+def test_metadata_that_is_cleared_is_a_value(function: Function, worker: Worker) -> None:
+    function.put(clearOnNull="true")
+    put(function, *people(6), identify("u-1", 2, metadata={"a": 1}), identify("u-1", 3, metadata=None))
+    answer = Fault(202, body={"async_action_id": "a"})
+    function.voucherify.rule = lambda request: answer if request.path == BULK else None
+    worker.run()
+    (row,) = [row for row in function.sent[0][2] if row["source_id"] == "u-1"]
+    assert row["metadata"] is None
+
+
+def test_customer_whose_row_is_not_applied_yet_waits_with_all_events(
+    function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_update, "FIRST_POLL_SECONDS", 1_000.0)
+    put(function, *people(6), track("u-1"), identify("u-1", 2, name="Later"), track("u-9"))
+    assert len(worker.run().kept) == 8
+    assert paths(function) == [BULK, "/v1/events"], "only the customer without a row is served"
+
+
+def test_customer_who_is_to_be_deleted_has_no_row(function: Function, worker: Worker) -> None:
+    function.put(deleteDisabled="false")
+    put(function, *people(6), {"type": "delete", "userId": "u-1", "messageId": "d-1"})
+    assert worker.run().kept == []
+    assert [row["source_id"] for row in function.sent[0][2]] == ["u-0", "u-2", "u-3", "u-4", "u-5"]
+    assert "u-1" not in function.voucherify.customers
+
+
+def test_refusal_that_concerns_no_row_is_not_repeated_in_halves(function: Function, worker: Worker) -> None:
+    refusal = {"code": 403, "key": "missing_required_permission", "message": "No"}
+    function.voucherify.rule = lambda request: Fault(403, body=refusal) if request.path == BULK else None
+    put(function, *people(20))
+    assert worker.run(at_most=100).kept == []
+    assert paths(function).count(BULK) == 1
+    assert len(function.voucherify.customers) == 20

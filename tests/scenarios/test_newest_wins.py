@@ -230,3 +230,22 @@ def test_worker_delivers_what_waits_without_the_table(function: Function, proxy:
     assert worker.run().kept == []
     assert customer(function)["email"] == "new@example.com"
     assert sum(line.get("Unordered", 0) for line in function.logs.metrics) == 1
+
+
+def test_status_does_not_go_back_while_nobody_knows_whether_events_wait(function: Function, proxy: AwsProxy) -> None:
+    function.put(orderEvents='{"Order Completed": "PAID", "Order Updated": "CREATED"}', trackEventsFilter='["none"]')
+    proxy.rule = refuse("GetItem")
+    start_cold()
+    function.post(order(1, "Order Completed", LATE, total=12))
+    function.post(order(2, "Order Updated", EARLY, total=10, tax=1))
+    found = function.voucherify.orders["o-1"]
+    assert (found["status"], found["amount"], found["metadata"]) == ("PAID", 1200, {"tax": 1})
+
+
+def test_metadata_with_very_many_keys_is_one_attribute(function: Function, worker: Worker) -> None:
+    old, new = ({f"key-{number}": value for number in range(300)} for value in ("old", "new"))
+    queue(function, identify(1, name="Ada", metadata=old))
+    function.post(identify(2, metadata=new))
+    worker.run()
+    assert function.sent[-1][2] == {"source_id": "u-1", "name": "Ada"}
+    assert customer(function)["metadata"] == new

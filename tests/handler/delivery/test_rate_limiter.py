@@ -256,6 +256,13 @@ def test_the_rate_is_learned_from_the_longest_wait_for_a_window(
     assert caller.seconds_per_event == pytest.approx(rate_limiter, rel=1e-4)
 
 
+def test_turns_lie_within_a_quarter_of_an_hour_however_many_events_wait(caller: Caller) -> None:
+    caller.call(headers=limits(limit=100, left=0, end=NOW + 60))
+    turns = caller.turns(5_000)
+    assert turns[0] == pytest.approx(60)
+    assert max(turns) <= 60 + 15 * 60
+
+
 def test_another_plan_is_learned_anew(caller: Caller) -> None:
     caller.call(headers=limits(limit=1000, end=NOW + 3600))
     caller.call(headers=limits(limit=2000, left=1999, end=NOW + 60))
