@@ -46,6 +46,7 @@ class Runtime:
         self._threads = Threads(environment.voucherify_concurrency)
         self._making_client = threading.Lock()
         self._kept_client = cache(self._new_client)
+        self._making_stale_attributes = threading.Lock()
         self._kept_stale_attributes = cache(self._new_stale_attributes)
         self._sources = Sources(
             self._read_parameters, environment.settings_ttl_seconds, time.monotonic, self._telemetry
@@ -74,7 +75,8 @@ class Runtime:
             return None if other is project else other
 
         store, deletions = self._records_of(settings)
-        stale = self._kept_stale_attributes(settings.project_id)
+        with self._making_stale_attributes:  # two of one project would not know of each other's events
+            stale = self._kept_stale_attributes(settings.project_id)
         return Delivery(settings.policy, project, reload, store, deletions, wait_for_quota=wait_for_quota, stale=stale)
 
     def _records_of(self, settings: Settings) -> tuple[IdempotencyStore | None, Deletions | None]:

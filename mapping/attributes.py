@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mapping.errors import InvalidEvent
 from mapping.event.segment import normalise
-from mapping.requests.customer import customer_key
+from mapping.requests.customer import key_of
 from mapping.requests.request import Operation, Request
 
 _IDS = ("id", "source_id")
@@ -39,7 +39,7 @@ def attributes_of(request: Request) -> Iterator[Attributes]:
         yield Attributes("customer", request.customer, tuple(_names(body["customer"])))
         if request.operation is Operation.UPSERT_ORDER:
             order = {name: value for name, value in body.items() if name != "customer"}
-            yield Attributes("order", customer_key(order), tuple(_names(order)))
+            yield Attributes("order", key_of(order), tuple(_names(order)))
 
 
 def without_attributes(request: Request, kind: str, names: Collection[str]) -> Request | None:

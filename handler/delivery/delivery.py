@@ -242,7 +242,7 @@ class _EventTask:
     def _deliver(self, request: Request, deadline: Deadline) -> Outcome:
         """Deliver one request of the event."""
         if request is not self._request:
-            self._call.reopen()
+            self._call.reopen()  # first: a call that is given up now belongs to the request before
             self._request = request
             if failure := self._reason_to_wait(deadline):
                 return self._outcome(failure)

@@ -5,17 +5,16 @@ Both are items in the table of idempotency records. Customers and orders are the
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.model.errors import AttributeTimesUnknown
 from handler.storage.idempotency import is_refused_by_condition
+from handler.storage.items import hashed_key, sortable
 from mapping import Attributes
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class AttributeTimes:
         """
         stale: list[str] = []
         for start in range(0, len(attributes.names), _NAMES_PER_WRITE):
-            stale += self._note(attributes, list(attributes.names[start : start + _NAMES_PER_WRITE]), _sortable(at))
+            stale += self._note(attributes, list(attributes.names[start : start + _NAMES_PER_WRITE]), sortable(at))
         return stale
 
     def _note(self, attributes: Attributes, names: list[str], at: str) -> list[str]:
@@ -86,8 +85,7 @@ class AttributeTimes:
         return None
 
     def _key(self, attributes: Attributes) -> Any:
-        data = json.dumps({"id": attributes.id, "kind": attributes.kind, "project": self._project_id})
-        return {"id": {"S": f"times#{hashlib.sha256(data.encode()).hexdigest()}"}}
+        return hashed_key("times", id=attributes.id, kind=attributes.kind, project=self._project_id)
 
 
 class Backlog:
@@ -103,7 +101,7 @@ class Backlog:
         self._client = client
         self._table = table
         self._clock = clock
-        self._key: Any = {"id": {"S": f"backlog#{hashlib.sha256(project_id.encode()).hexdigest()}"}}
+        self._key: Any = hashed_key("backlog", project=project_id)
 
     def since(self) -> float | None:
         """Return since when events wait, in epoch seconds; None where none do. Raises AttributeTimesUnknown."""
@@ -142,8 +140,3 @@ class Backlog:
             ExpressionAttributeValues=values,
             **conditions,
         )
-
-
-def _sortable(moment: datetime) -> str:
-    """Return a text whose order is that of the moments."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")

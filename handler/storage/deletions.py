@@ -5,17 +5,16 @@ They are items in the table of idempotency records, under a hash of the customer
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.model.errors import DeletionsUnknown
 from handler.storage.idempotency import is_refused_by_condition
+from handler.storage.items import hashed_key, sortable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -42,7 +41,7 @@ class Deletions:
                 # A deletion that was queued may be recorded after a newer one.
                 ConditionExpression="attribute_not_exists(deleted_at) OR deleted_at < :at",
                 ExpressionAttributeValues={
-                    ":at": {"S": _sortable(at)},
+                    ":at": {"S": sortable(at)},
                     ":expiration": {"N": str(round(time.time() + KEPT_SECONDS))},
                 },
             )
@@ -57,13 +56,7 @@ class Deletions:
         except (BotoCoreError, ClientError) as error:
             raise DeletionsUnknown from error
         deleted_at = found.get("Item", {}).get("deleted_at")
-        return deleted_at is not None and _sortable(at) <= deleted_at["S"]
+        return deleted_at is not None and sortable(at) <= deleted_at["S"]
 
     def _key(self, customer: str) -> Any:
-        data = json.dumps({"customer": customer, "project": self._project_id})
-        return {"id": {"S": f"deleted#{hashlib.sha256(data.encode()).hexdigest()}"}}
-
-
-def _sortable(moment: datetime) -> str:
-    """Return a text whose order is that of the moments."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+        return hashed_key("deleted", customer=customer, project=self._project_id)

@@ -35,11 +35,14 @@ class Audit:
 
     @cached_property
     def delivered(self) -> Counter[str]:
-        """The events whose calls were applied and answered. An upsert that was repeated counts once for each event."""
+        """The events whose calls were applied and answered.
+
+        An upsert counts as often as it was accepted: a row in bulk has all copies of an event, and may be repeated.
+        """
         calls = [call for call in self.calls if call.applied and not is_ambiguous(call)]
         tracks = Counter(id_ for call in calls if call.path == "/v1/events" for id_ in ids_of(call))
-        upserts = Counter(id_ for call in calls if call.path != "/v1/events" for id_ in ids_of(call))
-        return tracks + Counter({id_: min(count, self.accepted[id_]) for id_, count in upserts.items()})
+        upserts = {id_ for call in calls if call.path != "/v1/events" for id_ in ids_of(call)}
+        return tracks + Counter({id_: self.accepted[id_] - self.dead_letters[id_] for id_ in upserts})
 
     @property
     def duplicates(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mapping.errors import InvalidEvent, RejectReason
 from mapping.event.segment import Event
-from mapping.requests.customer import complete_customer, customer_key
+from mapping.requests.customer import complete_customer, key_of
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
@@ -83,7 +83,7 @@ def _custom_event(body: dict[str, Any], naming: _Naming, event: Event, trace: Ma
         "customer": customer,
         **{part: body[part] for part in _OPTIONAL_PARTS if part in body},
     }
-    return Request(Operation.TRACK_EVENT, "POST", "/v1/events", sent, customer_key(customer), tuple(trace.left_out))
+    return Request(Operation.TRACK_EVENT, "POST", "/v1/events", sent, key_of(customer), tuple(trace.left_out))
 
 
 def _event_name(body: dict[str, Any], naming: _Naming, event: Event, trace: MappingTrace) -> str:

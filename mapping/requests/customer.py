@@ -63,15 +63,15 @@ def complete_customer(body: dict[str, Any], event: Event, trace: MappingTrace, p
     return customer
 
 
-def customer_key(customer: dict[str, Any]) -> str:
-    """Return the id that identifies the customer."""
-    key: str = customer.get("source_id") or customer["id"]
+def key_of(resource: dict[str, Any]) -> str:
+    """Return the id that identifies a customer or an order."""
+    key: str = resource.get("source_id") or resource["id"]
     return key
 
 
 def _upsert(event: Event, rules: Rules, trace: MappingTrace, payload: str | None) -> Request:
     customer = complete_customer(apply_rules(rules, event, trace), event, trace, payload)
-    key = customer_key(customer)
+    key = key_of(customer)
     return Request(Operation.UPSERT_CUSTOMER, "POST", "/v1/customers", customer, key, tuple(trace.left_out))
 
 

@@ -14,7 +14,7 @@ from mapping.event.casing import fold
 from mapping.event.segment import Event
 from mapping.money import digits_of, multiplied, scaled, to_amount, to_minor_units, to_quantity
 from mapping.order_status import OrderStatus
-from mapping.requests.customer import complete_customer, customer_key
+from mapping.requests.customer import complete_customer, key_of
 from mapping.requests.request import Operation, Request
 from mapping.rules.rule import Rules, apply_rules
 from mapping.trace import Filled, MappingTrace
@@ -50,7 +50,7 @@ def order_request(event: Event, rules: Rules, trace: MappingTrace, status: Order
         order["status"] = status.value
         trace.record_filled(Filled("order.status", "orderEvents", "event", name, status.value, is_fallback=True))
     sent = {**order, "customer": customer}
-    return Request(Operation.UPSERT_ORDER, "POST", "/v1/orders", sent, customer_key(customer), tuple(trace.left_out))
+    return Request(Operation.UPSERT_ORDER, "POST", "/v1/orders", sent, key_of(customer), tuple(trace.left_out))
 
 
 def _currency_of(event: Event, rules: Rules) -> object:

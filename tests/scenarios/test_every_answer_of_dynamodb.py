@@ -346,6 +346,9 @@ class OpenRateLimiter:
     def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> None:
         return None
 
+    def closed(self, deadline: Deadline, *, wait_for_quota: bool) -> None:
+        return None
+
     def release(self, answer: Any, failure: Any) -> None:
         return None
 
