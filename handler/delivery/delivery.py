@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol
 
 from handler.delivery.bulk_update import FEWEST_ROWS, BulkUpdate, Row
@@ -258,7 +258,7 @@ class _EventTask:
                 self._delivery.stale.delivered(fitted, self._at)
             return self._settle(claim, outcome._replace(unordered=self._unordered))
 
-    @property
+    @cached_property
     def _at(self) -> datetime:
         """When the event happened; never later than it was stored, whatever its sender's clock says."""
         latest = self._job.stored_at or _now()
