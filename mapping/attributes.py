@@ -6,7 +6,7 @@ https://docs.voucherify.io/api-reference/customers/create-customer
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -57,13 +57,13 @@ def without_attributes(request: Request, kind: str, names: Collection[str]) -> R
     return None
 
 
-def time_of(raw: object) -> datetime | None:
-    """Return when a raw event happened, in UTC; None where it does not say."""
+def time_of(raw: object, names: Sequence[str] = _TIMES) -> datetime | None:
+    """Return when a raw event happened, in UTC, by the first of these fields that says; None where none does."""
     try:
         fields = normalise(raw).fields
     except InvalidEvent:
         return None
-    for name in _TIMES:
+    for name in names:
         try:
             moment = datetime.fromisoformat(fields[name])
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

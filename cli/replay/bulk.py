@@ -17,18 +17,22 @@ from cli.replay.retry_loop import CALL_SECONDS, CappedRateLimiter, RetryLoop
 from handler.model.deadline import Deadline
 from handler.model.failure import Action, Failure, Stage
 from handler.model.policy import AmbiguousTrack
-from handler.model.reason_codes import ReasonCode
 from handler.voucherify.answers import failure_of_answer, failure_of_no_answer
-from handler.voucherify.bulk import ORDERS, ActionResult, Endpoint, in_calls, read_action, start_action
+from handler.voucherify.bulk import (
+    ORDERS,
+    REFUSALS_OF_ROWS,
+    ActionResult,
+    Endpoint,
+    in_calls,
+    read_action,
+    start_action,
+)
 from handler.voucherify.client import Answer, NoAnswer, VoucherifyClient
 
 # Voucherify processes one call after the other, each in about a second.
 FIRST_POLL_SECONDS = 0.5
 LONGEST_POLL_SECONDS = 5.0
 GIVE_UP_SECONDS = 60 * 60.0
-
-# Voucherify refuses a call as a whole, though the fault may be one row's.
-_REFUSALS_OF_ROWS = (ReasonCode.of_status(400), ReasonCode.of_status(413))
 
 
 Refused = tuple[Row, Failure]
@@ -146,7 +150,7 @@ class BulkUpdate:
         if failure and not failure.is_permanent:
             return failure
         if failure:
-            self._refuse(batch, failure, may_be_of_a_row=failure.code in _REFUSALS_OF_ROWS)
+            self._refuse(batch, failure, may_be_of_a_row=failure.code in REFUSALS_OF_ROWS)
         elif action_id:
             batch.action_id = action_id
         else:

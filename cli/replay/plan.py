@@ -15,17 +15,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from cli.replay.source import Entry
 from handler.model.failure import Action, Failure, failure_of_bug
 from handler.voucherify.answers import failure_of_invalid_event
-from mapping import EventMapping, InvalidEvent, Operation, Request, Skip, map_event, normalise
+from handler.voucherify.bulk import FEWEST_ROWS, merged
+from mapping import EventMapping, InvalidEvent, Operation, Request, Skip, map_event, time_of
 
-# A bulk call takes two more calls at least, which poll for its result. For fewer customers, single calls are no more.
-FEWEST_ROWS = 5
+# Deletions are compared with when an event was received, as the function compares them with when it was stored.
+_RECEIVED = ("receivedAt", "timestamp", "originalTimestamp")
 
 
 class Planned(NamedTuple):
@@ -78,18 +79,8 @@ class Row:
         """Return the sum of the upserts."""
         body: dict[str, Any] = {}
         for upsert in self.upserts:
-            body = _merged(body, upsert.request.body or {})
+            body = merged(body, upsert.request.body or {})
         return body
-
-
-def _merged(body: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """Return one upsert for two: later fields replace earlier ones, metadata and an order's customer key by key."""
-    merged = {**body, **later}
-    if metadata := {**body.get("metadata", {}), **later.get("metadata", {})}:
-        merged["metadata"] = metadata
-    if "customer" in merged:
-        merged["customer"] = _merged(body.get("customer", {}), later.get("customer", {}))
-    return merged
 
 
 class Bulk(NamedTuple):
@@ -145,24 +136,13 @@ def _map_entry(entry: Entry, mapping: EventMapping, *, as_live: bool) -> Sequenc
         return [Unsent(entry, failure=failure_of_bug(error))]
     if isinstance(request, Skip):
         return [Unsent(entry, skip_reason=request.reason)]
-    at = _received_at(entry.event)
+    at = time_of(entry.event, _RECEIVED)
     if as_live or not request.also:
         return [Planned(entry, request, at)]
     parts = (request._replace(also=()), *request.also)
     failed = [Unsent(entry, failure=failure_of_invalid_event(one)) for one in parts if isinstance(one, InvalidEvent)]
     requests = sorted((one for one in parts if isinstance(one, Request)), key=lambda one: not one.is_idempotent)
     return [*failed, *(Planned(entry, one, at) for one in requests)]
-
-
-def _received_at(event: Any) -> datetime | None:
-    fields = normalise(event).fields
-    for name in ("receivedAt", "timestamp", "originalTimestamp"):
-        try:
-            moment = datetime.fromisoformat(fields[name])
-        except (KeyError, TypeError, ValueError):
-            continue
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return None
 
 
 def plan_steps(planned: Sequence[Planned], *, in_bulk: bool, as_live: bool) -> Iterator[Step]:

@@ -16,20 +16,22 @@ from handler.delivery.project import Exchange, Project
 from handler.model.deadline import Deadline
 from handler.model.failure import BULK_NOT_DONE, OUT_OF_TIME, Failure
 from handler.model.policy import AmbiguousTrack
-from handler.model.reason_codes import ReasonCode
 from handler.voucherify.answers import failure_of_answer, failure_of_no_answer
-from handler.voucherify.bulk import CUSTOMERS, ActionResult, in_calls, read_action, start_action
-from handler.voucherify.client import NoAnswer
-
-# A bulk call takes two more calls at least, which poll for its result. For fewer customers, single calls are no more.
-FEWEST_ROWS = 5
+from handler.voucherify.bulk import (
+    CUSTOMERS,
+    FEWEST_ROWS,
+    REFUSALS_OF_ROWS,
+    ActionResult,
+    in_calls,
+    merged,
+    read_action,
+    start_action,
+)
+from handler.voucherify.client import Answer, NoAnswer
 
 # Voucherify processes one action after the other, each in about a second.
 FIRST_POLL_SECONDS = 1.0
 LONGEST_POLL_SECONDS = 8.0
-
-# Voucherify refuses a call as a whole, though the fault may be its size or one row's.
-_REFUSALS_OF_ROWS = (ReasonCode.of_status(400), ReasonCode.of_status(413))
 
 T = TypeVar("T")
 
@@ -43,11 +45,8 @@ class Row(Generic[T]):
     owners: list[T] = field(default_factory=list)
 
     def add(self, body: dict[str, Any], owner: T) -> None:
-        """Add an upsert: its fields replace earlier ones, metadata key by key. `null` clears all metadata."""
-        earlier, later = self.body.get("metadata"), body.get("metadata")
-        self.body = {**self.body, **body}
-        if earlier and later:
-            self.body["metadata"] = {**earlier, **later}
+        """Add an upsert. `null` clears all metadata."""
+        self.body = merged(self.body, body)
         self.owners.append(owner)
 
     def takes(self, body: dict[str, Any]) -> bool:
@@ -77,12 +76,13 @@ class BulkUpdate:
 
     def _send(self, batch: Sequence[tuple[Row[T], bytes]], deadline: Deadline) -> Iterator[Updated[T]]:
         rows = [row for row, _ in batch]
-        started = self._call(partial(self._start, [body for _, body in batch], deadline), deadline)
+        start = partial(start_action, self._project.client, CUSTOMERS, [body for _, body in batch], deadline)
+        started = self._call(start, deadline)
         if started.failure and not started.failure.is_permanent:
             yield from (Updated(row, started.failure) for row in rows)
             return
         if started.failure or not started.content:
-            if started.failure and started.failure.code in _REFUSALS_OF_ROWS:
+            if started.failure and started.failure.code in REFUSALS_OF_ROWS:
                 yield from self._in_halves(batch, deadline)
             else:
                 yield from (Updated(row, is_refused=True) for row in rows)
@@ -108,7 +108,7 @@ class BulkUpdate:
         seconds = FIRST_POLL_SECONDS
         while deadline.seconds_left > seconds:
             self._sleep(seconds)
-            polled = self._call(partial(self._read, action_id, deadline), deadline)
+            polled = self._call(partial(read_action, self._project.client, CUSTOMERS, action_id, deadline), deadline)
             if polled.failure and not polled.failure.is_permanent:
                 return polled.failure
             if polled.failure or polled.content is None:
@@ -118,22 +118,16 @@ class BulkUpdate:
             seconds = min(2 * seconds, LONGEST_POLL_SECONDS)
         return BULK_NOT_DONE
 
-    def _call(self, call: Callable[[], Exchange[T]], deadline: Deadline) -> Exchange[T]:
+    def _call(self, call: Callable[[], tuple[Answer, T]], deadline: Deadline) -> Exchange[T]:
         """Make one call, and stop waiting for it at the deadline, whatever the other side does."""
-        limited = partial(self._project.limited, call, deadline, wait_for_quota=True)
-        (exchange,) = self._project.threads.run([limited], deadline.later(GRACE_SECONDS))
-        return exchange or Exchange(None, OUT_OF_TIME)
 
-    def _start(self, rows: Sequence[bytes], deadline: Deadline) -> Exchange[str]:
-        try:
-            answer, action_id = start_action(self._project.client, CUSTOMERS, rows, deadline)
-        except NoAnswer as error:
-            return Exchange(None, failure_of_no_answer(error, CUSTOMERS.request, AmbiguousTrack.RETRY))
-        return Exchange(answer, failure_of_answer(answer, CUSTOMERS.request), action_id)
+        def exchange() -> Exchange[T]:
+            try:
+                answer, content = call()
+            except NoAnswer as error:
+                return Exchange(None, failure_of_no_answer(error, CUSTOMERS.request, AmbiguousTrack.RETRY))
+            return Exchange(answer, failure_of_answer(answer, CUSTOMERS.request), content)
 
-    def _read(self, action_id: str, deadline: Deadline) -> Exchange[ActionResult]:
-        try:
-            answer, result = read_action(self._project.client, CUSTOMERS, action_id, deadline)
-        except NoAnswer as error:
-            return Exchange(None, failure_of_no_answer(error, CUSTOMERS.request, AmbiguousTrack.RETRY))
-        return Exchange(answer, failure_of_answer(answer, CUSTOMERS.request), result)
+        limited = partial(self._project.limited, exchange, deadline, wait_for_quota=True)
+        (made,) = self._project.threads.run([limited], deadline.later(GRACE_SECONDS))
+        return made or Exchange(None, OUT_OF_TIME)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Protocol
 
-from handler.delivery.bulk_update import FEWEST_ROWS, BulkUpdate, Row
+from handler.delivery.bulk_update import BulkUpdate, Row
 from handler.delivery.dispatcher import SETTLE_SECONDS, Dispatcher
 from handler.delivery.project import MIN_CALL_SECONDS, Project, ProjectCaller
 from handler.delivery.stale_attributes import StaleAttributes
@@ -30,6 +30,7 @@ from handler.settings.settings import Settings
 from handler.storage.deletions import Deletions
 from handler.storage.idempotency import Claim, ClaimState, IdempotencyStore
 from handler.voucherify.answers import failure_of, failure_of_invalid_event
+from handler.voucherify.bulk import FEWEST_ROWS
 from handler.voucherify.client import Answer, Call, NoAnswer
 from mapping import InvalidEvent, LeftOut, Operation, Request, Skip, map_event, message_id_of, time_of
 

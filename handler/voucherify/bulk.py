@@ -14,8 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from handler.model.deadline import Deadline
+from handler.model.reason_codes import ReasonCode
 from handler.voucherify.client import Answer, VoucherifyClient
 from mapping import Operation, Request
+
+# A bulk call takes two more calls at least, which poll for its result. For fewer customers, single calls are no more.
+FEWEST_ROWS = 5
 
 MAX_BYTES = 9 * 1024 * 1024  # below 10 MB, whether that counts in 1000s or in 1024s
 
@@ -48,6 +52,10 @@ CUSTOMERS = Endpoint(Operation.UPSERT_CUSTOMER, "/v1/customers/bulk/async", 1_00
 ORDERS = Endpoint(Operation.UPSERT_ORDER, "/v1/orders/import", 2_000, "failed", "reason")
 
 
+# Voucherify refuses a call as a whole, though the fault may be its size or one row's.
+REFUSALS_OF_ROWS = (ReasonCode.of_status(400), ReasonCode.of_status(413))
+
+
 class ActionResult(NamedTuple):
     """An asynchronous action. `refused` has the reason of each refused row by its `source_id`.
 
@@ -59,6 +67,16 @@ class ActionResult(NamedTuple):
     refused: Mapping[str, str] = {}
     problem: str = ""
     is_of_rows: bool = False
+
+
+def merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one row for two: later fields replace earlier ones, metadata and an order's customer key by key."""
+    row = {**earlier, **later}
+    for name, merge in (("metadata", dict.__or__), ("customer", merged)):
+        before, after = earlier.get(name), later.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            row[name] = merge(before, after)
+    return row
 
 
 def in_calls(rows: Iterable[tuple[T, Mapping[str, Any]]], endpoint: Endpoint) -> Iterator[list[tuple[T, bytes]]]:

@@ -13,7 +13,7 @@ from cli.replay.bulk import BulkUpdate, Refused, batches_of
 from cli.replay.plan import Planned, Row
 from cli.replay.retry_loop import CappedRateLimiter, RetryLoop, StopRequest, Throttle
 from cli.replay.source import Entry
-from handler.voucherify.bulk import CUSTOMERS, MAX_BYTES, ORDERS, Endpoint
+from handler.voucherify.bulk import CUSTOMERS, MAX_BYTES, ORDERS, Endpoint, merged
 from handler.voucherify.client import VoucherifyClient
 from local.voucherify_stub.stub import Fault, Request, VoucherifyStub
 from mapping import Operation
@@ -317,3 +317,18 @@ def test_rate_limit_while_polling(order_import: Bulk, voucherify: VoucherifyStub
     assert [call.status for call in voucherify.calls] == [200, 429, 200, 429, 200]
     assert 60 <= order_import.clock.now - Time().now < 75
     assert imports(voucherify) == [2]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "row"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1}, {}, {"a": 1}),
+        ({"a": 1}, None, None),
+        (None, {"b": 2}, {"b": 2}),
+    ],
+)
+def test_metadata_of_two_upserts_is_merged(earlier: Any, later: Any, row: Any) -> None:
+    assert merged({"metadata": earlier, "name": "Ada"}, {"metadata": later}) == {"metadata": row, "name": "Ada"}
+    order = merged({"customer": {"metadata": earlier}}, {"customer": {"metadata": later}})
+    assert order == {"customer": {"metadata": row}}

@@ -21,6 +21,7 @@ from mapping.event_names import ByName
 from mapping.money import digits_of, to_minor_units
 from mapping.values import MAX_EVENT_NAME, ConversionError
 from tests.contract.published import assert_published
+from tests.mapping.test_event_filter import is_match
 
 # An own table: the digits of ISO 4217, https://www.iso.org/iso-4217-currency-codes.html
 DIGITS = {"EUR": 2, "USD": 2, "GBP": 2, "HUF": 2, "JPY": 0, "KRW": 0, "VND": 0, "KWD": 3, "TND": 3, "CLF": 4, "XYZ": 2}
@@ -357,15 +358,6 @@ def deface(value: Any) -> None:
 
 
 NAMES = st.text("ab*", max_size=6)
-
-
-def is_match(pattern: str, name: str) -> bool:
-    """The definition: `*` stands for any characters, or none."""
-    if not pattern:
-        return not name
-    if pattern[0] == "*":
-        return any(is_match(pattern[1:], name[start:]) for start in range(len(name) + 1))
-    return bool(name) and name[0] == pattern[0] and is_match(pattern[1:], name[1:])
 
 
 class TestByName:

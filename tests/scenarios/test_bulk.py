@@ -215,3 +215,9 @@ def test_refusal_that_concerns_no_row_is_not_repeated_in_halves(function: Functi
     assert worker.run(at_most=100).kept == []
     assert paths(function).count(BULK) == 1
     assert len(function.voucherify.customers) == 20
+
+
+def test_empty_metadata_clears_nothing(function: Function, worker: Worker) -> None:
+    put(function, *people(6), identify("u-1", 2, metadata={"a": 1}), identify("u-1", 3, metadata={}))
+    assert worker.run().kept == []
+    assert function.voucherify.customers["u-1"]["metadata"] == {"a": 1}
