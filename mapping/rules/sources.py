@@ -95,7 +95,11 @@ class PathSource:
 
 def written(path: Iterable[str]) -> str:
     """Return a path as a mapping has it, with quotes where its keys need them."""
-    return ".".join(key if re.fullmatch(_BARE, key) else json.dumps(key, ensure_ascii=False) for key in path)
+    return ".".join(
+        # White space around a source is not part of it.
+        key if re.fullmatch(_BARE, key) and key == key.strip() else json.dumps(key, ensure_ascii=False)
+        for key in path
+    )
 
 
 def _element(array: list[Any], index: str) -> Any:

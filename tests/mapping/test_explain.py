@@ -537,3 +537,10 @@ def test_what_a_fallback_uses_is_sent() -> None:
     }
     explanation = explain(event, EventMapping.compile({"identifyMapping": {"email": "customer.email"}}))
     assert explanation.not_sent == ("plan",)
+
+
+def test_key_with_white_space_around_it_is_quoted() -> None:
+    event = {"type": "track", "userId": "u-1", "event": "A", "properties": {": ": 1, "a b": 2}}
+    assert explain(event, EventMapping.compile({})).not_sent == ('": "', "a b")
+    row = {'properties.": "': "metadata.x"}
+    assert explain(event, EventMapping.compile({"trackMapping": row})).not_sent == ("a b",)
