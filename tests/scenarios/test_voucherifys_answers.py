@@ -133,6 +133,7 @@ def test_older_identify_does_not_overwrite_a_newer_one(function: Function, worke
 
 
 @pytest.mark.scenario(row=30)
+@pytest.mark.scenario(row=40)
 def test_environments_behind_one_limit_waste_no_calls(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make soak` shows that the queue drains at the rate of the plan."""
     environments, calls, events = 6, 50, 20
