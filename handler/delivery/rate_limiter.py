@@ -156,7 +156,8 @@ class RateLimiter:
         """Return the wait of one more event: behind all events that wait already, at the plan's rate."""
         with self._changed:
             now, opens = self._clock(), self._clock() + self._seconds_closed()
-            calls, seconds = calls_of_share(self._limit, self._share), self._window_seconds or DEFAULT_WINDOW_SECONDS
+            calls = calls_of_share(self._limit or DEFAULT_LIMIT, self._share)
+            seconds = self._window_seconds or DEFAULT_WINDOW_SECONDS
             # An event that comes back before its turn has another one then. So turns lie within a limited time.
             free = min(max(opens, self._next_free), opens + max(seconds, LONGEST_SPREAD_SECONDS))
             self._next_free = free + seconds / calls
@@ -176,11 +177,11 @@ class RateLimiter:
 
     @property
     def _limit(self) -> float:
-        """The calls of a window, as far as an answer has said it here or elsewhere."""
+        """The calls of a window, by an answer here or elsewhere; 0 while none has said it."""
         if self._window:
             return self._window.limit
         closing = self._shared.closing if self._shared else None
-        return closing.limit if closing else DEFAULT_LIMIT
+        return closing.limit if closing else 0.0
 
     def _seconds_closed(self) -> float:
         """Return the time for which no call is allowed, as far as it is known here or elsewhere."""

@@ -97,7 +97,7 @@ class SharedCalls:
 
     def _take_of_window(self) -> Denied | None:
         closing, now = self._state.closing, self._clock()
-        if closing is None or not closing.until <= now < closing.until + closing.window_seconds:
+        if not closing or not closing.limit or not closing.until <= now < closing.until + closing.window_seconds:
             return None
         if self._of_window.use(closing.until):
             return None

@@ -181,6 +181,16 @@ def test_refusal_closes_every_share(world: World) -> None:
     assert world.call(world.start(share=100))
 
 
+def test_after_a_refusal_that_names_no_limit_nothing_is_counted(world: World) -> None:
+    environment = world.start()
+    assert environment.ask() is None
+    environment.end(Answer(429, {}, None))
+    assert world.call(world.start())
+    world.now += MINUTE
+    world.plan.limit = 200
+    assert world.calls_of(world.start()) == 160
+
+
 def test_calls_of_a_day_are_counted_for_all(world: World) -> None:
     environments = [world.start(calls_per_day=70) for _ in range(3)]
     assert sum(world.calls_of(environment) for environment in environments) == 70
