@@ -1,0 +1,104 @@
+"""The source `smoke-test`: its own settings and secrets, and requests to it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from secrets import token_hex
+from typing import Any
+
+from cli.errors import CommandFailed
+from cli.segment import Answer, credentials_for, events_url, send
+from cli.settings.store import Store
+from cli.smoke.waiting import Waiting
+from cli.target import Target
+from handler.settings.setting_types import Parameter
+from handler.settings.settings import Secrets, Settings
+from handler.settings.sources import UNUSABLE_SOURCE_SECONDS
+
+SOURCE = "smoke-test"
+
+# The parameter of the mapping under which the rejected event is delivered.
+MAPPING = f"trackMapping.{SOURCE}"
+
+# Every parameter that this source ever has. Between two writes a function may read the settings: each of them is valid
+# beside the ones before it, except the first of the credentials.
+_NAMES = (
+    "sharedSecret",
+    "accessToken",
+    "identifyDisabled",
+    "trackDisabled",
+    "trackEventsFilter",
+    "apiKey",
+    "apiToken",
+    "apiUrl",
+    MAPPING,
+)
+
+# A new source is found after UNUSABLE_SOURCE_SECONDS by each execution environment that receives a request for it.
+_FOUND_SECONDS = UNUSABLE_SOURCE_SECONDS + 10.0
+
+
+class SmokeSource:
+    """The source, with the Voucherify project of `like`. It exists from `create` to `delete`."""
+
+    def __init__(self, target: Target, like: Settings, waiting: Waiting) -> None:
+        self._target = target
+        self._like = like
+        self._waiting = waiting
+        self._secrets = Secrets((token_hex(32),), (token_hex(32),))
+
+    @property
+    def url(self) -> str:
+        return events_url(self._target, SOURCE)
+
+    def create(self) -> None:
+        """Write its settings, also over those that an interrupted test has left. Raises CommandFailed."""
+        if others := Store(self._target, SOURCE).own.keys() - set(_NAMES):
+            problem = f"the source {SOURCE} has settings that no smoke test wrote: {', '.join(sorted(others))}"
+            raise CommandFailed(problem, "the smoke test needs a source of this name for itself: rename yours")
+        self.delete()
+        self.write(
+            {
+                "sharedSecret": self._secrets.shared_secrets[0],
+                "accessToken": self._secrets.access_tokens[0],
+                "identifyDisabled": "false",
+                "trackDisabled": "false",
+                "trackEventsFilter": '["*"]',
+                "apiKey": self._like.api_key,
+                "apiToken": self._like.api_token,
+                "apiUrl": self._like.api_url,
+            }
+        )
+
+    def write(self, settings: Mapping[str, str]) -> None:
+        """Write some of its settings, in this order. Raises CommandFailed where all of them together have a fault."""
+        store = Store(self._target, SOURCE)
+        plan = store.plan({name: Parameter(value) for name, value in settings.items()})
+        if plan.faults:
+            faults = "; ".join(map(str, plan.faults))
+            raise CommandFailed(f"the settings of the source {SOURCE} would have faults: {faults}", "run settings show")
+        for change in plan.changes:
+            store.put(change)
+
+    def delete(self) -> list[str]:
+        """Delete its settings, and return their names."""
+        return Store(self._target, SOURCE).delete(_NAMES)
+
+    def post(self, *events: Mapping[str, Any], is_gzipped: bool = False, is_signed: bool = True) -> Answer:
+        """Post an event, or an array of events, which Segment signs over the first one. Raises CommandFailed.
+
+        Tries again while an execution environment does not know the source yet.
+        """
+        elements = [json.dumps(event).encode() for event in events]
+        body = elements[0] if len(elements) == 1 else b"[" + b",".join(elements) + b"]"
+        headers = credentials_for(elements[0], self._secrets) if is_signed else {}
+        if is_gzipped:
+            body, headers = gzip.compress(body), {**headers, "Content-Encoding": "gzip"}
+        return self._waiting.until(
+            lambda: send(self.url, body, headers),
+            lambda answer: answer.status not in (404, 503),
+            seconds=_FOUND_SECONDS,
+            pause=1.0,
+        )
