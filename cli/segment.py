@@ -31,7 +31,7 @@ class Answer(NamedTuple):
         return {status: count for status in DeliveryStatus if (count := self.body.get(status))}
 
     def __str__(self) -> str:
-        counts = ", ".join(status if count == 1 else f"{count} {status}" for status, count in self.counts.items())
+        counts = ", ".join(status if count == 1 else f"{status} x{count}" for status, count in self.counts.items())
         reasons = ", ".join(str(error.get("reason")) for error in self.body.get("errors", ()))
         text = counts or str(self.body.get("message", "without a text"))
         return f"{self.status} {text}" + (f" ({reasons})" if reasons else "")

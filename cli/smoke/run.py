@@ -75,6 +75,7 @@ class SmokeTest:
         self._rejected_id = ""
         self._queued_id = ""
         self._queued_at = 0.0
+        # Of the requests without an answer too, so that nothing is left after Ctrl-C.
         self._may_be_queued: set[str] = set()
 
     def checks(self) -> Iterator[Check]:
@@ -225,9 +226,11 @@ class SmokeTest:
         return Check(name, None, f"customer {CUSTOMER} not deleted: {problem}", "delete it in Voucherify")
 
     def _send(self, *events: Mapping[str, Any], is_gzipped: bool = False) -> Answer:
+        message_ids = {event["messageId"] for event in events}
+        self._may_be_queued |= message_ids
         answer = self._source.post(*events, is_gzipped=is_gzipped)
-        if "queued" in answer.counts:
-            self._may_be_queued.update(event["messageId"] for event in events)
+        if "queued" not in answer.counts:
+            self._may_be_queued -= message_ids
         return answer
 
     def _new_identify(self) -> dict[str, Any]:
