@@ -12,10 +12,9 @@ from cli.checks import Check, guarded
 from cli.context import Context
 from cli.errors import Exit
 from cli.output import Output
-from cli.segment import events_url
 from cli.settings.store import settings_of_source
 from cli.smoke.run import CUSTOMER, SmokeTest
-from cli.smoke.source import SOURCE
+from cli.smoke.source import SmokeSource
 from cli.smoke.waiting import Waiting
 from cli.target import Target
 from handler.settings.sources import DEFAULT_SOURCE
@@ -56,14 +55,17 @@ def smoke(
 def run(target: Target, output: Output, like: str = DEFAULT_SOURCE, event: str = EVENT) -> bool:
     """Run the smoke test, and return whether no line has failed. Raises CommandFailed where it cannot begin."""
     settings, _ = settings_of_source(target, like)
-    test = SmokeTest(target, settings, event, Waiting(CLOCK, SLEEP), output.note)
+    waiting = Waiting(CLOCK, SLEEP)
+    source = SmokeSource(target, settings, waiting)
+    source.check()
+    test = SmokeTest(target, settings, source, event, waiting, output.note)
     checks: list[Check] = []
 
     def report(check: Check) -> None:
         checks.append(check)
         check.show(output)
 
-    output.note(f"Sending events to {events_url(target, SOURCE)}.")
+    output.note(f"Sending events to {source.url}.")
     output.note(f"They create the customer {CUSTOMER} at {settings.api_url}.")
     with ExitStack() as at_the_end:
         for step in reversed(test.clean_up):

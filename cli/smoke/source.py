@@ -19,12 +19,12 @@ from handler.settings.sources import UNUSABLE_SOURCE_SECONDS
 
 SOURCE = "smoke-test"
 
-# The parameter of the mapping under which the rejected event is delivered.
+# The mapping of the track events, and the mark of this source: a smoke test writes it first.
 MAPPING = f"trackMapping.{SOURCE}"
 
-# Every parameter that this source ever has. Between two writes a function may read the settings: each of them is valid
-# beside the ones before it, except the first of the credentials.
+# Every parameter that this source ever has. They are deleted with one call.
 _NAMES = (
+    MAPPING,
     "sharedSecret",
     "accessToken",
     "identifyDisabled",
@@ -33,7 +33,6 @@ _NAMES = (
     "apiKey",
     "apiToken",
     "apiUrl",
-    MAPPING,
 )
 
 # A new source is found after UNUSABLE_SOURCE_SECONDS by each execution environment that receives a request for it.
@@ -41,7 +40,10 @@ _FOUND_SECONDS = UNUSABLE_SOURCE_SECONDS + 10.0
 
 
 class SmokeSource:
-    """The source, with the Voucherify project of `like`. It exists from `create` to `delete`."""
+    """The source, with the Voucherify project of `like`. It exists from `create` to `delete`.
+
+    Call `check` before anything else.
+    """
 
     def __init__(self, target: Target, like: Settings, waiting: Waiting) -> None:
         self._target = target
@@ -53,14 +55,22 @@ class SmokeSource:
     def url(self) -> str:
         return events_url(self._target, SOURCE)
 
-    def create(self) -> None:
-        """Write its settings, also over those that an interrupted test has left. Raises CommandFailed."""
-        if others := Store(self._target, SOURCE).own.keys() - set(_NAMES):
-            problem = f"the source {SOURCE} has settings that no smoke test wrote: {', '.join(sorted(others))}"
-            raise CommandFailed(problem, "the smoke test needs a source of this name for itself: rename yours")
-        self.delete()
+    def check(self) -> None:
+        """Raise CommandFailed where there is a source of this name that no smoke test made."""
+        own = Store(self._target, SOURCE).own
+        if own and MAPPING not in own:
+            problem = f"there is a source {SOURCE} that no smoke test made"
+            raise CommandFailed(problem, "the smoke test needs this name for itself: give your source another one")
+
+    def create(self, mapping: str) -> None:
+        """Write its settings, also over those that an interrupted test has left. Raises CommandFailed.
+
+        A function may read them between two writes: each is valid beside the ones before it, except the first of the
+        credentials.
+        """
         self.write(
             {
+                MAPPING: mapping,
                 "sharedSecret": self._secrets.shared_secrets[0],
                 "accessToken": self._secrets.access_tokens[0],
                 "identifyDisabled": "false",

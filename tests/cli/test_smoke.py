@@ -20,14 +20,14 @@ import urllib3
 from cli.commands import smoke as command
 from cli.smoke.rollback import ALIAS, FUNCTION
 from cli.smoke.run import CUSTOMER, NOWHERE
-from cli.smoke.source import SOURCE
+from cli.smoke.source import MAPPING, SOURCE
 from cli.target import Target
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.http_server import HttpRequest, HttpServer, Reply
 from local.stack.system import LocalSystem
-from local.voucherify_stub.stub import Fault, VoucherifyStub
+from local.voucherify_stub.stub import Fault, Request, VoucherifyStub
 from tests.cli.conftest import DEAD, RETRY, SECRET, Ended, Run, Time, put_message, use_target
-from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refuse
+from tests.scenarios.aws_proxy import AwsCall, Forward, aws_proxy, refuse
 from tests.worker import Worker, stored
 
 Answer = Callable[[HttpRequest, Callable[[], Reply]], Reply]
@@ -158,7 +158,8 @@ def test_json(smoke: Run) -> None:
 
 
 def test_it_can_run_again_and_takes_over_what_an_interrupted_run_has_left(smoke: Run, aws: LocalAws) -> None:
-    aws.put_settings({f"{SOURCE}/apiUrl": NOWHERE, f"{SOURCE}/identifyDisabled": "true"})
+    left = {MAPPING: "{}", "apiKey": "x", "apiToken": "x", "apiUrl": NOWHERE, "identifyDisabled": "true"}
+    aws.put_settings({f"{SOURCE}/{name}": value for name, value in left.items()})
     put_message(aws, "of-the-run-before", source=SOURCE, code="unknown_source")
 
     assert smoke().code == smoke().code == 0
@@ -208,12 +209,15 @@ def test_faulty_settings_end_it_before_it_writes(smoke: Run, aws: LocalAws) -> N
     assert settings_left(aws) == []
 
 
-def test_a_source_of_that_name_with_settings_of_others_is_not_touched(smoke: Run, aws: LocalAws) -> None:
-    aws.put_settings({f"{SOURCE}/callShare": "50"})
+def test_a_source_of_that_name_that_no_smoke_test_made_is_not_touched(smoke: Run, aws: LocalAws) -> None:
+    aws.put_settings({f"{SOURCE}/sharedSecret": f"{SECRET}1"})
+    put_message(aws, "of-the-shop", source=SOURCE)
     ended = smoke()
 
-    assert "✗ the source smoke-test has settings that no smoke test wrote: callShare" in lines(ended)["source"]
-    assert settings_left(aws) == [f"{SETTINGS_PATH}/{SOURCE}/callShare"]
+    assert ended.code == 1
+    assert ended.err.splitlines()[-2] == "✗ there is a source smoke-test that no smoke test made"
+    assert settings_left(aws) == [f"{SETTINGS_PATH}/{SOURCE}/sharedSecret"]
+    assert len(stored(DEAD)) == 1
 
 
 class TestFailures:
@@ -238,7 +242,7 @@ class TestFailures:
             ended = smoke()
 
         assert failed(ended) == {
-            "source": f"✗ SSM refused {SETTINGS_PATH}/{SOURCE}/sharedSecret: AccessDeniedException: made up by a test"
+            "source": f"✗ SSM refused {SETTINGS_PATH}/{SOURCE}/{MAPPING}: AccessDeniedException: made up by a test"
         }
         assert lines(ended)["identify"] == "○ not tried: source failed"
 
@@ -269,8 +273,7 @@ class TestFailures:
         ended = smoke()
 
         assert failed(ended)["identify"].startswith("✗ 400 rejected (Voucherify answered 400")
-        assert "✓ 9 settings" not in lines(ended)["clean-up"]
-        assert "8 settings of smoke-test deleted; 1 messages of smoke-test deleted" in lines(ended)["clean-up"]
+        assert "9 settings of smoke-test deleted; 1 messages of smoke-test deleted" in lines(ended)["clean-up"]
         assert nothing_is_left(aws)
 
     def test_voucherify_is_down(self, smoke: Run, aws: LocalAws, voucherify: VoucherifyStub) -> None:
@@ -288,9 +291,9 @@ class TestFailures:
         voucherify.rule = lambda call: refused if call.path == "/v1/events" else None
         ended = smoke()
 
-        assert failed(ended).keys() == {"track", "duplicate", "batch", "retry", "redrive"}
-        assert "not delivered within" in failed(ended)["retry"]
-        assert "--source smoke-test" in ended.out
+        assert failed(ended)["track"].startswith("✗ 400 rejected (Voucherify answered 400")
+        assert failed(ended).keys() == {"track"}
+        assert lines(ended)["retry"] == "○ not tried: track failed"
         assert nothing_is_left(aws)
 
     def test_duplicates_are_not_recognised(self, smoke: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,15 +351,28 @@ class TestFailures:
         time.is_stopped = True
         ended = smoke()
 
-        assert failed(ended).keys() == {"retry", "redrive"}
+        assert failed(ended)["retry"] == "✗ not delivered within 240 s"
+        assert failed(ended)["redrive"] == "✗ not delivered within 75 s"
+        assert "--source smoke-test" in ended.out
         assert "2 messages of smoke-test deleted" in lines(ended)["clean-up"]
         assert nothing_is_left(aws)
+
+    def test_redriven_event_is_rejected_again(self, smoke: Run, voucherify: VoucherifyStub) -> None:
+        refused = Fault(400)
+        events: list[Request] = []
+
+        def rule(call: Request) -> Fault | None:
+            events.extend([call] if call.path == "/v1/events" else [])
+            return refused if call.path == "/v1/events" and len(events) > 3 else None
+
+        voucherify.rule = rule
+        assert failed(smoke()) == {"redrive": "✗ not delivered within 150 s"}
 
     def test_settings_that_cannot_be_deleted(
         self, smoke: Run, aws: LocalAws, target: Target, voucherify: VoucherifyStub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with aws_proxy(aws.url) as proxy:
-            _refuse_second(proxy, "DeleteParameters")
+            proxy.rule = refuse("DeleteParameters", status=400, code="AccessDeniedException")
             use_target(monkeypatch, replace(target, endpoint_url=proxy.url))
             ended = smoke()
 
@@ -401,19 +417,6 @@ def zipped(code: str) -> bytes:
         return file.getvalue()
 
 
-def _refuse_second(proxy: AwsProxy, operation: str) -> None:
-    """Refuse the operation from its second call on: the first one is that before the settings are written."""
-    calls = []
-    refusing = refuse(operation, status=400, code="AccessDeniedException")
-
-    def rule(call: Any, forward: Any) -> Reply:
-        if call.operation == operation:
-            calls.append(call)
-        return refusing(call, forward) if len(calls) > 1 else forward(call)
-
-    proxy.rule = rule
-
-
 def interrupt() -> None:
     """Press Ctrl-C."""
     ident = threading.main_thread().ident
@@ -445,7 +448,7 @@ def test_ctrl_c_does_not_keep_the_clean_up_from_running(
     assert voucherify.customers == {}
 
 
-def test_second_ctrl_c_ends_only_its_step_of_the_clean_up(
+def test_ctrl_c_in_the_clean_up_ends_only_that_step(
     smoke: Run,
     aws: LocalAws,
     target: Target,
@@ -454,14 +457,11 @@ def test_second_ctrl_c_ends_only_its_step_of_the_clean_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     time.is_stopped = True
-    deletions: list[AwsCall] = []
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
         reply = forward(call)
         if call.operation == "DeleteParameters":
-            deletions.append(call)
-            if len(deletions) == 2:
-                interrupt()
+            interrupt()
         return reply
 
     with aws_proxy(aws.url) as proxy:
