@@ -35,6 +35,9 @@ def smoke(
     event: Annotated[
         str, typer.Option("--event", help="The name of the track events: a custom event that grants nothing.")
     ] = EVENT,
+    update_stack: Annotated[
+        bool, typer.Option("--update-stack", help="Also change a parameter of the stack and change it back.")
+    ] = False,
 ) -> None:
     """Send events through the whole system, and check what becomes of each. It takes some minutes.
 
@@ -45,20 +48,24 @@ def smoke(
 
     On AWS the alias of the function behind the API moves to the previous
     version for some seconds, for all sources. The alarms on dead letters and
-    on 4xx answers may go off. Exit code 1: a line failed.
+    on 4xx answers may go off. --update-stack takes two updates of the stack,
+    after which the previous version has the code of the current one.
+    Exit code 1: a line failed.
     """
     ctx: Context = context.obj
-    if not run(ctx.target, ctx.output, like, event):
+    if not run(ctx.target, ctx.output, like, event, update_stack=update_stack):
         raise typer.Exit(Exit.WRONG)
 
 
-def run(target: Target, output: Output, like: str = DEFAULT_SOURCE, event: str = EVENT) -> bool:
+def run(
+    target: Target, output: Output, like: str = DEFAULT_SOURCE, event: str = EVENT, *, update_stack: bool = False
+) -> bool:
     """Run the smoke test, and return whether no line has failed. Raises CommandFailed where it cannot begin."""
     settings, _ = settings_of_source(target, like)
     waiting = Waiting(CLOCK, SLEEP)
     source = SmokeSource(target, settings, waiting)
     source.check()
-    test = SmokeTest(target, settings, source, event, waiting, output.note)
+    test = SmokeTest(target, settings, source, event, waiting, output.note, updates_stack=update_stack)
     checks: list[Check] = []
 
     def report(check: Check) -> None:

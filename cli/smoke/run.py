@@ -17,6 +17,7 @@ from cli.idempotency import idempotency_record
 from cli.segment import Answer
 from cli.smoke.rollback import check_rollback
 from cli.smoke.source import MAPPING, SOURCE, SmokeSource
+from cli.smoke.stack_update import check_parameter
 from cli.smoke.waiting import Waiting
 from cli.target import Target
 from handler.model.deadline import Deadline
@@ -69,12 +70,15 @@ class SmokeTest:
         event: str,
         waiting: Waiting,
         note: Callable[[str], object],
+        *,
+        updates_stack: bool,
     ) -> None:
         self._target = target
         self._like = like
         self._event = event
         self._waiting = waiting
         self._note = note
+        self._updates_stack = updates_stack
         self._source = source
         self._settings_seconds = float(target.value("SettingsTtlSeconds")) + _WRITTEN_SECONDS
         self._tracked: dict[str, Any] = {}
@@ -102,6 +106,7 @@ class SmokeTest:
             ("retry", self._retry, False),
             ("redrive", self._redrive, False),
             ("rollback", self._rollback, False),
+            ("parameter", self._change_parameter, False),
         ):
             check = _not_tried(name, failed) if failed else guarded(name, line)
             yield check
@@ -203,6 +208,13 @@ class SmokeTest:
             return self._send(self._new_identify())
 
         return check_rollback(name, self._target, send)
+
+    def _change_parameter(self, name: str) -> Check:
+        if self._target.is_local:
+            return Check(name, None, "only AWS can answer: the local system has no stack")
+        if not self._updates_stack:
+            return Check(name, None, "not changed without --update-stack")
+        return check_parameter(name, self._target, self._waiting, self._note)
 
     def _delete_settings(self, name: str) -> Check:
         return Check(name, True, f"{len(self._source.delete())} settings of {SOURCE} deleted")

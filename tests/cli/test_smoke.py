@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import signal
@@ -21,6 +22,7 @@ from cli.commands import smoke as command
 from cli.smoke.rollback import ALIAS, FUNCTION
 from cli.smoke.run import CUSTOMER, NOWHERE
 from cli.smoke.source import MAPPING, SOURCE
+from cli.smoke.stack_update import PARAMETER, VARIABLE
 from cli.target import Target
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.http_server import HttpRequest, HttpServer, Reply
@@ -139,6 +141,7 @@ def test_healthy_system(smoke: Run, aws: LocalAws, voucherify: VoucherifyStub) -
         "✓ retry: delivered by the retry worker 5 s after it was queued",
         "✓ redrive: delivered by the retry worker 5 s later, with a changed mapping",
         "○ rollback: only AWS can answer: the local system has no versions",
+        "○ parameter: only AWS can answer: the local system has no stack",
         "✓ clean-up: 9 settings of smoke-test deleted",
         "✓ clean-up: 0 messages of smoke-test deleted",
         f"✓ clean-up: customer {CUSTOMER} deleted",
@@ -395,6 +398,7 @@ class Function:
     def __init__(self, stack: Target) -> None:
         self.stack = stack
         self.name = stack.resource(FUNCTION)
+        self.on_publish: Callable[[], None] | None = None
         self._client: Any = boto3.client("lambda")
 
     def publish(self, versions: int, **alias: Any) -> None:
@@ -404,6 +408,19 @@ class Function:
             self._client.update_function_code(FunctionName=self.name, ZipFile=zipped(f"# {number}"))
             version = self._client.publish_version(FunctionName=self.name)["Version"]
         self._client.create_alias(FunctionName=self.name, Name=ALIAS, FunctionVersion=version, **alias)
+
+    def publish_next(self) -> None:
+        """Publish the function as it is, and let the alias point to the new version."""
+        version = self._client.publish_version(FunctionName=self.name)["Version"]
+        self._client.update_alias(FunctionName=self.name, Name=ALIAS, FunctionVersion=version)
+        if self.on_publish:
+            on_publish, self.on_publish = self.on_publish, None
+            on_publish()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        found = self._client.get_function_configuration(FunctionName=self.name)["Environment"]["Variables"]
+        return dict(found)
 
     @property
     def version(self) -> str:
@@ -475,38 +492,44 @@ def test_ctrl_c_in_the_clean_up_ends_only_that_step(
     assert voucherify.customers == {}
 
 
+@pytest.fixture
+def function(aws: LocalAws, target: Target, monkeypatch: pytest.MonkeyPatch) -> Iterator[Function]:
+    """A stack that has a function. moto runs none: the local system answers the requests."""
+    template = {
+        "Parameters": {PARAMETER: {"Type": "String", "Default": "60"}, "LogLevel": {"Type": "String"}},
+        "Resources": {
+            "Role": {
+                "Type": "AWS::IAM::Role",
+                "Properties": {"AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": []}},
+            },
+            FUNCTION: {
+                "Type": "AWS::Lambda::Function",
+                "Properties": {
+                    "Handler": "index.handler",
+                    "Runtime": "python3.13",
+                    "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+                    # CloudFormation takes a text, but moto takes that of an update for an archive.
+                    "Code": {"ZipFile": base64.b64encode(zipped("")).decode()},
+                    "Environment": {"Variables": {VARIABLE: {"Ref": PARAMETER}, "LOG_LEVEL": {"Ref": "LogLevel"}}},
+                },
+            },
+        },
+    }
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.create_stack(
+        StackName="smoke",
+        TemplateBody=json.dumps(template),
+        Parameters=[{"ParameterKey": "LogLevel", "ParameterValue": "DEBUG"}],
+    )
+    stack = Target("smoke", target.session, aws.url, {**target.known, "SettingsKmsKeyArn": ""})
+    use_target(monkeypatch, stack)
+    try:
+        yield Function(stack)
+    finally:
+        cloudformation.delete_stack(StackName="smoke")
+
+
 class TestRollback:
-    """On a stack, whose function has versions behind an alias. moto runs neither of them: the local system answers."""
-
-    @pytest.fixture
-    def function(self, aws: LocalAws, target: Target, monkeypatch: pytest.MonkeyPatch) -> Iterator[Function]:
-        template = {
-            "Resources": {
-                "Role": {
-                    "Type": "AWS::IAM::Role",
-                    "Properties": {"AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": []}},
-                },
-                FUNCTION: {
-                    "Type": "AWS::Lambda::Function",
-                    "Properties": {
-                        "Handler": "index.handler",
-                        "Runtime": "python3.13",
-                        "Role": {"Fn::GetAtt": ["Role", "Arn"]},
-                        "Code": {"ZipFile": "def handler(event, context): ..."},
-                    },
-                },
-            }
-        }
-        cloudformation = boto3.client("cloudformation")
-        cloudformation.create_stack(StackName="smoke", TemplateBody=json.dumps(template))
-        known = {**target.known, "SettingsKmsKeyArn": ""}
-        stack = Target("smoke", target.session, aws.url, known)
-        use_target(monkeypatch, stack)
-        try:
-            yield Function(stack)
-        finally:
-            cloudformation.delete_stack(StackName="smoke")
-
     def test_fine(self, smoke: Run, function: Function, gateway: Gateway) -> None:
         function.publish(3)
         seen: list[str] = []
@@ -583,5 +606,75 @@ class TestRollback:
         assert ended.code == 1
 
 
+class TestParameter:
+    @pytest.fixture
+    def updates(self, aws: LocalAws, function: Function, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+        """The updates of the stack so far. After each of them the alias points to a new version, as with SAM."""
+        updates: list[str] = []
+
+        def answer(request: HttpRequest, forward: Callable[[], Reply]) -> Reply:
+            reply = forward()
+            if request.body.startswith(b"Action=UpdateStack"):
+                updates.append(request.body.decode())
+                function.publish_next()
+            return reply
+
+        with closing(Gateway(aws.url)) as before_aws:
+            before_aws.answer = answer
+            use_target(monkeypatch, replace(function.stack, endpoint_url=before_aws.url))
+            yield updates
+
+    def test_fine(self, smoke: Run, function: Function, updates: list[str]) -> None:
+        function.publish(1)
+        ended = smoke("--update-stack")
+
+        text = "SettingsTtlSeconds 60, 61, 60: version 1 has 60, 2 61, 3 60"
+        assert lines(ended)["parameter"] == f"✓ {text}"
+        assert len(updates) == 2
+        assert function.variables == {VARIABLE: "60", "LOG_LEVEL": "DEBUG"}
+
+    def test_alias_stays_where_it_is(self, smoke: Run, function: Function) -> None:
+        function.publish(1)
+        ended = smoke("--update-stack")
+
+        text = "SettingsTtlSeconds 60, 61, 60: version 1 has 60, 1 60, 1 60"
+        assert failed(ended) == {"parameter": f"✗ {text}"}
+
+    def test_not_without_being_asked(self, smoke: Run, function: Function, updates: list[str]) -> None:
+        function.publish(1)
+
+        assert lines(smoke())["parameter"] == "○ not changed without --update-stack"
+        assert updates == []
+
+    def test_ctrl_c_changes_it_back(self, smoke: Run, function: Function, updates: list[str]) -> None:
+        function.publish(1)
+        function.on_publish = interrupt
+        ended = smoke("--update-stack")
+
+        assert ended.code == 130
+        assert len(updates) == 2
+        assert function.variables[VARIABLE] == "60"
+
+    def test_update_that_is_refused(
+        self, smoke: Run, aws: LocalAws, function: Function, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        function.publish(1)
+
+        def answer(request: HttpRequest, forward: Callable[[], Reply]) -> Reply:
+            return _ACCESS_DENIED if request.body.startswith(b"Action=UpdateStack") else forward()
+
+        with closing(Gateway(aws.url)) as before_aws:
+            before_aws.answer = answer
+            use_target(monkeypatch, replace(function.stack, endpoint_url=before_aws.url))
+            ended = smoke("--update-stack")
+
+        assert failed(ended) == {"parameter": "✗ AWS refused UpdateStack: AccessDenied: made up by a test"}
+
+
+_ACCESS_DENIED = Reply(
+    403,
+    {"Content-Type": "text/xml"},
+    b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>made up by a test</Message></Error></ErrorResponse>",
+)
 _FAILED = Reply(500, {"Content-Type": "application/json"}, b'{"message": "Internal Server Error"}')
 _PRECONDITION_FAILED = Reply(412, {"x-amzn-ErrorType": "PreconditionFailedException"}, b"{}")
