@@ -80,7 +80,8 @@ class SmokeTest:
         self._note = note
         self._updates_stack = updates_stack
         self._source = source
-        self._settings_seconds = float(target.value("SettingsTtlSeconds")) + _WRITTEN_SECONDS
+        self._cached_seconds = float(target.value("SettingsTtlSeconds"))
+        self._settings_seconds = self._cached_seconds + _WRITTEN_SECONDS
         self._tracked: dict[str, Any] = {}
         self._rejected_id = ""
         self._queued_id = ""
@@ -285,7 +286,7 @@ class SmokeTest:
         return Check(name, True, f"{what} after {seconds} s: {answer}")
 
     def _until_in_force(self, send: Callable[[], T], is_done: Callable[[T], bool]) -> T:
-        pause = self._settings_seconds / 6
+        pause = max(1.0, self._cached_seconds / 6)
         return self._waiting.until(send, is_done, seconds=self._settings_seconds, pause=pause)
 
     def _delivered_by_worker(self, name: str, message_id: str, since: float, longest: float) -> Check:
