@@ -99,7 +99,7 @@ def common(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="voucherify-destination")
 
 
 if __name__ == "__main__":

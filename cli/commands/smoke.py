@@ -47,10 +47,10 @@ def smoke(
     at a time.
 
     On AWS the alias of the function behind the API moves to the previous
-    version for some seconds, for all sources. The alarms on dead letters and
-    on 4xx answers may go off. --update-stack takes two updates of the stack,
-    after which the previous version has the code of the current one.
-    Exit code 1: a line failed.
+    version for some seconds, for all sources, and the alarms on dead letters
+    may go off. --update-stack takes two updates of the stack, after which the
+    previous version has the code of the current one. Exit code 1: a line
+    failed.
     """
     ctx: Context = context.obj
     if not run(ctx.target, ctx.output, like, event, update_stack=update_stack):
@@ -62,10 +62,10 @@ def run(
 ) -> bool:
     """Run the smoke test, and return whether no line has failed. Raises CommandFailed where it cannot begin."""
     settings, _ = settings_of_source(target, like)
-    waiting = Waiting(CLOCK, SLEEP)
+    waiting = Waiting(CLOCK, SLEEP, output.note)
     source = SmokeSource(target, settings, waiting)
     source.check()
-    test = SmokeTest(target, settings, source, event, waiting, output.note, updates_stack=update_stack)
+    test = SmokeTest(target, settings, source, event, waiting, updates_stack=update_stack)
     checks: list[Check] = []
 
     def report(check: Check) -> None:

@@ -34,8 +34,8 @@ NOWHERE = "http://127.0.0.1:9"
 # Reading a message hides it from other readers for seconds, and each request costs: a queue is read only so far.
 _MOST_READ = 1000
 
-# A setting that was written has reached Parameter Store's readers by then.
-_WRITTEN_SECONDS = 15.0
+# A message that was stored has reached SQS's readers by then.
+_STORED_SECONDS = 15.0
 
 # The longest backoff of an event that has failed for a minute, and Lambda's polling.
 _BACKOFF_SECONDS = 90.0
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class SmokeTest:
-    """One run. `note` tells a person what it waits for."""
+    """One run. With `updates_stack` it also changes a parameter of the stack."""
 
     def __init__(
         self,
@@ -69,7 +69,6 @@ class SmokeTest:
         source: SmokeSource,
         event: str,
         waiting: Waiting,
-        note: Callable[[str], object],
         *,
         updates_stack: bool,
     ) -> None:
@@ -77,11 +76,8 @@ class SmokeTest:
         self._like = like
         self._event = event
         self._waiting = waiting
-        self._note = note
         self._updates_stack = updates_stack
         self._source = source
-        self._cached_seconds = float(target.value("SettingsTtlSeconds"))
-        self._settings_seconds = self._cached_seconds + _WRITTEN_SECONDS
         self._tracked: dict[str, Any] = {}
         self._rejected_id = ""
         self._queued_id = ""
@@ -155,7 +151,7 @@ class SmokeTest:
         if not check.is_fine:
             return check
         self._rejected_id = event["messageId"]
-        found = self._waiting.until(self._dead_letter, bool, seconds=_WRITTEN_SECONDS, pause=1.0)
+        found = self._waiting.until(self._dead_letter, bool, "the dead letter", seconds=_STORED_SECONDS, pause=1.0)
         if not found:
             text = f"400 rejected, but not among the first {_MOST_READ} dead letters"
             return Check(name, False, text, "run dead-letters list; empty the queue if it is long")
@@ -171,7 +167,7 @@ class SmokeTest:
             event = self._new_track()
             return event["messageId"], self._send(event)
 
-        message_id, answer = self._until_in_force(send, lambda sent: sent[1].status == 202)
+        message_id, answer = self._until_in_force("a wrong apiUrl", send, lambda sent: sent[1].status == 202)
         check = _expected(name, answer, 202, queued=1)
         if not check.is_fine:
             return replace(check, advice=f"apiUrl {NOWHERE} is not in force: see setting changed")
@@ -186,9 +182,8 @@ class SmokeTest:
     def _retry(self, name: str) -> Check:
         if not self._queued_id:
             return _not_tried(name, "outage")
-        longest = 2 * self._settings_seconds + _BACKOFF_SECONDS
-        check = self._delivered_by_worker(name, self._queued_id, self._queued_at, longest)
-        return replace(check, text=f"{check.text} after it was queued") if check.is_fine else check
+        longest = 2 * self._source.settings_seconds + _BACKOFF_SECONDS
+        return self._delivered_by_worker(name, self._queued_id, self._queued_at, longest)
 
     def _redrive(self, name: str) -> Check:
         if not self._rejected_id:
@@ -198,9 +193,9 @@ class SmokeTest:
         for _ in range(2):  # with settings from before the change, the worker rejects it once more
             if not self._move_dead_letters():
                 break
-            check = self._delivered_by_worker(name, self._rejected_id, started, self._settings_seconds)
+            check = self._delivered_by_worker(name, self._rejected_id, started, self._source.settings_seconds)
             if check.is_fine:
-                return replace(check, text=f"{check.text} later, with a changed mapping")
+                return replace(check, text=f"{check.text}, with a changed mapping")
         return check
 
     def _rollback(self, name: str) -> Check:
@@ -215,7 +210,7 @@ class SmokeTest:
             return Check(name, None, "only AWS can answer: the local system has no stack")
         if not self._updates_stack:
             return Check(name, None, "not changed without --update-stack")
-        return check_parameter(name, self._target, self._waiting, self._note)
+        return check_parameter(name, self._target, self._waiting)
 
     def _delete_settings(self, name: str) -> Check:
         return Check(name, True, f"{len(self._source.delete())} settings of {SOURCE} deleted")
@@ -276,28 +271,30 @@ class SmokeTest:
 
     def _in_force(self, name: str, what: str, **counts: int) -> Check:
         """Wait until the function's answers show a changed setting."""
-        self._note(f"Waiting until {what} is in force, up to {self._settings_seconds:.0f} seconds …")
         started = self._waiting.clock()
-        answer = self._until_in_force(lambda: self._send(self._new_identify()), lambda answer: answer.counts == counts)
+        answer = self._until_in_force(
+            what, lambda: self._send(self._new_identify()), lambda answer: answer.counts == counts
+        )
         seconds = round(self._waiting.clock() - started)
         if answer.counts != counts:
             advice = "the function's log has the reason: settings cannot be used"
             return Check(name, False, f"{what} is not in force after {seconds} s: {answer}", advice)
         return Check(name, True, f"{what} after {seconds} s: {answer}")
 
-    def _until_in_force(self, send: Callable[[], T], is_done: Callable[[T], bool]) -> T:
-        pause = max(1.0, self._cached_seconds / 6)
-        return self._waiting.until(send, is_done, seconds=self._settings_seconds, pause=pause)
+    def _until_in_force(self, what: str, send: Callable[[], T], is_done: Callable[[T], bool]) -> T:
+        seconds = self._source.settings_seconds
+        return self._waiting.until(send, is_done, f"{what} to take effect", seconds=seconds, pause=seconds / 8)
 
     def _delivered_by_worker(self, name: str, message_id: str, since: float, longest: float) -> Check:
         """Wait until the retry worker has delivered a track."""
-        self._note(f"Waiting for the retry worker, up to {longest:.0f} seconds …")
-        found = self._waiting.until(lambda: self._is_delivered(message_id), bool, seconds=longest, pause=_PAUSE_SECONDS)
+        found = self._waiting.until(
+            lambda: self._is_delivered(message_id), bool, "the retry worker", seconds=longest, pause=_PAUSE_SECONDS
+        )
         seconds = round(self._waiting.clock() - since)
         if not found:
             advice = f"run trace {message_id} --source {SOURCE}; the log of the retry worker has the reason"
             return Check(name, False, f"not delivered within {seconds} s", advice)
-        return Check(name, True, f"delivered by the retry worker {seconds} s")
+        return Check(name, True, f"delivered by the retry worker within {seconds} s")
 
     def _is_delivered(self, message_id: str) -> bool:
         record = idempotency_record(self._target, SOURCE, message_id)

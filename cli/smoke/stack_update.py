@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -33,14 +33,13 @@ class _Live(NamedTuple):
         return cls(found["Version"], found["Environment"]["Variables"][VARIABLE])
 
 
-def check_parameter(name: str, target: Target, waiting: Waiting, note: Callable[[str], object]) -> Check:
+def check_parameter(name: str, target: Target, waiting: Waiting) -> Check:
     """Change the parameter and change it back, and look at the live version each time. Raises CommandFailed."""
     function = target.resource(FUNCTION)
     stack = _Stack(target, waiting)
     value = stack.value
     other = str(int(value) + (1 if int(value) < MOST else -1))
     before = _Live.of(target, function)
-    note(f"Updating the stack {target.name} twice, which takes some minutes …")
     with _changed(stack, value, other):
         changed = _Live.of(target, function)
     after = _Live.of(target, function)
@@ -104,6 +103,7 @@ class _Stack:
         return self._waiting.until(
             lambda: str(self._described()["StackStatus"]),
             lambda status: not status.endswith("_IN_PROGRESS"),
+            f"the update of stack {self._name}",
             seconds=_UPDATE_SECONDS,
             pause=_PAUSE_SECONDS,
         )
