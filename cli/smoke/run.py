@@ -214,14 +214,14 @@ class SmokeTest:
         return check_parameter(name, self._target, self._waiting)
 
     def _delete_settings(self, name: str) -> Check:
-        return Check(name, True, f"{len(self._source.delete())} settings of {SOURCE} deleted")
+        return Check(name, True, f"settings of {SOURCE} deleted: {len(self._source.delete())}")
 
     def _delete_messages(self, name: str) -> Check:
         dead = self._delete_own("DeadLetterQueueUrl")
         # Reading the retry queue hides events of other sources for a moment: only where one of the test may be there.
         left = {message_id for message_id in self._may_be_queued if not self._is_delivered(message_id)}
         queued = self._delete_own("RetryQueueUrl") if left else 0
-        text = f"{dead + queued} messages of {SOURCE} deleted"
+        text = f"messages of {SOURCE} deleted: {dead + queued}"
         if queued >= len(left):
             return Check(name, True, text)
         text += f"; up to {len(left) - queued} may be hidden until their next retry"
