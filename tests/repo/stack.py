@@ -174,6 +174,22 @@ def named_in(value: Any) -> Iterator[str]:
                 yield from named_in(item)
 
 
+def waited_for(stack: Stack, name: str) -> set[str]:
+    """Return the resources that CloudFormation creates and updates before a resource.
+
+    Those it depends on and those it refers to, and what these wait for in turn.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-dependson.html
+    """
+    found: set[str] = set()
+    left = [name]
+    while left:
+        resource = stack.resources[left.pop()]
+        direct = {*as_list(resource.get("DependsOn", [])), *named_in(resource)} & set(stack.resources)
+        left += direct - found
+        found |= direct
+    return found
+
+
 DEFAULT = Stack()
 ALTERNATIVE = Stack(**ALL_SWITCHED)
 BOTH = pytest.mark.parametrize("stack", [DEFAULT, ALTERNATIVE], ids=["by default", "all switched"])

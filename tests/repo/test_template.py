@@ -40,6 +40,7 @@ from tests.repo.stack import (
     stage,
     transformed,
     transformed_for,
+    waited_for,
 )
 
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
@@ -64,8 +65,8 @@ def test_every_reference_resolves_under_every_combination() -> None:
         stack = Stack(**combination)
         there = {*stack.resources, *PSEUDO, "AWS::NoValue"}
         named = set(named_in([stack.resources, stack.outputs]))
-        waited_for = {name for resource in stack.resources.values() for name in as_list(resource.get("DependsOn", []))}
-        assert named | waited_for <= there, combination
+        depended_on = {name for resource in stack.resources.values() for name in as_list(resource.get("DependsOn", []))}
+        assert named | depended_on <= there, combination
 
 
 @pytest.mark.slow
@@ -197,11 +198,6 @@ def test_parameters_change_the_properties_of_a_function(name: str) -> None:
     assert switched["TracingConfig"] == {"Mode": "PassThrough"}
     assert "ReservedConcurrentExecutions" not in function(name)
     assert switched.get("ReservedConcurrentExecutions") == ("50" if name == "DeliverFunction" else None)
-
-
-@EACH_FUNCTION
-def test_function_depends_on_its_permissions(name: str) -> None:
-    assert DEFAULT.resources[name]["DependsOn"] == "DeliveryPolicy"
 
 
 def test_longest_response_budget_ends_before_segment_and_lambda_time_out() -> None:
@@ -365,11 +361,16 @@ ALIASES = [
 ]  # the function's own ARN, and with the alias
 
 
+def holders_and_statements(stack: Stack, role: str) -> list[tuple[str, Any]]:
+    """Return the statements of a role's own policies and of those attached to it, each with its resource."""
+    own = [(role, policy) for policy in stack.properties(role)["Policies"]]
+    policies = stack.of_type("AWS::IAM::Policy")
+    attached = [(name, policy) for name, policy in policies.items() if ref(role) in policy["Roles"]]
+    return [(name, statement) for name, policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
+
+
 def statements(stack: Stack, role: str) -> list[Any]:
-    """Return the statements of a role's own policies and of those attached to it."""
-    own = stack.properties(role)["Policies"]
-    attached = [policy for policy in stack.of_type("AWS::IAM::Policy").values() if ref(role) in policy["Roles"]]
-    return [statement for policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
+    return [statement for _, statement in holders_and_statements(stack, role)]
 
 
 def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
@@ -418,6 +419,51 @@ def test_only_its_service_may_assume_a_role(stack: Stack) -> None:
         assert role["AssumeRolePolicyDocument"]["Statement"] == [
             {"Effect": "Allow", "Principal": {"Service": services[name]}, "Action": "sts:AssumeRole"}
         ]
+
+
+def needed_by(stack: Stack, name: str) -> set[tuple[str, str]]:
+    """Return the permissions that a function's configuration needs: pairs of an action and its resource."""
+    properties = stack.properties(name)
+    needed = {("ssm:GetParametersByPath", f"{SETTINGS}/*")}
+    needed |= {("logs:PutLogEvents", str(arn(properties["LoggingConfig"]["LogGroup"]["Ref"])))}
+    variables = properties["Environment"]["Variables"]
+    for variable in ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
+        needed |= {("sqs:SendMessage", str(arn(variables[variable]["Ref"])))}
+    for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem"):
+        needed |= {(f"dynamodb:{action}", str(arn(variables["DEDUPLICATION_TABLE"]["Ref"])))}
+    if properties["TracingConfig"]["Mode"] == "Active":
+        needed |= {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
+    if stack.parameters["SettingsKmsKeyArn"]:
+        needed |= {("kms:Decrypt", stack.parameters["SettingsKmsKeyArn"])}
+    for mapping in stack.of_type("AWS::Lambda::EventSourceMapping").values():
+        if mapping["FunctionName"] == ref(f"{name}Aliaslive"):
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"):
+                needed |= {(f"sqs:{action}", str(mapping["EventSourceArn"]))}
+    return needed
+
+
+@EACH_FUNCTION
+def test_function_waits_for_every_permission_that_its_configuration_needs(name: str) -> None:
+    """Otherwise the deployment races: Lambda refuses traces without their permission, and events without theirs."""
+    role = f"{name.removesuffix('Function')}Role"
+    for combination in COMBINATIONS:
+        stack = Stack(**combination)
+        before = waited_for(stack, name)
+        granted = {
+            (action, str(resource))
+            for holder, statement in holders_and_statements(stack, role)
+            if holder in before
+            for action in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+        }
+        assert needed_by(stack, name) <= granted, combination
+        assert {holder for holder, _ in holders_and_statements(stack, role)} <= before, combination
+
+
+def test_no_resource_waits_for_itself() -> None:
+    for combination in COMBINATIONS:
+        stack = Stack(**combination)
+        assert [name for name in stack.resources if name in waited_for(stack, name)] == [], combination
 
 
 # ---- outputs and parameters
