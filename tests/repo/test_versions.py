@@ -118,14 +118,20 @@ def test_default_deployment_switches_at_once_without_codedeploy() -> None:
 
 @pytest.mark.parametrize("deployment", PARAMETERS["Deployment"]["AllowedValues"][1:])
 @EACH_FUNCTION
-def test_gradual_deployment_rolls_back_on_errors(name: str, deployment: str) -> None:
+def test_gradual_deployment_rolls_back_on_errors_of_the_new_version_alone(name: str, deployment: str) -> None:
+    """Errors of the version before would end the deployment of its repair."""
     stack = Stack(Deployment=deployment)
     group = stack.properties(f"{name}DeploymentGroup")
-    errors = name.replace("Function", "ErrorsAlarm")
+    errors = name.replace("Function", "VersionErrorsAlarm")
 
     assert group["DeploymentConfigName"] == f"CodeDeployDefault.Lambda{deployment}"
     assert group["AlarmConfiguration"] == {"Enabled": True, "Alarms": [{"Name": ref(errors)}]}
-    assert stack.properties(errors)["Dimensions"] == [{"Name": "FunctionName", "Value": ref(name)}]
+    assert stack.properties(errors)["Dimensions"] == [
+        {"Name": "FunctionName", "Value": ref(name)},
+        {"Name": "Resource", "Value": {"Fn::Sub": f"${{{name}}}:live"}},
+        {"Name": "ExecutedVersion", "Value": {"Fn::GetAtt": [version_of(name)[0], "Version"]}},
+    ]
+    assert (stack.properties(errors)["MetricName"], stack.properties(errors)["Period"]) == ("Errors", 60)
     assert group["AutoRollbackConfiguration"]["Enabled"] is True
     assert group["ServiceRoleArn"] == arn("DeploymentRole")
     assert stack.resources[f"{name}Aliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"] == {
