@@ -78,6 +78,7 @@ build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 	@$(SAM) build --config-env $(STAGE)
 
 deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml)
+	@$(VENV) -c 'from cli.main import main; main()' versions prune --stack "$$($(VENV) -m scripts.stack_name $(STAGE))"
 	@$(SAM) deploy --config-env $(STAGE)
 
 schema: $(INSTALLED) ## regenerate settings.schema.json from the table of settings

@@ -140,6 +140,7 @@ OTHER_NAMES = {
     "RetryAge",
     "SettingsUnusable",
     "ThrottlingException",
+    "UpdateAlias",
     "UpdateItem",
     "VoucherifyDestination",
     "VoucherifyLatency",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.repo.stack import (
     DEFAULTS,
     EACH_FUNCTION,
     PARAMETERS,
+    ROOT,
     SOURCE,
     Stack,
     another,
@@ -108,6 +110,22 @@ def test_changed_code_or_template_publishes_a_version(name: str, part: str, valu
     changed["Resources"][name]["Properties"][part] = value
 
     assert version_of(name, transformed(changed, DEFAULTS))[0] != version_of(name)[0]
+
+
+@BOTH
+@EACH_FUNCTION
+def test_a_version_that_leaves_the_template_stays_for_requests_in_progress_and_for_a_rollback(
+    stack: Stack, name: str
+) -> None:
+    version = stack.resources[version_of(name)[0]]
+
+    assert (version["DeletionPolicy"], version["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_make_deploy_prunes_the_versions_first() -> None:
+    (recipe,) = re.findall(r"^deploy:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+    assert recipe.index(" versions prune ") < recipe.index(" deploy --config-env ")
 
 
 def test_default_deployment_switches_at_once_without_codedeploy() -> None:
