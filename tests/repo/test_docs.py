@@ -131,6 +131,7 @@ OTHER_NAMES = {
     "DeleteItem",
     "DeleteMessage",
     "FaultyEnvironment",
+    "GenerateDataKey",
     "GetQueueAttributes",
     "MemorySize",
     "NotDelivered",
@@ -142,6 +143,7 @@ OTHER_NAMES = {
     "ThrottlingException",
     "UpdateAlias",
     "UpdateItem",
+    "UpdateReplacePolicy",
     "VoucherifyDestination",
     "VoucherifyLatency",
 }

@@ -9,6 +9,7 @@ import random
 import re
 import tomllib
 from dataclasses import replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.repo.stack import (
     ALTERNATIVE,
     BOTH,
     COMBINATIONS,
+    DATA_KEY,
     DEFAULT,
     DEFAULTS,
     EACH_FUNCTION,
@@ -36,11 +38,13 @@ from tests.repo.stack import (
     as_list,
     function,
     named_in,
+    names_in,
     ref,
     stage,
     transformed,
     transformed_for,
     waited_for,
+    waits_for,
 )
 
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
@@ -64,9 +68,8 @@ def test_every_reference_resolves_under_every_combination() -> None:
     for combination in COMBINATIONS:
         stack = Stack(**combination)
         there = {*stack.resources, *PSEUDO, "AWS::NoValue"}
-        named = set(named_in([stack.resources, stack.outputs]))
-        depended_on = {name for resource in stack.resources.values() for name in as_list(resource.get("DependsOn", []))}
-        assert named | depended_on <= there, combination
+        named = {*named_in(stack.outputs)}.union(*(names_in(resource) for resource in stack.resources.values()))
+        assert named <= there, combination
 
 
 @pytest.mark.slow
@@ -308,9 +311,10 @@ def test_failing_message_never_reaches_the_receives_of_a_poison_message(seed: in
 
 @pytest.mark.parametrize("queue", ["RetryQueue", "DeadLetterQueue"])
 def test_queue_is_encrypted_and_keeps_messages_for_14_days(queue: str) -> None:
-    kept = DEFAULT.properties(queue)
+    kept, with_key = DEFAULT.properties(queue), Stack(DataKmsKeyArn=f"{DATA_KEY},{KEY}").properties(queue)
 
-    assert kept["SqsManagedSseEnabled"] is True
+    assert (kept["SqsManagedSseEnabled"], kept.get("KmsMasterKeyId")) == (True, None)
+    assert (with_key.get("SqsManagedSseEnabled"), with_key["KmsMasterKeyId"]) == (None, DATA_KEY)
     assert kept["MessageRetentionPeriod"] == FOURTEEN_DAYS
     assert kept["MaximumMessageSize"] == MEBIBYTE
 
@@ -326,6 +330,27 @@ def test_table_is_encrypted_and_expires_its_items() -> None:
     assert table["AttributeDefinitions"] == [{"AttributeName": "id", "AttributeType": "S"}]
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
     assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert Stack(DataKmsKeyArn=f"{DATA_KEY},{KEY}").properties("DeduplicationTable")["SSESpecification"] == {
+        "SSEEnabled": True,
+        "SSEType": "KMS",
+        "KMSMasterKeyId": DATA_KEY,
+    }
+
+
+@BOTH
+def test_replaced_queues_and_table_keep_what_they_hold(stack: Stack) -> None:
+    with_data = {"AWS::SQS::Queue", "AWS::DynamoDB::Table"}
+
+    retained = {found["UpdateReplacePolicy"] for found in stack.resources.values() if found["Type"] in with_data}
+
+    assert retained == {"Retain"}
+
+
+def test_while_the_table_is_protected_the_queues_outlive_the_deletion_of_the_stack_too() -> None:
+    """CloudFormation deletes last what others wait for."""
+    assert DEFAULT.properties("DeduplicationTable")["DeletionProtectionEnabled"] is False
+    assert Stack(DeletionProtection="on").properties("DeduplicationTable")["DeletionProtectionEnabled"] is True
+    assert {"RetryQueue", "DeadLetterQueue"} <= waited_for(DEFAULT, "DeduplicationTable")
 
 
 # ---- roles
@@ -388,6 +413,15 @@ def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
     return dict(pairs)
 
 
+def allowed_with_keys(stack: Stack, role: str) -> list[Any]:
+    """Return the resources and the services of each statement about keys."""
+    return [
+        (as_list(statement["Action"]), statement["Resource"], statement["Condition"]["StringEquals"]["kms:ViaService"])
+        for statement in statements(stack, role)
+        if str(statement["Action"]).count("kms:")
+    ]
+
+
 @pytest.mark.parametrize("role", MAY)
 def test_role_has_only_the_permissions_that_the_function_needs(role: str) -> None:
     assert allowed(Stack(), role) == {**MAY[role], **MAY_TRACE}
@@ -395,13 +429,15 @@ def test_role_has_only_the_permissions_that_the_function_needs(role: str) -> Non
 
 
 @pytest.mark.parametrize("role", MAY)
-def test_role_may_decrypt_only_with_the_given_key(role: str) -> None:
-    stack = Stack(SettingsKmsKeyArn=KEY)
+def test_role_may_use_only_the_given_keys_through_the_services_that_encrypt_with_them(role: str) -> None:
+    both_keys = Stack(SettingsKmsKeyArn=f"{KEY},{DATA_KEY}", DataKmsKeyArn=f"{DATA_KEY},{KEY}")
+    of_settings = (["kms:Decrypt"], [KEY, DATA_KEY], "ssm.eu-west-1.amazonaws.com")
+    services = ["sqs.eu-west-1.amazonaws.com", "dynamodb.eu-west-1.amazonaws.com"]
+    of_data = (["kms:Decrypt", "kms:GenerateDataKey"], [DATA_KEY, KEY], services)
 
-    (decrypts,) = [statement for statement in statements(stack, role) if statement["Action"] == "kms:Decrypt"]
-
-    assert allowed(stack, role) == {**MAY[role], **MAY_TRACE, "kms:Decrypt": [KEY]}
-    assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"}}
+    assert allowed_with_keys(both_keys, role) == [of_settings, of_data]
+    assert allowed(Stack(SettingsKmsKeyArn=KEY), role) == {**MAY[role], **MAY_TRACE, "kms:Decrypt": [KEY]}
+    assert allowed_with_keys(DEFAULT, role) == []
 
 
 def test_codedeploy_may_move_the_aliases_and_read_alarms() -> None:
@@ -436,7 +472,9 @@ def needed_by(stack: Stack, name: str) -> set[tuple[str, str]]:
     if properties["TracingConfig"]["Mode"] == "Active":
         needed |= {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
     if stack.parameters["SettingsKmsKeyArn"]:
-        needed |= {("kms:Decrypt", stack.parameters["SettingsKmsKeyArn"])}
+        needed |= {("kms:Decrypt", KEY)}
+    if stack.parameters["DataKmsKeyArn"]:
+        needed |= {(f"kms:{action}", key) for action in ("Decrypt", "GenerateDataKey") for key in (DATA_KEY, KEY)}
     for mapping in stack.of_type("AWS::Lambda::EventSourceMapping").values():
         if mapping["FunctionName"] == ref(f"{name}Aliaslive"):
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"):
@@ -462,10 +500,24 @@ def test_function_waits_for_every_permission_that_its_configuration_needs(name: 
         assert {holder for holder, _ in holders_and_statements(stack, role)} <= before, combination
 
 
+@pytest.mark.parametrize("name", ["RetryQueue", "DeadLetterQueue", "DeduplicationTable"])
+def test_what_is_encrypted_with_a_key_waits_for_the_permission_to_use_it(name: str) -> None:
+    """Otherwise an event could be stored nowhere between the two updates."""
+    stack = Stack(DataKmsKeyArn=DATA_KEY)
+
+    for role in MAY:
+        ((holder, _),) = (
+            (holder, statement)
+            for holder, statement in holders_and_statements(stack, role)
+            if "kms:GenerateDataKey" in statement["Action"]
+        )
+        assert holder in waited_for(stack, name)
+
+
 def test_no_resource_waits_for_itself() -> None:
     for combination in COMBINATIONS:
         stack = Stack(**combination)
-        assert [name for name in stack.resources if name in waited_for(stack, name)] == [], combination
+        TopologicalSorter({name: waits_for(stack, name) for name in stack.resources}).prepare()  # raises CycleError
 
 
 # ---- outputs and parameters
@@ -497,8 +549,10 @@ def accepts(name: str, value: str) -> bool:
         return False
     if kind["Type"] == "Number":
         return bool(kind.get("MinValue", 0) <= int(value) <= kind.get("MaxValue", float("inf")))
-    fits = re.fullmatch(kind.get("AllowedPattern", ".*"), value)
-    return fits is not None and len(value) <= kind.get("MaxLength", 4096)
+    # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
+    each = value.split(",") if kind["Type"] == "CommaDelimitedList" else [value]
+    pattern = kind.get("AllowedPattern", ".*")
+    return all(re.fullmatch(pattern, one) for one in each) and len(value) <= kind.get("MaxLength", 4096)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -522,6 +576,8 @@ def test_parameter_is_described_and_limited_and_accepts_its_default(name: str) -
         ("SettingsKmsKeyArn", KEY, True),
         ("SettingsKmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/settings", False),
         ("SettingsKmsKeyArn", "*", False),
+        ("SettingsKmsKeyArn", f"{KEY},{DATA_KEY}", True),
+        ("DataKmsKeyArn", f"{KEY},alias/data", False),
         ("AlarmEmail", "alarms@example.com", True),
         ("AlarmEmail", "alarms", False),
         ("AlarmEmail", "a@example.com, b@example.com", False),
