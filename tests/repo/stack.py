@@ -129,6 +129,9 @@ class Stack:
             return self.resolved(then if self._is_met(condition) else otherwise)
         if set(value) == {"Ref"}:
             return self._parameter(value["Ref"]) if value["Ref"] in self.parameters else value
+        if set(value) == {"Fn::FindInMap"}:
+            mapping, first, second = map(self.resolved, value["Fn::FindInMap"])
+            return SOURCE["Mappings"][mapping][first][second]
         if set(value) == {"Fn::Select"}:
             index, items = value["Fn::Select"]
             return self.resolved(items)[int(index)]

@@ -58,9 +58,11 @@ def test_each_alarm_has_its_section_with_what_is_asked_at_night() -> None:
         "Function throttles",
         "API 5xx",
         "API 4xx",
+        "Slow answers",
         "Settings unusable",
         "Credentials refused",
         "Plan used up",
+        "Tracks not deduplicated",
         "Nothing received",
     ):
         for question in ("It means.", "Meanwhile", "The cause", "The fix", "It is over"):

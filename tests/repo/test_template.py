@@ -581,8 +581,8 @@ def test_parameter_is_described_and_limited_and_accepts_its_default(name: str) -
         ("AlarmEmail", "alarms@example.com", True),
         ("AlarmEmail", "alarms", False),
         ("AlarmEmail", "a@example.com, b@example.com", False),
-        ("NothingReceivedHours", "168", True),
-        ("NothingReceivedHours", "169", False),
+        ("NothingReceivedHours", "24", True),
+        ("NothingReceivedHours", "168", False),
         ("Deployment", "Canary10Percent30Minutes", False),
     ],
 )
