@@ -37,12 +37,15 @@ SWITCHES = {
     "SettingsKmsKeyArn": ("", KEY),
     "DataKmsKeyArn": ("", f"{DATA_KEY},{KEY}"),
     "DeletionProtection": ("off", "on"),
+    "DomainName": ("", "events.example.com"),
+    "DefaultEndpoint": ("on", "off"),
     "NothingReceivedHours": ("0", "6"),
     "ReservedConcurrency": ("0", "50"),
     "Tracing": ("Active", "PassThrough"),
 }
 COMBINATIONS = [dict(zip(SWITCHES, values, strict=True)) for values in itertools.product(*SWITCHES.values())]
-ALL_SWITCHED = COMBINATIONS[-1]
+CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/2f7d1e3b-9999-aaaa-bbbb-ccccddddeeee"
+ALL_SWITCHED = {**COMBINATIONS[-1], "DomainCertificateArn": CERTIFICATE}
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
@@ -100,7 +103,7 @@ class Stack:
         for name, resource in self._template["Resources"].items():
             key = (name, *(self.parameters[one] for one in read_by(self.parameters["Deployment"], name)))
             if key not in RESOLVED:
-                is_there = "Condition" not in resource or self._is_met(resource["Condition"])
+                is_there = "Condition" not in resource or self.is_met(resource["Condition"])
                 parts = {part: value for part, value in resource.items() if part != "Condition"}
                 RESOLVED[key] = self.resolved(parts) if is_there else None
             if RESOLVED[key] is not None:
@@ -109,8 +112,11 @@ class Stack:
 
     @cached_property
     def outputs(self) -> dict[str, Any]:
-        outputs: dict[str, Any] = self.resolved(self._template["Outputs"])
-        return outputs
+        return {
+            name: self.resolved({part: value for part, value in output.items() if part != "Condition"})
+            for name, output in self._template["Outputs"].items()
+            if "Condition" not in output or self.is_met(output["Condition"])
+        }
 
     def of_type(self, kind: str) -> dict[str, Any]:
         return {name: found["Properties"] for name, found in self.resources.items() if found["Type"] == kind}
@@ -126,7 +132,7 @@ class Stack:
             return value
         if set(value) == {"Fn::If"}:
             condition, then, otherwise = value["Fn::If"]
-            return self.resolved(then if self._is_met(condition) else otherwise)
+            return self.resolved(then if self.is_met(condition) else otherwise)
         if set(value) == {"Ref"}:
             return self._parameter(value["Ref"]) if value["Ref"] in self.parameters else value
         if set(value) == {"Fn::FindInMap"}:
@@ -144,12 +150,14 @@ class Stack:
         value = self.parameters[name]
         return value.split(",") if PARAMETERS[name]["Type"] == "CommaDelimitedList" else value
 
-    def _is_met(self, condition: Any) -> bool:
+    def is_met(self, condition: Any) -> bool:
         if isinstance(condition, str):
-            return self._is_met(self._template["Conditions"][condition])
+            return self.is_met(self._template["Conditions"][condition])
         ((operator, operands),) = condition.items()
         if operator == "Fn::Not":
-            return not self._is_met(operands[0])
+            return not self.is_met(operands[0])
+        if operator == "Fn::Or":
+            return any(map(self.is_met, operands))
         assert operator == "Fn::Equals"
         left, right = map(self.resolved, operands)
         return bool(str(left) == str(right))

@@ -20,6 +20,7 @@ from handler.settings.environment import Environment
 from tests.repo.stack import (
     ALTERNATIVE,
     BOTH,
+    CERTIFICATE,
     COMBINATIONS,
     DATA_KEY,
     DEFAULT,
@@ -224,6 +225,40 @@ def test_api_routes_every_method_of_its_paths_and_no_other_path() -> None:
         assert list(methods) == ["x-amazon-apigateway-any-method"]
         (method,) = methods.values()
         assert "${DeliverFunctionAliaslive}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+
+
+def test_default_endpoint_can_be_switched_off_beside_a_domain_name() -> None:
+    def is_disabled(stack: Stack) -> Any:
+        (server,) = stack.properties("HttpApi")["Body"]["servers"]
+        return server["x-amazon-apigateway-endpoint-configuration"]["disableExecuteApiEndpoint"]
+
+    assert is_disabled(DEFAULT) is False
+    assert is_disabled(ALTERNATIVE) is True
+    assert "ApiDomainName" not in DEFAULT.resources
+    assert ALTERNATIVE.properties("ApiDomainMapping") == {
+        "ApiId": ref("HttpApi"),
+        "DomainName": ref("ApiDomainName"),
+        "Stage": ref("HttpApiApiGatewayDefaultStage"),
+    }
+    assert ALTERNATIVE.outputs["EventsUrl"]["Value"] == "https://events.example.com/events"
+    assert ALTERNATIVE.outputs["TrackingApiUrl"]["Value"] == "https://events.example.com"
+    assert DEFAULT.outputs["EventsUrl"]["Value"] == {"Fn::Sub": "${HttpApi.ApiEndpoint}/events"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "accepted"),
+    [
+        ({}, True),
+        ({"DefaultEndpoint": "off"}, False),
+        ({"DomainName": "events.example.com"}, False),
+        ({"DomainName": "events.example.com", "DomainCertificateArn": CERTIFICATE}, True),
+        ({"DomainName": "events.example.com", "DomainCertificateArn": CERTIFICATE, "DefaultEndpoint": "off"}, True),
+    ],
+)
+def test_an_api_that_nobody_can_reach_is_refused(parameters: dict[str, str], accepted: bool) -> None:
+    assertions = [part["Assert"] for rule in SOURCE["Rules"].values() for part in rule["Assertions"]]
+
+    assert all(map(Stack(**parameters).is_met, assertions)) is accepted
 
 
 def test_api_is_throttled() -> None:
@@ -523,7 +558,13 @@ def test_no_resource_waits_for_itself() -> None:
 # ---- outputs and parameters
 
 
+def test_what_aws_shows_is_ascii() -> None:
+    """CloudFormation writes a question mark for each other character."""
+    assert str(SOURCE).isascii()
+
+
 def test_outputs_are_complete_and_described() -> None:
+    assert set(ALTERNATIVE.outputs) - set(DEFAULT.outputs) == {"DomainTarget"}
     assert set(DEFAULT.outputs) == {
         "EventsUrl",
         "TrackingApiUrl",
@@ -539,7 +580,7 @@ def test_outputs_are_complete_and_described() -> None:
         "ApiLogGroupName",
         "NextStep",
     }
-    assert all(output["Description"].endswith(".") for output in DEFAULT.outputs.values())
+    assert all(output["Description"].endswith(".") for output in ALTERNATIVE.outputs.values())
 
 
 def accepts(name: str, value: str) -> bool:
