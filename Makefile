@@ -67,8 +67,9 @@ lint-code:
 lint-template:
 	@echo '── template' # sam requires a region, though it calls nothing there
 	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint
-	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml --framework cloudformation --skip-download \
-		--quiet --compact 2>&1) || { echo "$$found"; exit 1; }
+	@$(VENV) -c 'from cfnlint.runner import main; main()' deployer.yaml
+	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml deployer.yaml --framework cloudformation \
+		--skip-download --quiet --compact 2>&1) || { echo "$$found"; exit 1; }
 
 format: $(INSTALLED) ## format the code and fix what the linter can fix
 	@$(VENV) -m ruff check --fix-only .

@@ -45,7 +45,7 @@ SWITCHES = {
 }
 COMBINATIONS = [dict(zip(SWITCHES, values, strict=True)) for values in itertools.product(*SWITCHES.values())]
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/2f7d1e3b-9999-aaaa-bbbb-ccccddddeeee"
-ALL_SWITCHED = {**COMBINATIONS[-1], "DomainCertificateArn": CERTIFICATE}
+ALL_SWITCHED = {**COMBINATIONS[-1], "DomainCertificateArn": CERTIFICATE, "MonthlyBudget": "20"}
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 

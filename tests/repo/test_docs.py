@@ -114,7 +114,7 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cost", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
+    "name", ["cost", "deploying", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
 )
 def test_a_document_names_only_parameters_that_the_template_has(name: str) -> None:
     text = (ROOT / f"docs/{name}.md").read_text("utf-8")
@@ -146,6 +146,7 @@ OTHER_NAMES = {
     "UpdateAlias",
     "UpdateItem",
     "UpdateReplacePolicy",
+    "UsePreviousValue",
     "VoucherifyDestination",
     "VoucherifyLatency",
 }

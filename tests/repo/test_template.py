@@ -253,9 +253,11 @@ def test_default_endpoint_can_be_switched_off_beside_a_domain_name() -> None:
         ({"DomainName": "events.example.com"}, False),
         ({"DomainName": "events.example.com", "DomainCertificateArn": CERTIFICATE}, True),
         ({"DomainName": "events.example.com", "DomainCertificateArn": CERTIFICATE, "DefaultEndpoint": "off"}, True),
+        ({"MonthlyBudget": "20"}, False),
+        ({"MonthlyBudget": "20", "AlarmEmail": "someone@example.com"}, True),
     ],
 )
-def test_an_api_that_nobody_can_reach_is_refused(parameters: dict[str, str], accepted: bool) -> None:
+def test_what_needs_another_parameter_is_refused_without_it(parameters: dict[str, str], accepted: bool) -> None:
     assertions = [part["Assert"] for rule in SOURCE["Rules"].values() for part in rule["Assertions"]]
 
     assert all(map(Stack(**parameters).is_met, assertions)) is accepted
@@ -563,6 +565,19 @@ def test_what_aws_shows_is_ascii() -> None:
     assert str(SOURCE).isascii()
 
 
+def test_budget_counts_this_stack_and_tells_the_address_for_alarms() -> None:
+    budget = ALTERNATIVE.properties("Budget")
+
+    assert "Budget" not in DEFAULT.resources
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": "20", "Unit": "USD"}
+    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["aws:cloudformation:stack-name$voucherify-destination"]}
+    assert [
+        (one["Notification"]["NotificationType"], one["Subscribers"]) for one in budget["NotificationsWithSubscribers"]
+    ] == [
+        (kind, [{"SubscriptionType": "EMAIL", "Address": "someone@example.com"}]) for kind in ("ACTUAL", "FORECASTED")
+    ]
+
+
 def test_outputs_are_complete_and_described() -> None:
     assert set(ALTERNATIVE.outputs) - set(DEFAULT.outputs) == {"DomainTarget"}
     assert set(DEFAULT.outputs) == {
@@ -646,21 +661,37 @@ STAGES = {stage: sections["deploy"]["parameters"] for stage, sections in SAMCONF
 
 
 def overrides(stage: str) -> dict[str, str]:
-    return dict(override.split("=", 1) for override in STAGES[stage].get("parameter_overrides", []))
+    """Return the parameters of a stage, as the SAM CLI reads them."""
+    from samcli.cli.types import CfnParameterOverridesType  # takes a second, which only these tests need
+
+    read: dict[str, str] = CfnParameterOverridesType().convert(STAGES[stage]["parameter_overrides"], None, None)
+    return read
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_sets_existing_parameters_and_needs_only_capability_iam(stage: str) -> None:
-    assert set(overrides(stage)) <= set(PARAMETERS)
+def test_stage_sets_every_parameter_and_needs_only_capability_iam(stage: str) -> None:
+    """For a missing one `sam deploy` keeps the value of the last deployment, also after a new default."""
+    assert list(overrides(stage)) == list(PARAMETERS)
     assert all(accepts(name, value) for name, value in overrides(stage).items())
     assert STAGES[stage]["capabilities"] == "CAPABILITY_IAM"
+    assert STAGES[stage]["tags"] == ["application=voucherify-destination", f"stage={stage}"]
     assert SAMCONFIG[stage]["build"]["parameters"] == {"build_in_source": True}
 
 
-def test_stages_share_no_stack_and_no_settings() -> None:
+def test_stages_have_the_defaults_apart_from_what_makes_them_a_stage() -> None:
     assert list(STAGES) == ["default", "prod"]
+    assert overrides("default") == DEFAULTS
+    changed = {name: value for name, value in overrides("prod").items() if value != DEFAULTS[name]}
+    assert changed == {
+        "SettingsPath": "/voucherify-destination-prod",
+        "DeletionProtection": "on",
+        "LogRetentionDays": "90",
+    }
+
+
+def test_stages_share_no_stack_and_no_settings() -> None:
     for part in (
         {parameters["stack_name"] for parameters in STAGES.values()},
-        {overrides(name).get("SettingsPath") for name in STAGES},
+        {overrides(name)["SettingsPath"] for name in STAGES},
     ):
         assert len(part) == len(STAGES)
