@@ -22,8 +22,8 @@ def check_rollback(name: str, target: Target, send: Callable[[], Answer]) -> Che
         return Check(name, None, "only AWS can answer: the local system has no versions")
     function = target.resource(FUNCTION)
     try:
-        alias = target.functions.get_alias(FunctionName=function, Name=ALIAS)
-    except target.functions.exceptions.ResourceNotFoundException:
+        alias = target.lambda_.get_alias(FunctionName=function, Name=ALIAS)
+    except target.lambda_.exceptions.ResourceNotFoundException:
         return Check(name, None, f"not possible: the function has no alias {ALIAS}")
     current: str = alias["FunctionVersion"]
     if alias.get("RoutingConfig", {}).get("AdditionalVersionWeights"):
@@ -41,7 +41,7 @@ def check_rollback(name: str, target: Target, send: Callable[[], Answer]) -> Che
 
 
 def _versions(target: Target, function: str) -> Iterator[int]:
-    for page in target.functions.get_paginator("list_versions_by_function").paginate(FunctionName=function):
+    for page in target.lambda_.get_paginator("list_versions_by_function").paginate(FunctionName=function):
         yield from (int(one["Version"]) for one in page["Versions"] if one["Version"].isdecimal())
 
 
@@ -65,7 +65,7 @@ def _moved(target: Target, function: str, alias: dict[str, str], version: str) -
 
 def _move(target: Target, function: str, version: str, revision: str) -> dict[str, str]:
     """Move the alias, unless somebody else has changed it since that revision."""
-    moved: dict[str, str] = target.functions.update_alias(
+    moved: dict[str, str] = target.lambda_.update_alias(
         FunctionName=function, Name=ALIAS, FunctionVersion=version, RevisionId=revision
     )
     return moved
