@@ -20,7 +20,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak bench test fuzz steady lint lint-code lint-template format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak bench test fuzz steady lint lint-code lint-template format build deploy release schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -81,6 +81,9 @@ build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml)
 	@$(SAM) deploy --config-env $(STAGE)
 
+release: build ## write the version of pyproject.toml into dist/: zip, template, bill of materials, notes (docs/deploying.md)
+	@$(VENV) -m scripts.release .aws-sam/build dist
+
 schema: $(INSTALLED) ## regenerate settings.schema.json from the table of settings
 	@$(VENV) -m scripts.settings_schema
 
@@ -98,7 +101,7 @@ LOCK = $(VENV) -m uv pip compile $(UPGRADE) --quiet --universal --python-version
 LAMBDAS_OWN = boto3 botocore python-dateutil s3transfer six
 
 clean: ## remove everything that make created
-	rm -rf .venv .venv-run .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-run .aws-sam dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Make an environment $(1) with the packages of $(2). pip installs only uv, which needs a third of pip's time for the
