@@ -20,7 +20,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak bench test fuzz steady lint lint-code lint-template format build deploy release schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve soak bench test fuzz steady lint lint-code lint-template format build deploy smoke release schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -78,8 +78,11 @@ format: $(INSTALLED) ## format the code and fix what the linter can fix
 build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 	@$(SAM) build --config-env $(STAGE)
 
-deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml)
-	@$(SAM) deploy --config-env $(STAGE)
+deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml; YES=1 does not ask)
+	@$(SAM) deploy --config-env $(STAGE)$(if $(YES), --no-confirm-changeset --no-fail-on-empty-changeset)
+
+smoke: $(INSTALLED) ## send test events through a stack, or through the system on this machine (STACK=name; UPDATE=1 updates the stack too)
+	@$(VENV) -m $(if $(filter-out local,$(STACK)),cli.main smoke --stack $(STACK)$(if $(UPDATE), --update-stack),local.smoke)
 
 release: build ## write the version of pyproject.toml into dist/: zip, template, bill of materials, notes (docs/deploying.md)
 	@$(VENV) -m scripts.release .aws-sam/build dist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,22 @@ def test_ci_runs_the_tests_and_the_build() -> None:
 def test_a_workflow_reads_only_by_default_and_pins_its_actions_and_runs_targets_that_exist(workflow: Path) -> None:
     assert yaml.safe_load(workflow.read_text("utf-8"))["permissions"] == {"contents": "read"}
     for step in steps(workflow):
-        assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/checkout@v5")), step
+        assert re.fullmatch(r"(?:aws-)?actions/[a-z-]+@v\d+", step.get("uses", "actions/checkout@v5")), step
         assert set(re.findall(r"^make ([a-z-]+)", step.get("run", ""), re.MULTILINE)) <= TARGETS, step
+
+
+@pytest.mark.parametrize("stage", ["default", "prod"])
+def test_the_deployment_knows_the_stack_of_each_stage(stage: str) -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text("utf-8"))
+    samconfig = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
+    # YAML reads the key `on` as true.
+    assert stage in workflow[True]["workflow_dispatch"]["inputs"]["stage"]["options"]
+    name = workflow["env"]["STACK"].replace("${{ inputs.stage == 'prod' && '-prod' || '' }}", STACK_ENDINGS[stage])
+    assert name == samconfig[stage]["deploy"]["parameters"]["stack_name"]
+    assert [job["steps"][-1]["run"] for job in workflow["jobs"].values()] == ["make deploy YES=1", "make smoke"]
+
+
+STACK_ENDINGS = {"default": "", "prod": "-prod"}
 
 
 def test_every_folder_and_file_that_contributing_names_exists() -> None:
