@@ -68,9 +68,9 @@ lint-code:
 lint-template:
 	@echo '── template' # sam requires a region, though it calls nothing there
 	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint
-	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint --template .github/deploy-role.yaml
-	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml .github/deploy-role.yaml --framework cloudformation --skip-download \
-		--quiet --compact 2>&1) || { echo "$$found"; exit 1; }
+	@$(VENV) -c 'from cfnlint.runner import main; main()' deployer.yaml .github/deploy-role.yaml
+	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml deployer.yaml .github/deploy-role.yaml \
+		--framework cloudformation --skip-download --quiet --compact 2>&1) || { echo "$$found"; exit 1; }
 
 format: $(INSTALLED) ## format the code and fix what the linter can fix
 	@$(VENV) -m ruff check --fix-only .
@@ -80,6 +80,7 @@ build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 	@$(SAM) build --config-env $(STAGE)
 
 deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml; YES=1 does not ask)
+	@$(VENV) -c 'from cli.main import main; main()' versions prune --stack "$$($(VENV) -m scripts.stack_name $(STAGE))"
 	@$(SAM) deploy --config-env $(STAGE)$(if $(YES), --no-confirm-changeset --no-fail-on-empty-changeset)
 
 smoke: $(INSTALLED) ## send test events through a stack, or through the system on this machine (STACK=name; UPDATE=1 updates the stack too)

@@ -16,6 +16,7 @@ from cli.errors import CommandFailed, Exit
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
@@ -133,8 +134,7 @@ class Target:
         return self.session.client("dynamodb", **self.client_options)
 
     @cached_property
-    def functions(self) -> Any:
-        """The client of Lambda."""
+    def lambda_(self) -> LambdaClient:
         return self.session.client("lambda", **self.client_options)
 
     @cached_property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess  # nosec B404: of one known program
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -87,12 +89,25 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
     yield guarded("retry queue", _retry_queue, target)
     yield guarded("dead-letter queue", _dead_letter_queue, target)
     yield guarded("deduplication table", _table, target)
+    if not target.is_local:
+        yield _aws_cli("AWS CLI")
     if send_event:
         yield guarded("test event", _event, target, output, valid)
 
 
 def _region(name: str, target: Target) -> Check:
     return Check(name, True, target.region)
+
+
+def _aws_cli(name: str) -> Check:
+    """Check the version of the AWS CLI. These commands do not use it: only the lines of docs/runbook.md do."""
+    program = shutil.which("aws")
+    if not program:
+        return Check(name, True, "not installed; the shell lines of docs/runbook.md need version 2")
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # nosec B603
+    version = shown.partition("aws-cli/")[2].split(" ")[0] or "unknown"
+    advice = "install version 2 for the shell lines of docs/runbook.md; these commands do not need it"
+    return Check(name, version.startswith("2."), f"version {version}", advice)
 
 
 def _credentials(name: str, target: Target) -> Check:
@@ -210,8 +225,9 @@ def _content(target: Target, queue: str) -> str:
 
 
 def _age(target: Target, queue: str) -> list[str]:
-    """Return the age of the oldest message, if CloudWatch has a recent one. The local system has none.
+    """Return how long the oldest message has been in a queue, if CloudWatch has it. The local system has none.
 
+    For a message that SQS itself moved to the dead-letter queue that is less than its age.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
     now = CLOCK()
@@ -227,7 +243,7 @@ def _age(target: Target, queue: str) -> list[str]:
     if not points:
         return []
     newest = max(points, key=lambda point: point["Timestamp"])
-    return [f"the oldest is {newest['Maximum'] / 3600:,.1f} hours old"]
+    return [f"the oldest has been in it for {newest['Maximum'] / 3600:,.1f} hours"]
 
 
 def _table(name: str, target: Target) -> Check:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from cli.errors import CommandFailed, Exit
 from cli.target import Target
+from handler.model.deadline import Deadline
 from handler.model.errors import FaultySettings, SettingsUnavailable
 from handler.settings.setting_types import InvalidSettingValue, Parameter, Secret
 from handler.settings.settings import SETTINGS, Setting, Settings
@@ -34,6 +35,9 @@ ADVANCED_BYTES = 8 * 1024
 _MOST_DELETED = 10
 
 UNKNOWN_SETTING = "unknown setting"
+
+# For as long as Parameter Store refuses reads as too many.
+_READ_SECONDS = 30.0
 
 _SSM_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _REFERENCE = re.compile(r"\{\{.*\}\}", re.DOTALL)
@@ -138,7 +142,7 @@ def sources_in(by_source: Mapping[str, Mapping[str, Parameter]]) -> list[str]:
 def parameters_of(target: Target) -> dict[str, dict[str, Parameter]]:
     """Return the parameters as the function reads them, by source."""
     try:
-        return read_parameters(target.ssm, target.settings_path)
+        return read_parameters(target.ssm, target.settings_path, Deadline.after(_READ_SECONDS))
     except SettingsUnavailable as error:
         raise error.__cause__ or error from error  # the command line reports AWS's own error
 

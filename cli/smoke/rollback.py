@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -22,8 +23,8 @@ def check_rollback(name: str, target: Target, send: Callable[[], Answer]) -> Che
         return Check(name, None, "only AWS can answer: the local system has no versions")
     function = target.resource(FUNCTION)
     try:
-        alias = target.functions.get_alias(FunctionName=function, Name=ALIAS)
-    except target.functions.exceptions.ResourceNotFoundException:
+        alias = target.lambda_.get_alias(FunctionName=function, Name=ALIAS)
+    except target.lambda_.exceptions.ResourceNotFoundException:
         return Check(name, None, f"not possible: the function has no alias {ALIAS}")
     current: str = alias["FunctionVersion"]
     if alias.get("RoutingConfig", {}).get("AdditionalVersionWeights"):
@@ -41,19 +42,19 @@ def check_rollback(name: str, target: Target, send: Callable[[], Answer]) -> Che
 
 
 def _versions(target: Target, function: str) -> Iterator[int]:
-    for page in target.functions.get_paginator("list_versions_by_function").paginate(FunctionName=function):
+    for page in target.lambda_.get_paginator("list_versions_by_function").paginate(FunctionName=function):
         yield from (int(one["Version"]) for one in page["Versions"] if one["Version"].isdecimal())
 
 
 @contextmanager
-def _moved(target: Target, function: str, alias: dict[str, str], version: str) -> Iterator[None]:
+def _moved(target: Target, function: str, alias: Mapping[str, Any], version: str) -> Iterator[None]:
     """Move the alias to another version in a `with`, and back at its end. Raises CommandFailed."""
-    moved = _move(target, function, version, alias["RevisionId"])
+    revision = _move(target, function, version, alias["RevisionId"])
     try:
         yield
     finally:
         try:
-            _move(target, function, alias["FunctionVersion"], moved["RevisionId"])
+            _move(target, function, alias["FunctionVersion"], revision)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             advice = (
@@ -63,9 +64,7 @@ def _moved(target: Target, function: str, alias: dict[str, str], version: str) -
             raise CommandFailed(f"the alias still points to version {version}: {code}", advice) from error
 
 
-def _move(target: Target, function: str, version: str, revision: str) -> dict[str, str]:
-    """Move the alias, unless somebody else has changed it since that revision."""
-    moved: dict[str, str] = target.functions.update_alias(
-        FunctionName=function, Name=ALIAS, FunctionVersion=version, RevisionId=revision
-    )
-    return moved
+def _move(target: Target, function: str, version: str, revision: str) -> str:
+    """Move the alias, unless somebody else has changed it since that revision. Return its new revision."""
+    moved = target.lambda_.update_alias(FunctionName=function, Name=ALIAS, FunctionVersion=version, RevisionId=revision)
+    return moved["RevisionId"]

@@ -29,7 +29,7 @@ class _Live(NamedTuple):
 
     @classmethod
     def of(cls, target: Target, function: str) -> _Live:
-        found = target.functions.get_function_configuration(FunctionName=function, Qualifier=ALIAS)
+        found = target.lambda_.get_function_configuration(FunctionName=function, Qualifier=ALIAS)
         return cls(found["Version"], found["Environment"]["Variables"][VARIABLE])
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.settings.file import read_files
+from handler.model.deadline import Deadline
 from handler.settings.settings import SETTINGS, check_settings
 from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
@@ -549,7 +550,7 @@ class TestRoundTrip:
         file = in_json(tmp_path, **settings)
         assert run("settings", "apply", file, "--yes").code == 0
 
-        read = check_settings("default", read_parameters(aws.ssm, SETTINGS_PATH)["default"])
+        read = check_settings("default", read_parameters(aws.ssm, SETTINGS_PATH, Deadline.after(3600.0))["default"])
         assert read.unknown == ()
         rules = {
             str(named): {(rule.source.text, rule.destination) for rule in named.rules}
