@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -46,14 +47,14 @@ def _versions(target: Target, function: str) -> Iterator[int]:
 
 
 @contextmanager
-def _moved(target: Target, function: str, alias: dict[str, str], version: str) -> Iterator[None]:
+def _moved(target: Target, function: str, alias: Mapping[str, Any], version: str) -> Iterator[None]:
     """Move the alias to another version in a `with`, and back at its end. Raises CommandFailed."""
-    moved = _move(target, function, version, alias["RevisionId"])
+    revision = _move(target, function, version, alias["RevisionId"])
     try:
         yield
     finally:
         try:
-            _move(target, function, alias["FunctionVersion"], moved["RevisionId"])
+            _move(target, function, alias["FunctionVersion"], revision)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             advice = (
@@ -63,9 +64,7 @@ def _moved(target: Target, function: str, alias: dict[str, str], version: str) -
             raise CommandFailed(f"the alias still points to version {version}: {code}", advice) from error
 
 
-def _move(target: Target, function: str, version: str, revision: str) -> dict[str, str]:
-    """Move the alias, unless somebody else has changed it since that revision."""
-    moved: dict[str, str] = target.lambda_.update_alias(
-        FunctionName=function, Name=ALIAS, FunctionVersion=version, RevisionId=revision
-    )
-    return moved
+def _move(target: Target, function: str, version: str, revision: str) -> str:
+    """Move the alias, unless somebody else has changed it since that revision. Return its new revision."""
+    moved = target.lambda_.update_alias(FunctionName=function, Name=ALIAS, FunctionVersion=version, RevisionId=revision)
+    return moved["RevisionId"]
