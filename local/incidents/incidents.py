@@ -35,7 +35,7 @@ class Incident:
     dynamodb_seconds: float = 0.0  # by which DynamoDB answers late
 
     events: int = 5
-    hours: int = 0  # for which the events wait before the alarm fires
+    hours: int = 0  # for which the events wait before the retry worker tries them and the alarm fires
 
     recovery: str = ""  # what ends it without the operator, after an hour at most
     values: Mapping[str, str] = field(default_factory=dict)  # of the placeholders in the commands of the runbook

@@ -73,7 +73,10 @@ class Rehearsal:
         )
 
     def begin(self) -> None:
-        """Break what the incident breaks, send its events, and let the hours pass after which its alarm fires."""
+        """Break what the incident breaks, send its events, and let the retry worker try them after some hours.
+
+        Then each event is visible in its queue, so that the commands can read it.
+        """
         incident, system = self._incident, self._system
         for settings in incident.settings:
             system.aws.put_settings(settings)
@@ -83,7 +86,7 @@ class Rehearsal:
         start_cold()
         self._send([event(incident, number) for number in range(1, incident.events + 1)])
         if incident.hours:
-            self._let_pass(incident.hours - _HOURS_UNTIL_VISIBLE)
+            self._let_pass(incident.hours)
             self._run_worker()
             self._let_pass(_HOURS_UNTIL_VISIBLE)
 
