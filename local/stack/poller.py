@@ -18,15 +18,18 @@ from local.stack.front import LambdaContext
 FUNCTION_TIME_OUT_SECONDS = 90.0
 
 
-def poll_once(aws: LocalAws) -> int:
-    """Receive a batch, hand it to the retry worker, delete the settled messages, and return the size of the batch."""
+def poll_once(aws: LocalAws, seconds: float = FUNCTION_TIME_OUT_SECONDS) -> int:
+    """Receive a batch, hand it to the retry worker, delete the settled messages, and return the size of the batch.
+
+    The worker times out after `seconds`.
+    """
     queue_url = aws.environment["RETRY_QUEUE_URL"]
     answer = aws.sqs.receive_message(
         QueueUrl=queue_url, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
     )
     messages: list[dict[str, Any]] = list(answer.get("Messages", []))  # type: ignore[arg-type] # TypedDicts
     if messages:
-        kept = lambda_handler(sqs_event(messages), LambdaContext(FUNCTION_TIME_OUT_SECONDS))["batchItemFailures"]
+        kept = lambda_handler(sqs_event(messages), LambdaContext(seconds))["batchItemFailures"]
         kept_ids = {item["itemIdentifier"] for item in kept}
         for message in messages:
             if message["MessageId"] not in kept_ids:
