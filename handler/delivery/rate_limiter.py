@@ -89,20 +89,23 @@ class RateLimiter:
         it waits for the next window too, where that opens before the deadline.
         """
         with self._changed:
-            while True:
-                if failure := self.closed(deadline, wait_for_quota=wait_for_quota):
-                    return failure
-                closed_for = self._closed_until - self._clock()
-                if closed_for > 0:
-                    self._changed.wait(closed_for)
-                elif self._has_room():
-                    self._in_flight += 1
-                    self._called_at = self._clock()
-                    return None
-                elif deadline.seconds_left <= 0:
-                    return OUT_OF_TIME
-                else:
-                    self._changed.wait(min(deadline.seconds_left, PROBE_SECONDS))
+            while isinstance(turn := self.try_acquire(deadline, wait_for_quota=wait_for_quota), float):
+                self._changed.wait(turn)
+            return turn
+
+    def try_acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | float | None:
+        """Do as `acquire` does, but return the seconds to wait instead of waiting: less where a call is released."""
+        with self._changed:
+            if failure := self.closed(deadline, wait_for_quota=wait_for_quota):
+                return failure
+            closed_for = self._closed_until - self._clock()
+            if closed_for > 0:
+                return closed_for
+            if self._has_room():
+                self._in_flight += 1
+                self._called_at = self._clock()
+                return None
+            return min(deadline.seconds_left, PROBE_SECONDS) if deadline.seconds_left > 0 else OUT_OF_TIME
 
     def closed(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
         """Return the failure that forbids a call until the deadline, or None where one may be allowed by then."""
