@@ -86,7 +86,7 @@ class Moto:
         self._command("empty_table", table)
 
     def advance_table(self, table: str, seconds: float) -> None:
-        """Make each idempotency record of a table expire that much sooner."""
+        """Move the times of a table's items into the past."""
         self._command("advance_table", table, seconds)
 
     def close(self) -> None:

@@ -93,11 +93,13 @@ def _empty_table(table: str) -> None:
 
 
 def _advance_table(table: str, seconds: float) -> None:
-    """Make each idempotency record of a table expire that much sooner."""
+    """Make each idempotency record of a table expire that much sooner, and what a project's state says end sooner."""
     for item in _items(table).values():
-        for moment, units in (("expiration", seconds), ("in_progress_expiration", seconds * 1000)):
+        for moment in ("expiration", "in_progress_expiration", "closedUntil", "waitingSince", "waitingUntil"):
             if moment in item.attrs:
-                item.attrs[moment].value = str(int(item.attrs[moment].value) - round(units))
+                units = seconds * 1000 if moment == "in_progress_expiration" else seconds
+                moved = float(item.attrs[moment].value) - units
+                item.attrs[moment].value = str(round(moved) if "expiration" in moment else moved)
 
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
