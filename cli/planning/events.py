@@ -32,8 +32,8 @@ ORDER = Kind("order", calls=2, is_recorded=True, notes=1)
 class Event:
     """An event on its way. Times are in seconds.
 
-    `failed_at` is when it was first stored, None where it never was, `stored_at` since when its newest message is in the retry queue, and
-    `receives` how often that was received. `only_waits`: it has not failed.
+    `failed_at` is when it was first stored, None where it never was. `stored_at` is since when its newest message is in
+    the retry queue, and `receives` how often that was received. `only_waits`: it has not failed.
     """
 
     kind: Kind

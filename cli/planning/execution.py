@@ -17,7 +17,9 @@ from cli.planning.events import Event
 from cli.planning.world import World
 from handler.delivery.bulk_update import FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS
 from handler.delivery.project import MIN_CALL_SECONDS
-from handler.delivery.stale_attributes import REFRESH_SECONDS
+from handler.delivery.rate_limiter import RateLimiter
+from handler.delivery.shared_calls import SharedCalls
+from handler.delivery.stale_attributes import EXTEND_AFTER_SECONDS, WAITING_SECONDS
 from handler.model.deadline import Deadline
 from handler.model.failure import BULK_NOT_DONE, OUT_OF_TIME, Failure
 from handler.voucherify.bulk import CUSTOMERS, FEWEST_ROWS
@@ -34,16 +36,18 @@ class ExecutionEnvironment:
     """Delivers events. `waits`: it is the retry worker's, which waits for windows and sends upserts in bulk."""
 
     def __init__(self, world: World, *, waits: bool) -> None:
-        self.limiter = world.new_limiter()
+        setup = world.setup
+        self._state = world.new_state()
+        shared = SharedCalls(self._state, setup.share, setup.calls_per_day, world.clock) if setup.is_shared else None
+        self.limiter = RateLimiter(world.clock, setup.share, shared)
         self._world = world
         self._waits = waits
-        self._read_at = float("-inf")
-        self._are_events_waiting = waits
+        self._waiting_until = float("-inf")
         self._released = world.time.event()
 
     def deliver(self, events: Sequence[Event], deadline: Deadline) -> Steps[Outcomes]:
         """Return what became of each event. Those of one customer are delivered in their order."""
-        self._learn()
+        self._state.refresh(deadline)
         outcomes: Outcomes = {}
         if self._waits:
             yield from self._deliver_in_bulk(events, outcomes, deadline)
@@ -51,21 +55,17 @@ class ExecutionEnvironment:
         for event in events:
             if event not in outcomes:
                 chains.setdefault(event.customer, []).append(event)
-        yield from self._in_parallel(
-            [self._deliver_in_order(chain, outcomes, deadline) for chain in chains.values()]
-        )
+        yield from self._in_parallel([self._deliver_in_order(chain, outcomes, deadline) for chain in chains.values()])
+        if any(outcomes.values()):
+            self._record_that_events_wait(deadline)
         return outcomes
 
-    def _learn(self) -> None:
-        """Read what other execution environments have found, at most once in REFRESH_SECONDS."""
-        now = self._world.clock()
-        if now - self._read_at < REFRESH_SECONDS:
-            return
-        self._read_at = now
-        self._world.figures.usage.dynamodb_reads += 1
-        self._are_events_waiting = self._waits or self._world.are_events_waiting
-        if self._world.setup.learns:
-            self.limiter.learn(self._world.closed_until)
+    def _record_that_events_wait(self, deadline: Deadline) -> None:
+        seconds = self.limiter.seconds_closed + WAITING_SECONDS
+        until = self._world.clock() + seconds
+        if self._state.waiting_since is None or until - self._waiting_until >= EXTEND_AFTER_SECONDS:
+            self._waiting_until = until
+            self._state.extend_waiting(seconds, deadline)
 
     def _in_parallel(self, calls: Sequence[Steps[None]]) -> Steps[None]:
         """Take all these steps, in as many threads as an execution environment has."""
@@ -92,7 +92,8 @@ class ExecutionEnvironment:
                 return failure
             is_recorded = kind.is_recorded and place == kind.calls - 1
             # A claim, the times of attributes, and the end of the claim. An order's times are always noted.
-            notes = kind.notes if place == 0 and (self._are_events_waiting or event.failed_at is not None) else 0
+            is_noted = self._state.waiting_since is not None or event.failed_at is not None or kind.calls > 1
+            notes = kind.notes if place == 0 and is_noted else 0
             writes = is_recorded + notes
             usage.dynamodb_writes += writes
             if writes:
@@ -154,7 +155,14 @@ class ExecutionEnvironment:
 
     def _call(self, purpose: str, deadline: Deadline) -> Steps[Failure | None]:
         """Make a call as soon as the rate limit allows it, and return its failure."""
-        while turn := self._try_acquire(deadline):
+        usage, database = self._world.figures.usage, self._world.setup.timings.database
+        while True:
+            writes = usage.dynamodb_writes
+            turn = self.limiter.try_acquire(deadline, wait_for_quota=self._waits)
+            if usage.dynamodb_writes > writes:  # calls that execution environments share
+                yield self._world.wait(database)
+            if turn is None:
+                break
             if isinstance(turn, Failure):
                 return turn
             yield self._released | self._world.wait(turn)
@@ -164,12 +172,6 @@ class ExecutionEnvironment:
             answer, failure = self._world.answer(purpose)
             yield self._world.wait(self._world.setup.timings.call)
         self.limiter.release(answer, failure)
-        if closed_for := self.limiter.seconds_closed:
-            self._world.closed_until = max(self._world.closed_until, self._world.clock() + closed_for)
         released, self._released = self._released, self._world.time.event()
         released.succeed()
         return failure
-
-    def _try_acquire(self, deadline: Deadline) -> Failure | float | None:
-        self.limiter.learn(self._world.day_opens_at)
-        return self.limiter.try_acquire(deadline, wait_for_quota=self._waits)

@@ -41,8 +41,7 @@ class Usage:
         """Return the US dollars by service."""
         return {
             "API Gateway": self.api_requests * API_REQUEST.usd,
-            "Lambda": self.lambda_requests * LAMBDA_REQUEST.usd
-            + self.lambda_seconds * MEMORY_GB * GB_SECOND.usd,
+            "Lambda": self.lambda_requests * LAMBDA_REQUEST.usd + self.lambda_seconds * MEMORY_GB * GB_SECOND.usd,
             "SQS": self.sqs_requests * SQS_REQUEST.usd,
             "DynamoDB": self.dynamodb_writes * DYNAMODB_WRITE.usd + self.dynamodb_reads * DYNAMODB_READ.usd,
         }

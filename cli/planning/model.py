@@ -49,7 +49,7 @@ def simulate(
 class _Model:
     def __init__(self, setup: Setup, sample_seconds: float) -> None:
         self._world = World(setup)
-        self._queue = RetryQueue(self._world.time)
+        self._queue = RetryQueue(self._world.time, self._world.draw)
         self._idle = [ExecutionEnvironment(self._world, waits=False) for _ in range(setup.environments)]
         self._world.figures.environments = setup.environments
         self._sample_seconds = sample_seconds
@@ -120,7 +120,6 @@ class _Model:
             for failure in failures.values()
         ]
         yield from self._send_to_sqs(len(failures))
-        self._world.are_events_waiting = True
         self._world.figures.stored += len(failures)
         for event, delay in zip(failures, delays, strict=True):
             event.failed_at = now

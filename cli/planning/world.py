@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,13 +12,12 @@ import simpy
 from cli.planning.deployment import ENVIRONMENT, RETRY_CONCURRENCY, WORKER_TIME_OUT_SECONDS
 from cli.planning.events import Event
 from cli.planning.figures import Figures
+from cli.planning.shared import OneThread, StateInMemory
 from cli.planning.voucherify import Limit, Voucherify
-from handler.delivery.rate_limiter import RateLimiter
-from handler.model.failure import WINDOW_USED_UP, Failure
+from handler.delivery.shared_state import SharedState
+from handler.model.failure import Failure
 from handler.settings.settings import DEFAULT_CALL_SHARE
 from handler.voucherify.client import Answer
-
-DAY = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,15 @@ class Timings:
 class Setup:
     """A deployment under a rate limit. `calls_per_day`: 0 for any number.
 
-    `environments` exist behind the API at the start; more are started as requests need them. `learns`: execution
-    environments learn from each other that a window is closed.
+    `environments` exist behind the API at the start; more are started as requests need them. `is_shared`: they have a
+    table in DynamoDB, and tell each other what they know of the calls.
     """
 
     limit: Limit
     share: int = DEFAULT_CALL_SHARE
     calls_per_day: int = 0
     environments: int = 1
-    learns: bool = True
+    is_shared: bool = True
     workers: int = RETRY_CONCURRENCY
     worker_seconds: float = WORKER_TIME_OUT_SECONDS
     budget: float = ENVIRONMENT.response_budget_seconds
@@ -58,48 +56,31 @@ class Setup:
     timings: Timings = field(default_factory=Timings)
 
 
-class Limiter(RateLimiter):
-    """The function's own rate limiter, which can be told what other execution environments know."""
-
-    def learn(self, closed_until: float) -> None:
-        with self._changed:
-            self._close(closed_until, WINDOW_USED_UP)
-
-
 class World:
-    """One simulation: its time, what it measures, Voucherify, and what all execution environments can know."""
+    """One simulation: its time, what it measures, Voucherify, and what execution environments tell each other."""
 
     def __init__(self, setup: Setup, seed: int = 1) -> None:
         self.setup = setup
         self.time = simpy.Environment()
         self.draw = random.Random(seed)
         self.figures = Figures()
-        self.closed_until = 0.0
-        self.are_events_waiting = False
+        self._stored = StateInMemory(self.clock, self.figures.usage)
         self._voucherify = Voucherify(setup.limit)
-        self._calls_by_day: Counter[int] = Counter()
 
     def clock(self) -> float:
         return float(self.time.now)
 
-    def new_limiter(self) -> Limiter:
-        return Limiter(self.clock, self.setup.share)
+    def new_state(self) -> SharedState:
+        """Return what a new execution environment knows of the others: nothing yet."""
+        return SharedState(self._stored, OneThread(1), self.clock)
 
     def wait(self, seconds: float) -> simpy.Event:
         return self.time.timeout(seconds)
-
-    @property
-    def day_opens_at(self) -> float:
-        """When the next day begins, if the budget of this one is used up; otherwise a time that has passed."""
-        day = math.floor(self.clock() / DAY)
-        is_used_up = 0 < self.setup.calls_per_day <= self._calls_by_day[day]
-        return float((day + is_used_up) * DAY)
 
     def answer(self, purpose: str) -> tuple[Answer, Failure | None]:
         """Return the answer to a call, and its failure."""
         answer, failure = self._voucherify.answer(self.clock())
         minute = math.floor(self.clock() / 60)
-        self._calls_by_day[math.floor(self.clock() / DAY)] += 1
         self.figures.calls[purpose] += 1
         self.figures.calls_by_minute[minute] += 1
         if failure:
