@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from handler.settings.environment import Environment
 
-# The retry worker's event source, and the time-outs of the two functions in seconds.
+# The retry worker: its event source, and its time-out in seconds.
 BATCH_SIZE = 1000
 BATCHING_WINDOW_SECONDS = 1.0
 RETRY_CONCURRENCY = 2
 WORKER_TIME_OUT_SECONDS = 90.0
-FUNCTION_TIME_OUT_SECONDS = 10.0
 
 MEMORY_GB = 1.0
 REQUESTS_PER_SECOND = 100

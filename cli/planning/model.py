@@ -35,23 +35,26 @@ def simulate(
     arrivals: Iterable[Arrival],
     *,
     most_seconds: float = math.inf,
+    drained_from: float = math.inf,
     sample_seconds: float = 60.0,
     one_by_one: bool = False,
 ) -> Figures:
     """Simulate until all events have arrived and are delivered, or for so many seconds.
 
-    The backlog is sampled every `sample_seconds`. `one_by_one`: Segment waits for the answer to each request before it
-    sends the next one, and the times of the arrivals do not count.
+    From `drained_from` on it ends as soon as no event waits. The backlog is sampled every `sample_seconds`.
+    `one_by_one`: Segment waits for the answer to each request before it sends the next one, and the times of the
+    arrivals do not count.
     """
-    return _Model(setup, sample_seconds).run(arrivals, most_seconds, one_by_one=one_by_one)
+    return _Model(setup, drained_from, sample_seconds).run(arrivals, most_seconds, one_by_one=one_by_one)
 
 
 class _Model:
-    def __init__(self, setup: Setup, sample_seconds: float) -> None:
+    def __init__(self, setup: Setup, drained_from: float, sample_seconds: float) -> None:
         self._world = World(setup)
         self._queue = RetryQueue(self._world.time, self._world.draw)
         self._idle = [ExecutionEnvironment(self._world, waits=False) for _ in range(setup.environments)]
         self._world.figures.environments = setup.environments
+        self._drained_from = drained_from
         self._sample_seconds = sample_seconds
         self._have_all_arrived = False
         self._done = self._world.time.event()
@@ -204,6 +207,9 @@ class _Model:
     def _sample(self) -> Generator[simpy.Event, Any, None]:
         while True:
             self._note_backlog()
+            if self._world.clock() >= self._drained_from and not self._world.figures.backlog[-1].events:
+                self._done.succeed()
+                return
             yield self._world.wait(self._sample_seconds)
 
     def _note_backlog(self) -> None:
