@@ -24,7 +24,7 @@ from mapping import Attributes, Operation, Request, attributes_of, without_attri
 
 # An event is tried again within three hours, unless more events wait than are tried in that time.
 WAITING_SECONDS = 3 * 60 * 60.0
-_EXTEND_AFTER_SECONDS = 5 * 60.0
+EXTEND_AFTER_SECONDS = 5 * 60.0
 
 _MOST_RECENT = 2_000
 
@@ -99,7 +99,7 @@ class StaleAttributes:
         """
         seconds = seconds_closed + WAITING_SECONDS
         until = self._clock() + seconds
-        if self._since is not None and until - self._extended_until < _EXTEND_AFTER_SECONDS:
+        if self._since is not None and until - self._extended_until < EXTEND_AFTER_SECONDS:
             return
         is_extended = self._state.extend_waiting(seconds, deadline)
         with self._lock:
