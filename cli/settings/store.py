@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 STANDARD_BYTES = 4 * 1024
 ADVANCED_BYTES = 8 * 1024
 
+# https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html
+_MOST_DELETED = 10
+
 UNKNOWN_SETTING = "unknown setting"
 
 # For as long as Parameter Store refuses reads as too many.
@@ -247,6 +250,14 @@ class Store:
             message = str(answer.get("Message", "")).replace(change.after.value, "***")
             # Not chained to the error, whose message may quote the value.
             raise CommandFailed(f"SSM refused {name}: {answer.get('Code')}: {message}", code=Exit.UNREACHABLE) from None
+
+    def delete(self, names: Sequence[str]) -> list[str]:
+        """Delete parameters of the source, and return the names of those that were there."""
+        deleted: list[str] = []
+        for start in range(0, len(names), _MOST_DELETED):
+            paths = [f"{self.path}/{name}" for name in names[start : start + _MOST_DELETED]]
+            deleted += self._target.ssm.delete_parameters(Names=paths)["DeletedParameters"]
+        return [path.removeprefix(f"{self.path}/") for path in deleted]
 
     def history(self, name: str, *, decrypted: bool) -> list[ParameterHistoryTypeDef]:
         """Return the versions of a setting, the oldest first. Raises CommandFailed where it is not set."""

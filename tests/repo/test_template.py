@@ -657,7 +657,11 @@ def test_parameters_have_a_group_and_a_label() -> None:
 
 # ---- samconfig.toml
 
-STAGES = {stage: sections["deploy"]["parameters"] for stage, sections in SAMCONFIG.items() if stage != "version"}
+STAGES = {
+    stage: sections["deploy"]["parameters"]
+    for stage, sections in SAMCONFIG.items()
+    if stage not in ("version", "container")
+}
 
 
 def overrides(stage: str) -> dict[str, str]:
@@ -695,3 +699,7 @@ def test_stages_share_no_stack_and_no_settings() -> None:
         {overrides(name)["SettingsPath"] for name in STAGES},
     ):
         assert len(part) == len(STAGES)
+
+
+def test_the_build_in_a_container_gets_no_option_that_sam_refuses_with_it() -> None:
+    assert SAMCONFIG["container"] == {"build": {"parameters": {"use_container": True}}}

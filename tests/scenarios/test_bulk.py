@@ -158,6 +158,7 @@ def test_customer_who_was_deleted_since_is_no_row(function: Function, worker: Wo
     assert [row["source_id"] for row in rows] == ["u-0", "u-1", "u-2", "u-4", "u-5", "u-6"]
 
 
+@pytest.mark.scenario(row=40)
 def test_many_events_that_wait_are_delayed_and_not_in_flight(
     function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
