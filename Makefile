@@ -20,7 +20,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak bench test fuzz steady lint lint-code lint-template format build deploy smoke release schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve incident soak bench test fuzz steady lint lint-code lint-template format build deploy smoke release schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -32,6 +32,9 @@ run: $(RUN_ENVIRONMENT)/installed ## send the sample events through the whole sy
 
 serve: $(RUN_ENVIRONMENT)/installed ## run the whole system on this machine (PORT=9000 instead of 8080, 0 for free ports; HOST=0.0.0.0 for containers)
 	@$(RUN_PYTHON) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
+
+incident: $(RUN_ENVIRONMENT)/installed ## rehearse an incident on this machine by docs/runbook.md (NAME=voucherify-down; without it they are listed)
+	@$(RUN_PYTHON) -m local.incidents.run $(NAME) $(if $(PORT),--port $(PORT))
 
 soak: $(INSTALLED) ## minutes of load and faults, then an audit of every event (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
 	@$(VENV) -m local.soak.run $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
@@ -80,7 +83,7 @@ build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 	@$(SAM) build --config-env $(STAGE)
 
 deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml; YES=1 does not ask)
-	@$(VENV) -c 'from cli.main import main; main()' versions prune --stack "$$($(VENV) -m scripts.stack_name $(STAGE))"
+	@$(VENV) -m cli.main versions prune --stack "$$($(VENV) -m scripts.stack_name $(STAGE))"
 	@$(SAM) deploy --config-env $(STAGE)$(if $(YES), --no-confirm-changeset --no-fail-on-empty-changeset)
 
 smoke: $(INSTALLED) ## send test events through a stack, or through the system on this machine (STACK=name; UPDATE=1 updates the stack too)

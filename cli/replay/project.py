@@ -13,10 +13,14 @@ from cli.settings.store import settings_of_source
 from cli.target import Target
 from handler.delivery.delivery import Delivery
 from handler.delivery.project import Project as VoucherifyProject
-from handler.model.policy import DeliveryPolicy
+from handler.delivery.shared_state import SharedState
+from handler.delivery.stale_attributes import StaleAttributes
+from handler.model.policy import DeliveryPolicy, StaleAttributesAction
 from handler.settings.settings import Settings
+from handler.storage.attribute_times import AttributeTimes
 from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
+from handler.storage.project_state import ProjectState
 from handler.threads import Threads
 from handler.voucherify.client import VoucherifyClient
 from mapping import MAPPING_SETTINGS, EventMapping, setting_of
@@ -29,7 +33,7 @@ _VERSIONED_SETTINGS = ("apiUrl", "apiKey", *MAPPING_SETTINGS)
 
 @dataclass(frozen=True)
 class Project:
-    """Everything that a replay calls."""
+    """Everything that a replay calls. `stale` is None where stale attributes are sent all the same."""
 
     settings: Settings
     kept: VoucherifyProject
@@ -38,10 +42,14 @@ class Project:
     store: IdempotencyStore
     threads: Executor
     deletions: Deletions | None
+    state: SharedState
+    stale: StaleAttributes | None
 
     def delivery(self, policy: DeliveryPolicy) -> Delivery:
         """Return a delivery that sends one event at a time; many threads may share it."""
-        return Delivery(policy, self.kept, lambda: None, self.store, self.deletions, wait_for_quota=True)
+        return Delivery(
+            policy, self.kept, lambda: None, self.store, self.deletions, wait_for_quota=True, stale=self.stale
+        )
 
 
 def without_orders(policy: DeliveryPolicy) -> DeliveryPolicy:
@@ -63,6 +71,10 @@ def project_of(target: Target, settings: Settings, throttle: Throttle, clock: Ca
     rate_limiter = CappedRateLimiter(clock, throttle)
     table = target.value("DeduplicationTableName")
     dynamodb = partial(getattr, target, "dynamodb")
+    threads = Threads(CONCURRENCY)  # none of a delivery's own, which wait for these
+    state = SharedState(ProjectState(dynamodb, table, settings.project_id, clock), threads, clock)
+    times = AttributeTimes(dynamodb, table, settings.project_id)
+    drops_stale = settings.policy.stale_attributes is StaleAttributesAction.DROP
     return Project(
         settings=settings,
         kept=VoucherifyProject(client, rate_limiter, Threads(CONCURRENCY)),
@@ -74,4 +86,6 @@ def project_of(target: Target, settings: Settings, throttle: Throttle, clock: Ca
         deletions=None
         if "delete" in settings.policy.mapping.disabled
         else Deletions(dynamodb, table, settings.project_id),
+        state=state,
+        stale=StaleAttributes(times, state, threads, clock) if drops_stale else None,
     )

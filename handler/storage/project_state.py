@@ -31,7 +31,8 @@ _NAMES = {"#since": "waitingSince", "#until": "waitingUntil", "#closed": "closed
 class Closing(NamedTuple):
     """No call is allowed until a time in epoch seconds, for the reason `code`.
 
-    It holds for those who may use up to `share` percent of each window, which has `limit` calls in `window_seconds`.
+    It holds for those who may use up to `share` percent of each window, which has `limit` calls in `window_seconds`;
+    `limit` is 0 where no answer has said it.
     """
 
     until: float

@@ -578,15 +578,18 @@ class TestRoundTrip:
         st.dictionaries(
             st.from_regex(r"trackMapping(\.[A-Za-z0-9_.-]{1,8})?", fullmatch=True).filter(lambda name: name[-1] != "."),
             st.dictionaries(
-                st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(
+                st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(
                     lambda name: name not in ("traits", "properties", "context")
                 ),
                 st.dictionaries(
-                    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1),
+                    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8),
                     st.sampled_from(["metadata.a", "customer.email", ["metadata.a", "metadata.b"]]),
+                    max_size=2,
                 ),
                 min_size=1,
+                max_size=3,
             ),
+            max_size=3,
         )
     )
     def test_files_of_both_formats_have_what_was_written(

@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import mapping
+from cli.main import app
 from handler.model.reason_codes import ReasonCode, RefusalCause, SkipReason
+from local.incidents.runbook import commands
 from mapping import RejectReason
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +25,7 @@ COST = (ROOT / "docs/cost.md").read_text("utf-8")
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 TEMPLATE_TEXT = (ROOT / "template.yaml").read_text("utf-8")
 TEMPLATE = yaml_parse(TEMPLATE_TEXT)
+COMMAND_LINE: Any = get_command(app)
 
 
 def rows(text: str, header: str) -> list[list[str]]:
@@ -96,6 +101,21 @@ def test_a_command_can_be_pasted_and_names_what_the_stack_has(block: str) -> Non
     for message in re.findall(r'message (?:=|in) \[?("[^]\n]*?")(?:\]| |\n)', block):
         for name in re.findall(r'"([^"]+)"', message):
             assert f'"{name}"' in (ROOT / "handler/observability.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_command_of_the_command_line_exists_with_its_options(document: Path) -> None:
+    """The parser of a click command raises for an option that it does not know, and returns the arguments too many."""
+    text = re.sub(r"<[a-z ]+>", "x", document.read_text("utf-8"))
+    for arguments in commands(text, {}):
+        command, context = COMMAND_LINE, None
+        while isinstance(command, TyperGroup):
+            context = command.make_context(command.name, arguments, parent=context, resilient_parsing=True)
+            _, found, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+            assert found, arguments
+            command = found
+        _, too_many, _ = command.make_parser(command.context_class(command)).parse_args(list(arguments))
+        assert not too_many
 
 
 def test_the_costs_are_the_sums_of_their_formulas() -> None:

@@ -54,8 +54,9 @@ def told_by(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
         return {"type": "identify", "messageId": f"i-{next(numbers)}", "userId": user, "traits": traits}
 
     def voucherify_answers(*faults: Fault) -> None:
-        """Start cold: refused credentials or a used-up plan would stop the next calls."""
+        """Start cold and with an empty table: refused credentials or a used-up plan would stop the next calls."""
         start_cold()
+        function.aws.empty_table()
         function.voucherify.reset()
         function.voucherify.next(*faults)
 
