@@ -82,12 +82,17 @@ def fires(alarm: str, metrics: list[dict[str, Any]], staged: Rehearsal) -> bool:
 
 
 def run_all(run: Run, commands: list[list[str]], incident: Incident) -> list[Ended]:
-    """Run commands as a person who types the incident's answer where one asks, or confirms."""
-    return [run(*arguments, stdin=f"{incident.answer or 'y'}\n") for arguments in commands]
+    """Run commands as a person who confirms each change, and types the incident's answer where a value is asked."""
+    return [run(*confirmed(run, arguments), stdin=f"{incident.answer}\n") for arguments in commands]
+
+
+def confirmed(run: Run, arguments: list[str]) -> list[str]:
+    """Return a command with `--yes`, if it asks before it changes anything."""
+    return [*arguments, "--yes"] if "--yes" in run(*arguments, "--help").out else arguments
 
 
 @EACH
-@pytest.mark.usefixtures("person", "without_waiting")
+@pytest.mark.usefixtures("without_waiting")
 def test_the_runbook_has_the_way_out(incident: Incident, staged: Rehearsal, run: Run, logs: Log) -> None:
     way_out = WayOut.of(incident)
     assert fires(incident.alarm, logs.metrics, staged)
