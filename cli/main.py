@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import dead_letters, doctor, init, mapping, preview, replay, settings, trace
+from cli.commands import dead_letters, doctor, init, mapping, preview, replay, settings, smoke, trace, versions
 from cli.context import Context
 from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output, advice_lines, escaped
@@ -71,12 +71,14 @@ app = typer.Typer(
 
 app.command(epilog=init.EPILOG)(init.init)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
+app.command(epilog=smoke.EPILOG)(smoke.smoke)
 app.add_typer(settings.app, name="settings")
 app.add_typer(mapping.app, name="mapping")
 app.command(epilog=preview.EPILOG)(preview.preview)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(epilog=replay.EPILOG)(replay.replay)
 app.command(epilog=trace.EPILOG)(trace.trace)
+app.add_typer(versions.app, name="versions")
 
 
 @app.callback()
@@ -98,4 +100,8 @@ def common(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="voucherify-destination")
+
+
+if __name__ == "__main__":
+    main()

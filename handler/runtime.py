@@ -119,7 +119,7 @@ class Runtime:
     def _read_parameters(self, deadline: Deadline) -> Mapping[str, Parameters]:
         """Read all settings. Raises SettingsUnavailable."""
         path = self._environment.settings_path
-        (parameters,) = self._threads.run([lambda: read_parameters(self._ssm(), path)], deadline)
+        (parameters,) = self._threads.run([lambda: read_parameters(self._ssm(), path, deadline)], deadline)
         if parameters is None:
             raise SettingsUnavailable("SSM did not answer in time")
         return parameters

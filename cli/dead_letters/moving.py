@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from cli.dead_letters.filters import MessageFilter
 from cli.dead_letters.messages import QueueMessage
-from cli.dead_letters.reading import BATCH, QueueReader
+from cli.dead_letters.reading import BATCH, MOST_IN_FLIGHT, QueueReader
 from cli.errors import CommandFailed
 
 if TYPE_CHECKING:
@@ -55,12 +55,13 @@ def move(
     rate: float,
     is_dry_run: bool,
     progress: Progress,
+    at_most: int = MOST_IN_FLIGHT,
 ) -> Moved:
-    """Move the messages that match, `rate` a second; in a dry run only count them."""
+    """Move the messages that match, `rate` a second; in a dry run only count them. Reads `at_most` messages."""
     moved = Moved()
     next_at = time.monotonic()
     read = 0
-    with QueueReader(sqs, dead_url, rate=rate) as reader:
+    with QueueReader(sqs, dead_url, rate=rate, at_most=at_most) as reader:
         for messages in reader.batches():
             read += len(messages)
             matching = [message for message in messages if wanted.matches(message)]

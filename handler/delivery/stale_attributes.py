@@ -20,7 +20,7 @@ from handler.model.deadline import Deadline
 from handler.model.errors import AttributeTimesUnknown
 from handler.storage.attribute_times import AttributeTimes
 from handler.threads import Threads
-from mapping import Attributes, Request, attributes_of, without_attributes
+from mapping import Attributes, Operation, Request, attributes_of, without_attributes
 
 # An event is tried again within three hours, unless more events wait than are tried in that time.
 WAITING_SECONDS = 3 * 60 * 60.0
@@ -73,6 +73,8 @@ class StaleAttributes:
         fitted: Request | None = request
         is_waiting = was_stored or self._since is not None
         is_known = is_waiting or (self._state.is_known and self._are_recent_noted)
+        if not is_waiting and request.operation is not Operation.UPSERT_ORDER:
+            return Fitted(request, is_known)
         for attributes in attributes_of(request):
             if fitted and attributes.names and (is_waiting or attributes.kind == "order"):
                 try:

@@ -5,6 +5,9 @@ https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 from handler.redelivery import lambda_handler
@@ -32,6 +35,25 @@ def poll_once(aws: LocalAws, seconds: float = FUNCTION_TIME_OUT_SECONDS) -> int:
             if message["MessageId"] not in kept_ids:
                 aws.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
     return len(messages)
+
+
+@contextmanager
+def polling(aws: LocalAws) -> Iterator[None]:
+    """Hand over messages as they become visible, in a `with`, from a thread."""
+    stopping = Event()
+
+    def poll() -> None:
+        while not stopping.is_set():
+            if not poll_once(aws):
+                stopping.wait(1)
+
+    thread = Thread(target=poll)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def sqs_event(messages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -63,9 +63,11 @@ def test_each_alarm_has_its_section_with_what_is_asked_at_night() -> None:
         "Function throttles",
         "API 5xx",
         "API 4xx",
+        "Slow answers",
         "Settings unusable",
         "Credentials refused",
         "Plan used up",
+        "Tracks not deduplicated",
         "Nothing received",
     ):
         for question in ("It means.", "Meanwhile", "The cause", "The fix", "It is over"):
@@ -132,7 +134,7 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cost", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
+    "name", ["cost", "deploying", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
 )
 def test_a_document_names_only_parameters_that_the_template_has(name: str) -> None:
     text = (ROOT / f"docs/{name}.md").read_text("utf-8")
@@ -151,6 +153,7 @@ OTHER_NAMES = {
     "DeleteItem",
     "DeleteMessage",
     "FaultyEnvironment",
+    "GenerateDataKey",
     "GetQueueAttributes",
     "MemorySize",
     "NotDelivered",
@@ -160,7 +163,10 @@ OTHER_NAMES = {
     "RetryAge",
     "SettingsUnusable",
     "ThrottlingException",
+    "UpdateAlias",
     "UpdateItem",
+    "UpdateReplacePolicy",
+    "UsePreviousValue",
     "VoucherifyDestination",
     "VoucherifyLatency",
 }
