@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import dead_letters, doctor, init, mapping, preview, replay, settings, smoke, trace, versions
+from cli.commands import dead_letters, doctor, init, mapping, plan, preview, replay, settings, smoke, trace, versions
 from cli.context import Context
 from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output, advice_lines, escaped
@@ -75,6 +75,7 @@ app.command(epilog=smoke.EPILOG)(smoke.smoke)
 app.add_typer(settings.app, name="settings")
 app.add_typer(mapping.app, name="mapping")
 app.command(epilog=preview.EPILOG)(preview.preview)
+app.command(epilog=plan.EPILOG)(plan.plan)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(epilog=replay.EPILOG)(replay.replay)
 app.command(epilog=trace.EPILOG)(trace.trace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,16 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """Everything that one function works with under one environment. Clients are made with the first need."""
+    """Everything that one function works with under one environment. Clients are made with the first need.
 
-    def __init__(self, environment: Environment) -> None:
+    `clock` returns epoch seconds, for what execution environments tell each other.
+    """
+
+    def __init__(self, environment: Environment, clock: Callable[[], float] = time.time) -> None:
         # botocore logs at INFO where it found its credentials.
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self._environment = environment
+        self._clock = clock
         self._telemetry = Telemetry(environment.service_name, environment.log_level, environment.metrics_namespace)
         self._threads = Threads(environment.voucherify_concurrency)
         self._making_client = threading.Lock()
@@ -103,7 +107,9 @@ class Runtime:
 
     def _new_state(self, project_id: str) -> SharedState | None:
         table = self._environment.deduplication_table
-        return SharedState(ProjectState(self._dynamodb, table, project_id), self._threads) if table else None
+        if not table:
+            return None
+        return SharedState(ProjectState(self._dynamodb, table, project_id, self._clock), self._threads, self._clock)
 
     def _stale_attributes_of(self, project_id: str) -> StaleAttributes | None:
         with self._making_shared:
@@ -114,7 +120,7 @@ class Runtime:
         if state is None:
             return None
         times = AttributeTimes(self._dynamodb, self._environment.deduplication_table, project_id)
-        return StaleAttributes(times, state, self._threads)
+        return StaleAttributes(times, state, self._threads, self._clock)
 
     def _read_parameters(self, deadline: Deadline) -> Mapping[str, Parameters]:
         """Read all settings. Raises SettingsUnavailable."""

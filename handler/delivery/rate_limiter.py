@@ -94,32 +94,41 @@ class RateLimiter:
         it waits for the next window too, where that opens before the deadline.
         """
         while True:
-            if failure := self._wait_for_room(deadline, wait_for_quota=wait_for_quota):
+            with self._changed:
+                while isinstance(turn := self._take_room(deadline, wait_for_quota=wait_for_quota), float):
+                    self._changed.wait(turn)
+            if turn or self._is_shared_call_taken():
+                return turn
+
+    def try_acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | float | None:
+        """Do as `acquire` does, but return the seconds to wait instead of waiting: less where a call is released."""
+        while True:
+            turn = self._take_room(deadline, wait_for_quota=wait_for_quota)
+            if turn is not None or self._is_shared_call_taken():
+                return turn
+
+    def _take_room(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | float | None:
+        with self._changed:
+            if failure := self.closed(deadline, wait_for_quota=wait_for_quota):
                 return failure
-            denied = self._shared.take() if self._shared else None
-            if denied is None:
+            closed_for = self._seconds_closed()
+            if closed_for > 0:
+                return closed_for
+            if self._has_room():
+                self._in_flight += 1
+                self._called_at = self._clock()
                 return None
+            return min(deadline.seconds_left, PROBE_SECONDS) if deadline.seconds_left > 0 else OUT_OF_TIME
+
+    def _is_shared_call_taken(self) -> bool:
+        """Take one of the calls that execution environments share. Where there is none, give the room for it back."""
+        denied = self._shared.take() if self._shared else None
+        if denied:
             with self._changed:
                 self._in_flight -= 1
                 self._follow(denied)
                 self._changed.notify_all()
-
-    def _wait_for_room(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
-        with self._changed:
-            while True:
-                if failure := self.closed(deadline, wait_for_quota=wait_for_quota):
-                    return failure
-                closed_for = self._seconds_closed()
-                if closed_for > 0:
-                    self._changed.wait(closed_for)
-                elif self._has_room():
-                    self._in_flight += 1
-                    self._called_at = self._clock()
-                    return None
-                elif deadline.seconds_left <= 0:
-                    return OUT_OF_TIME
-                else:
-                    self._changed.wait(min(deadline.seconds_left, PROBE_SECONDS))
+        return denied is None
 
     def closed(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
         """Return the failure that forbids a call until the deadline, or None where one may be allowed by then."""

@@ -113,7 +113,9 @@ class SharedCalls:
         newest = taken.closing
         if newest is None or newest.until > now:
             return self.denied()
-        return Denied(newest.until + newest.window_seconds, WINDOW_USED_UP)
+        # The environment that wrote it may have seen the end of a window only, and taken that for all of it.
+        end = newest.until + newest.window_seconds
+        return Denied(end, WINDOW_USED_UP) if end > now else None
 
     def _take_of_day(self) -> Denied | None:
         if not self._calls_per_day:

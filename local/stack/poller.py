@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
 
+from cli.planning.deployment import WORKER_TIME_OUT_SECONDS
 from handler.redelivery import lambda_handler
 from local.stack.aws import LocalAws
 from local.stack.front import LambdaContext
 
-# The time-out of the retry worker in template.yaml.
-FUNCTION_TIME_OUT_SECONDS = 90.0
+FUNCTION_TIME_OUT_SECONDS = WORKER_TIME_OUT_SECONDS
 
 
 def poll_once(aws: LocalAws, seconds: float = FUNCTION_TIME_OUT_SECONDS) -> int:

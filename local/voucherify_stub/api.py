@@ -77,6 +77,8 @@ class Api(Protocol):
 
     def answer(self, request: Request) -> Answer: ...
 
+    def finish_actions(self, request: Request) -> None: ...
+
     def limit_headers(self, now: float, refused: bool) -> dict[str, str]: ...
 
 
@@ -190,6 +192,11 @@ class VoucherifyApi:
         if action_id not in self._actions:
             raise _not_found("async_action", action_id)
         action = self._actions[action_id]
+        self.finish_actions(request)
+        return action
+
+    def finish_actions(self, request: Request) -> None:
+        """Process every asynchronous action that waits, in their order."""
         now = _timestamp(request.at)
         for enqueued_id, apply in self._enqueued:
             self._actions[enqueued_id] = {
@@ -202,7 +209,6 @@ class VoucherifyApi:
                 "processing_time": 1,
             }
         self._enqueued.clear()
-        return action
 
     def _enqueue(self, kind: str, apply: Callable[[Request], Json], request: Request) -> Json:
         action_id = _id("aa", request.request_id)

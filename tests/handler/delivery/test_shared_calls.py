@@ -16,8 +16,8 @@ from handler.delivery.rate_limiter import RateLimiter
 from handler.delivery.shared_calls import STEPS_OF_WINDOW, SharedCalls
 from handler.delivery.shared_state import REFRESH_SECONDS, SharedState
 from handler.model.deadline import Deadline
-from handler.model.failure import Failure, Severity
-from handler.storage.project_state import ProjectState
+from handler.model.failure import WINDOW_USED_UP, Failure, Severity
+from handler.storage.project_state import Closing, ProjectState
 from handler.threads import Threads
 from handler.voucherify.answers import failure_of_answer
 from handler.voucherify.client import Answer
@@ -250,3 +250,13 @@ def simulate(world: World, environments: int, windows: int) -> None:
     while agenda and agenda[0][0] < until:
         world.now, _, act = heapq.heappop(agenda)
         act()
+
+
+def test_a_window_that_is_longer_than_the_closing_says_holds_up_nobody(world: World) -> None:
+    """The environment that closed it had its first answer three seconds before the end of a window."""
+    world.stored().close(Closing(NOON, WINDOW_USED_UP.code, 100, 10, window_seconds=3.0))
+    world.stored().take_calls_of_window(10, 10)
+    environment = world.start(share=100)
+    environment.state.learn(Closing(NOON + 0.5, WINDOW_USED_UP.code, 100, 10, window_seconds=60.0))
+    world.now = NOON + 10
+    assert environment.ask() is None
