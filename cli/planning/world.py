@@ -24,12 +24,13 @@ from handler.voucherify.client import Answer
 class Timings:
     """Seconds that things take. docs/cost.md says where they come from.
 
-    `call`: a call of Voucherify. `action`: an asynchronous action. `database`: a write to DynamoDB. `queue`: ten
+    `call`: a call of Voucherify. `action`: an
+    asynchronous action, which is done at the second poll. `database`: a write to DynamoDB. `queue`: ten
     messages to SQS. `request` and `event`: our own work for a request and for each of its events.
     """
 
     call: float = 0.1
-    action: float = 1.0
+    action: float = 1.5
     database: float = 0.005
     queue: float = 0.01
     request: float = 0.01
