@@ -13,6 +13,7 @@ from cli.settings.store import settings_of_source
 from cli.target import Target
 from handler.delivery.delivery import Delivery
 from handler.delivery.project import Project as VoucherifyProject
+from handler.delivery.shared_calls import SharedCalls
 from handler.delivery.shared_state import SharedState
 from handler.delivery.stale_attributes import StaleAttributes
 from handler.model.policy import DeliveryPolicy, StaleAttributesAction
@@ -68,18 +69,19 @@ def versioned_settings(target: Target, source: str) -> tuple[Settings, str]:
 def project_of(target: Target, settings: Settings, throttle: Throttle, clock: Callable[[], float]) -> Project:
     """Return the project that these settings name."""
     client = VoucherifyClient(settings.api_url, settings.api_key, settings.api_token, connections=CONCURRENCY)
-    rate_limiter = CappedRateLimiter(clock, throttle)
     table = target.value("DeduplicationTableName")
     dynamodb = partial(getattr, target, "dynamodb")
     threads = Threads(CONCURRENCY)  # none of a delivery's own, which wait for these
     state = SharedState(ProjectState(dynamodb, table, settings.project_id, clock), threads, clock)
     times = AttributeTimes(dynamodb, table, settings.project_id)
+    shared = SharedCalls(state, settings.call_share, settings.calls_per_day, clock)
+    rate_limiter, bulk_limiter = (CappedRateLimiter(clock, throttle, settings.call_share, shared) for _ in range(2))
     drops_stale = settings.policy.stale_attributes is StaleAttributesAction.DROP
     return Project(
         settings=settings,
         kept=VoucherifyProject(client, rate_limiter, Threads(CONCURRENCY)),
         rate_limiter=rate_limiter,
-        bulk_limiter=CappedRateLimiter(clock, throttle),
+        bulk_limiter=bulk_limiter,
         store=IdempotencyStore(dynamodb, table, settings.source, try_seconds=CALL_SECONDS),
         threads=ThreadPoolExecutor(CONCURRENCY),
         # Where deletions are switched off, no customer is deleted: there is nothing to look up.

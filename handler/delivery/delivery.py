@@ -74,10 +74,14 @@ class Delivery:
         outcomes = self._deliver_in_bulk(tasks, deadline) if self._bulk_update else {}
         singly = [task for task in tasks if task not in outcomes]
         outcomes |= zip(singly, self._dispatcher.dispatch(singly, deadline), strict=True)
-        queued = {task.key for task in tasks if outcomes[task].status is DeliveryStatus.QUEUED}
-        if self._stale and queued:
-            self._stale.queued(queued, self._project.rate_limiter.seconds_closed, deadline.later(SETTLE_SECONDS))
+        queued = [task for task in tasks if outcomes[task].status is DeliveryStatus.QUEUED]
+        if self._stale and queued and not self._record_waiting(self._stale, queued, deadline.later(SETTLE_SECONDS)):
+            outcomes |= {task: outcomes[task]._replace(unordered=True) for task in queued}
         return [outcomes[one] if isinstance(one, EventTask) else one for one in planned]
+
+    def _record_waiting(self, stale: StaleAttributes, tasks: Sequence[EventTask], deadline: Deadline) -> bool:
+        """Let all execution environments know that these events wait. Return whether that could be recorded."""
+        return stale.queued({task.key for task in tasks}, self._project.rate_limiter.seconds_closed, deadline)
 
     def _refresh(self, deadline: Deadline) -> None:
         """Learn what other execution environments have found out."""

@@ -26,6 +26,8 @@ from mapping import Attributes, Operation, Request, attributes_of, without_attri
 WAITING_SECONDS = 3 * 60 * 60.0
 EXTEND_AFTER_SECONDS = 5 * 60.0
 
+# An event that waits now may have been tried for so long before it was stored, while newer ones were delivered.
+_RECENT_SECONDS = 2 * REFRESH_SECONDS
 _MOST_RECENT = 2_000
 
 
@@ -64,9 +66,8 @@ class StaleAttributes:
         """Learn whether events wait by now."""
         with self._lock:
             known, self._since = self._since, self._state.waiting_since
-            self._are_recent_noted = True
-        if self._since is not None and known is None:
-            self._note_recent(self._since, None, deadline)
+            since = self._since if known is None else None
+        self._are_recent_noted = since is None or self._note_recent(since - _RECENT_SECONDS, None, deadline)
 
     def fit(self, request: Request, at: datetime, *, was_stored: bool) -> Fitted:
         """Return a request without the attributes that a newer event has set, as far as that is known."""
@@ -92,33 +93,34 @@ class StaleAttributes:
             with self._lock:
                 self._recent += [_Delivered(now, one, at) for one in attributes_of(request) if one.names]
 
-    def queued(self, customers: Collection[str], seconds_closed: float, deadline: Deadline) -> None:
+    def queued(self, customers: Collection[str], seconds_closed: float, deadline: Deadline) -> bool:
         """Record that events of these customers wait from now on, and the times of what was delivered meanwhile.
 
-        No event is tried while no call is allowed, for `seconds_closed`.
+        No event is tried while no call is allowed, for `seconds_closed`. Return whether all of it could be recorded.
         """
+        now = self._clock()
         seconds = seconds_closed + WAITING_SECONDS
-        until = self._clock() + seconds
-        if self._since is not None and until - self._extended_until < EXTEND_AFTER_SECONDS:
-            return
+        if self._since is not None and now + seconds - self._extended_until < EXTEND_AFTER_SECONDS:
+            return True
         is_extended = self._state.extend_waiting(seconds, deadline)
         with self._lock:
-            self._extended_until = until if is_extended else self._extended_until
+            self._extended_until = now + seconds if is_extended else self._extended_until
             self._since = self._state.waiting_since
-        self._note_recent(float("-inf"), customers, deadline)
+        return self._note_recent(now - _RECENT_SECONDS, customers, deadline) and is_extended
 
-    def _note_recent(self, since: float, customers: Collection[str] | None, deadline: Deadline) -> None:
+    def _note_recent(self, since: float, customers: Collection[str] | None, deadline: Deadline) -> bool:
+        """Note the times of what was delivered since then. Return whether all of them could be noted."""
         with self._lock:
-            oldest = self._clock() - 2 * REFRESH_SECONDS
             recent = [
                 one
                 for one in self._recent
-                if one.when >= max(since, oldest) and (customers is None or one.attributes.id in customers)
+                if one.when >= since and (customers is None or one.attributes.id in customers)
             ]
-        self._threads.run([partial(self._note, one) for one in recent], deadline)
+        return all(self._threads.run([partial(self._note, one) for one in recent], deadline))
 
-    def _note(self, one: _Delivered) -> None:
+    def _note(self, one: _Delivered) -> bool:
         try:
             self._times.note(one.attributes, one.at)
         except AttributeTimesUnknown:
-            self._are_recent_noted = False
+            return False
+        return True
