@@ -126,7 +126,7 @@ class ExecutionEnvironment:
         setup, upserts = self._world.setup, sum(map(len, rows.values()))
         self._world.figures.usage.dynamodb_writes += upserts
         yield self._world.wait(math.ceil(upserts / setup.concurrency) * setup.timings.database)
-        in_time = deadline.later(-(deadline.seconds_left - self.limiter.seconds_closed) / 2)
+        in_time = deadline.later(-max(0.0, deadline.seconds_left - self.limiter.seconds_closed) / 2)
         customers = list(rows)
         for start in range(0, len(customers), CUSTOMERS.most_rows):
             of_call = set(customers[start : start + CUSTOMERS.most_rows])
