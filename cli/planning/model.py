@@ -46,8 +46,7 @@ def simulate(
     """Simulate until all events have arrived and are delivered, or for so many seconds.
 
     From `drained_from` on it ends as soon as no event waits. The backlog is sampled every `sample_seconds`.
-    `one_by_one`: Segment waits for the answer to each request before it sends the next one, and the times of the
-    arrivals do not count.
+    `one_by_one`: Segment waits for the answer to each request before it sends the next one.
     """
     return _Model(World(setup, seed), drained_from, sample_seconds).run(arrivals, most_seconds, one_by_one=one_by_one)
 
@@ -85,6 +84,7 @@ class _Model:
 
     def _one_by_one(self, arrivals: Iterable[Arrival]) -> Steps[None]:
         for arrival in arrivals:
+            yield self._world.wait(max(0.0, arrival.at - self._world.clock()))
             yield from self._take(arrival.events)
         self._all_have_arrived()
 

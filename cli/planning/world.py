@@ -78,6 +78,10 @@ class World:
     def wait(self, seconds: float) -> simpy.Event:
         return self.time.timeout(seconds)
 
+    def work(self, seconds: float) -> simpy.Event:
+        """Wait for work that takes so long on average: half of it always, the rest at random."""
+        return self.time.timeout(seconds / 2 + self.draw.expovariate(2 / seconds) if seconds else 0.0)
+
     def answer(self, purpose: str) -> tuple[Answer, Failure | None]:
         """Return the answer to a call, and its failure."""
         answer, failure = self._voucherify.answer(self.clock())

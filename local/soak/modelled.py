@@ -33,8 +33,9 @@ def recorded() -> list[Measured]:
 def modelled(soak: Measured) -> Measured:
     """Return what the model says of the load of a soak: the mean of some runs.
 
-    A call of Voucherify and one of DynamoDB take as long as in the soak: moto is slower than AWS, and so is a machine
-    that has other work to do.
+    A call of Voucherify and one of DynamoDB take as long as in the soak, since moto is slower than AWS, and so is a
+    machine that has other work to do. The first call is made as late in its window as in the soak: from it the function
+    learns how long a window is, and so when stored events come back.
     """
     return _mean([_measured(soak, _simulated(soak, seed)) for seed in _SEEDS])
 
@@ -42,12 +43,12 @@ def modelled(soak: Measured) -> Measured:
 def _simulated(soak: Measured, seed: int) -> Figures:
     timings = Timings(call=soak.call_seconds, database=soak.database_seconds)
     setup = Setup(Limit(soak.limit, soak.window_seconds), workers=soak.workers, timings=timings)
-    return simulate(setup, _arrivals(soak.events), one_by_one=True, seed=seed)
+    return simulate(setup, _arrivals(soak), one_by_one=True, seed=seed)
 
 
-def _arrivals(events: int) -> Iterator[Arrival]:
-    for request in limited_traffic(events).requests():
-        yield Arrival(0.0, [_event(event) for event in request])
+def _arrivals(soak: Measured) -> Iterator[Arrival]:
+    for request in limited_traffic(soak.events).requests():
+        yield Arrival(soak.began_at, [_event(event) for event in request])
 
 
 def _event(event: dict[str, str]) -> Event:
@@ -67,4 +68,5 @@ def _mean(runs: list[Measured]) -> Measured:
         drained_in=mean(one.drained_in for one in runs),
         call_seconds=mean(one.call_seconds for one in runs),
         database_seconds=mean(one.database_seconds for one in runs),
+        began_at=mean(one.began_at for one in runs),
     )

@@ -361,7 +361,10 @@ def _long_soak(traffic: Traffic, console: Console) -> list[str]:
 
 
 class Measured(NamedTuple):
-    """A soak under a rate limit, as the model of cli/planning is compared with it."""
+    """A soak under a rate limit, as the model of cli/planning is compared with it.
+
+    `began_at` is when the first call was made, in seconds from the beginning of its window.
+    """
 
     limit: int
     window_seconds: float
@@ -370,8 +373,9 @@ class Measured(NamedTuple):
     calls: float
     refused: float
     drained_in: float
-    call_seconds: float = 0.0
-    database_seconds: float = 0.0
+    call_seconds: float
+    database_seconds: float
+    began_at: float
 
     @property
     def load(self) -> tuple[int, float, int, int]:
@@ -411,6 +415,7 @@ def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> tuple[l
                     ended.drained_in,
                     ended.call_seconds,
                     ended.database_seconds,
+                    calls[0].at % limit.seconds,
                 )
             )
             console.print(f"\n{workers} worker{'s' if workers > 1 else ''}", style="bold")

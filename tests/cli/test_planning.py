@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from cli.planning import deployment
 from cli.planning.events import IDENTIFY, ORDER, TRACK, Mix, Phase
@@ -91,7 +93,13 @@ def test_requests_come_at_the_rate_of_their_phase() -> None:
 
 
 def test_the_deployed_values_are_those_of_the_template() -> None:
+    parameters = yaml_parse((Path(__file__).parents[2] / "template.yaml").read_text("utf-8"))["Parameters"]
     assert deployed("BatchSize") == deployment.BATCH_SIZE
     assert deployed("MaximumBatchingWindowInSeconds") == deployment.BATCHING_WINDOW_SECONDS
     assert deployed("maxReceiveCount") == deployment.MAX_RECEIVES
     assert deployed("MemorySize") == deployment.MEMORY_GB * 1_024
+    assert parameters["RetryConcurrency"]["Default"] == deployment.RETRY_CONCURRENCY
+    assert parameters["RequestsPerSecond"]["Default"] == deployment.REQUESTS_PER_SECOND
+    assert deployment.ENVIRONMENT.response_budget_seconds == parameters["ResponseBudgetSeconds"]["Default"]
+    assert deployment.ENVIRONMENT.voucherify_concurrency == parameters["VoucherifyConcurrency"]["Default"]
+    assert deployment.ENVIRONMENT.retry_hours == parameters["RetryHours"]["Default"]
