@@ -114,7 +114,8 @@ class Delivery:
                 row, body = rows.setdefault(task.key, Row(task.key)), prepared.body or {}
                 if row.takes(body):
                     row.add(body, task)
-        in_time = deadline.later(-deadline.seconds_left / 2)  # the rest is for the other events
+        # Half of the time in which calls are allowed: the rest is for the other events.
+        in_time = deadline.later(-max(0.0, deadline.seconds_left - self._project.rate_limiter.seconds_closed) / 2)
         for updated in self._bulk_update.send(list(rows.values()), in_time):
             failure = updated.failure
             if updated.is_refused or (failure and failure.action is Action.STOP_BATCH):
