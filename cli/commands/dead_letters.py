@@ -17,8 +17,8 @@ from cli.context import Context
 from cli.dead_letters.export import export_file
 from cli.dead_letters.filters import MessageFilter, with_filter
 from cli.dead_letters.messages import QueueMessage
-from cli.dead_letters.moving import Moved, Progress, Redrive, move
-from cli.dead_letters.reading import Depth, QueueReader
+from cli.dead_letters.moving import Moved, Progress, move
+from cli.dead_letters.reading import QueueReader
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
 
@@ -93,8 +93,7 @@ def list_(context: typer.Context, wanted: MessageFilter, show_data: ShowData = F
         {
             "messages": sum(group.count for group in groups.values()),
             "groups": [group.to_json(code, show_data=show_data) for code, group in rows],
-            "inFlight": reader.depth.in_flight,
-            "isComplete": reader.is_complete,
+            **_unread(reader),
         }
     )
     if rows:
@@ -106,7 +105,7 @@ def list_(context: typer.Context, wanted: MessageFilter, show_data: ShowData = F
         ctx.output.line("no visible message matches")
     else:
         ctx.output.fine("the dead-letter queue is empty" if wanted.matches_all else "no message matches")
-    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+    _note_unread(ctx.output, reader)
 
 
 @app.command(
@@ -160,27 +159,22 @@ def retry(
 ) -> None:
     """Move messages back to the retry queue, to deliver them again. Fix the cause first.
 
+    Each message that is in the queue now is moved once. One that fails again
+    comes back as a new message, which this command leaves alone.
+
     It is safe to interrupt this command and to run it again: a message is
     deleted only after SQS has confirmed that the retry queue has it. An
     interrupted message may be in both queues; it still counts once, because
     a track has an idempotency record and the other events have the same
-    effect twice as once. Without a filter, SQS's own redrive moves all
-    messages.
+    effect twice as once.
     """
     ctx: Context = context.obj
-    queues = ctx.target.value("DeadLetterQueueUrl"), ctx.target.value("RetryQueueUrl")
-    with _progress(ctx.output, "messages") as progress:
-        # The SQS of the local system has no redrive.
-        if wanted.matches_all and not dry_run and not ctx.target.is_local:
-            in_flight = Depth.of(ctx.target.sqs, queues[0]).in_flight
-            redrive = Redrive(ctx.target.sqs, *queues, rate)
-            if redrive.start():
-                moved = Moved(moved=redrive.wait(progress), in_flight=in_flight)
-                _show_moved(ctx.output, moved, by="SQS's redrive")
-                return
-        moved = move(ctx.target.sqs, *queues, wanted, rate=rate, is_dry_run=dry_run, progress=progress)
-    _show_moved(ctx.output, moved, by="dry run" if dry_run else "this command")
-    if moved.in_both or moved.not_moved or not moved.is_complete:
+    moved = Moved()
+    with _reader(ctx, rate=rate) as reader, _progress(ctx.output, "messages") as progress:
+        retry_url = ctx.target.value("RetryQueueUrl")
+        move(ctx.target.sqs, reader, retry_url, wanted, moved, rate=rate, is_dry_run=dry_run, progress=progress)
+    _show_moved(ctx.output, moved, reader, is_dry_run=dry_run)
+    if moved.in_both or moved.not_moved or not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
 
@@ -217,11 +211,12 @@ def drop(
                     write(message)
         if matching and (yes or _is_confirmed(ctx.output, by_code)):
             dropped = reader.delete(matching)
-    ctx.output.result({"matching": len(matching), "dropped": len(dropped), "byCode": dict(by_code)})
+    counts = {"matching": len(matching), "dropped": len(dropped), "byCode": dict(by_code)}
+    ctx.output.result({**counts, **_unread(reader)})
     if export:
         _warn_of_data(ctx.output, export)
     ctx.output.line(f"{len(dropped)} of {_messages(len(matching))} dropped{_by_code(by_code)}")
-    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+    _note_unread(ctx.output, reader)
     if len(dropped) < len(matching) or not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
@@ -248,15 +243,15 @@ def export(
         for message in filter(wanted.matches, reader.messages()):
             write(message)
             written += 1
-    ctx.output.result({"file": str(file), "messages": written, "isComplete": reader.is_complete})
+    ctx.output.result({"file": str(file), "messages": written, **_unread(reader)})
     ctx.output.fine(f"{_messages(written)} written to {file}")
     _warn_of_data(ctx.output, file)
-    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+    _note_unread(ctx.output, reader)
     if not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
 
-def _reader(ctx: Context, **options: int) -> QueueReader:
+def _reader(ctx: Context, **options: Any) -> QueueReader:
     return QueueReader(ctx.target.sqs, ctx.target.value("DeadLetterQueueUrl"), **options)
 
 
@@ -268,19 +263,18 @@ def _progress(output: Output, unit: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=max(done, total))
 
 
-def _show_moved(output: Output, moved: Moved, by: str) -> None:
+def _show_moved(output: Output, moved: Moved, reader: QueueReader, *, is_dry_run: bool) -> None:
     output.result(
         {
             "moved": moved.moved,
             "inBothQueues": moved.in_both,
             "notMoved": moved.not_moved,
             "byCode": dict(moved.by_code),
-            "inFlight": moved.in_flight,
-            "isComplete": moved.is_complete,
-            "by": by,
+            "isDryRun": is_dry_run,
+            **_unread(reader),
         }
     )
-    verb = "would be moved" if by == "dry run" else "moved"
+    verb = "would be moved" if is_dry_run else "moved"
     output.line(f"{_messages(moved.moved)} {verb} to the retry queue{_by_code(moved.by_code)}")
     if moved.in_both:
         problem = f"{_messages(moved.in_both)} in both queues: SQS did not delete them from the dead-letter queue"
@@ -288,7 +282,7 @@ def _show_moved(output: Output, moved: Moved, by: str) -> None:
     if moved.not_moved:
         problem = f"{_messages(moved.not_moved)} still in the dead-letter queue: the retry queue did not accept them"
         output.wrong(problem, "run the command again")
-    _note_unread(output, moved.in_flight, is_complete=moved.is_complete)
+    _note_unread(output, reader)
 
 
 def _messages(count: int) -> str:
@@ -299,10 +293,21 @@ def _by_code(by_code: Counter[str]) -> str:
     return f" ({', '.join(f'{code}: {count}' for code, count in by_code.most_common())})" if by_code else ""
 
 
-def _note_unread(output: Output, in_flight: int, *, is_complete: bool) -> None:
-    if in_flight:
+def _unread(reader: QueueReader) -> dict[str, Any]:
+    """Return what was not read, as JSON."""
+    return {
+        "inFlight": reader.depth.in_flight,
+        "arrivedSince": reader.arrived_since,
+        "isComplete": reader.is_complete,
+    }
+
+
+def _note_unread(output: Output, reader: QueueReader) -> None:
+    if in_flight := reader.depth.in_flight:
         output.note(f"about {_messages(in_flight)} in flight: another reader, or an interrupted command, has them")
-    if not is_complete:
+    if reader.arrived_since:
+        output.note(f"{_messages(reader.arrived_since)} arrived since the command began: it leaves them alone")
+    if not reader.is_complete:
         output.note("there are more messages than can be read at once: run the command again for the rest")
 
 

@@ -2,6 +2,9 @@
 
 SQS has no order and no position. If messages became visible while the queue is read, SQS would return the same ones
 again and others never.
+
+Messages that arrive after the start are left alone. A message that is moved to the retry queue and fails again comes
+back as a new one, and a command that took it for new would never end.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -34,14 +39,19 @@ _LEAST_SECONDS, _MOST_SECONDS = 120, 11 * 60 * 60
 
 @dataclass(frozen=True)
 class Depth:
-    """The approximate numbers of messages of a queue: visible, in flight (received by a reader), and delayed."""
+    """The approximate numbers of messages of a queue: visible, in flight (received by a reader), and delayed.
+
+    `at` is the moment by the clock of AWS.
+    """
 
     visible: int
     in_flight: int
     delayed: int
+    at: datetime
 
     @classmethod
     def of(cls, sqs: SQSClient, queue_url: str) -> Depth:
+        asked_at = datetime.now(UTC)
         answer = sqs.get_queue_attributes(
             QueueUrl=queue_url,
             AttributeNames=[
@@ -49,16 +59,27 @@ class Depth:
                 "ApproximateNumberOfMessagesNotVisible",
                 "ApproximateNumberOfMessagesDelayed",
             ],
-        )["Attributes"]
+        )
+        counts = answer["Attributes"]
         return cls(
-            visible=int(answer["ApproximateNumberOfMessages"]),
-            in_flight=int(answer["ApproximateNumberOfMessagesNotVisible"]),
-            delayed=int(answer["ApproximateNumberOfMessagesDelayed"]),
+            visible=int(counts["ApproximateNumberOfMessages"]),
+            in_flight=int(counts["ApproximateNumberOfMessagesNotVisible"]),
+            delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
+            at=moment_of(answer["ResponseMetadata"]["HTTPHeaders"]["date"], asked_at),
         )
 
 
+def moment_of(date: str, asked_at: datetime) -> datetime:
+    """Return the moment of an answer by the clock of AWS, given its header `Date` and this machine's time of the call.
+
+    The header has whole seconds. This machine's clock tells the fraction, unless it is wrong by more.
+    """
+    second = parsedate_to_datetime(date)
+    return asked_at if second <= asked_at < second + timedelta(seconds=1) else second
+
+
 class QueueReader:
-    """Reads each message of a queue once. At the end, the messages that are not deleted become visible again.
+    """Reads each message that a queue has at the start, once. At the end, those not deleted become visible again.
 
     `rate` is the lowest number of messages a second at which the caller works, and `at_least` the seconds for which
     the messages stay hidden in any case.
@@ -79,6 +100,7 @@ class QueueReader:
         self._receipts: dict[str, str] = {}  # the newest of each hidden message, by id
         self._deleted: set[str] = set()
         self.depth = Depth.of(sqs, queue_url)
+        self.arrived_since = 0
         self.is_complete = False
         # Twice the expected time: a message that becomes visible too early is read again.
         expected = 60 + 2 * min(at_most, self.depth.visible) / rate
@@ -146,7 +168,10 @@ class QueueReader:
         new = []
         for message in messages:
             if message.sqs_id not in self._receipts and message.sqs_id not in self._deleted:
-                new.append(message)
+                if message.sent_at > self.depth.at:
+                    self.arrived_since += 1
+                else:
+                    new.append(message)
             self._receipts[message.sqs_id] = message.receipt
         self.delete([message.sqs_id for message in messages if message.sqs_id in self._deleted])
         return new
