@@ -15,6 +15,8 @@ from enum import IntEnum
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from cli.interruption import INTERRUPTED as _INTERRUPTED
+
 
 class Exit(IntEnum):
     """Exit codes."""
@@ -23,7 +25,7 @@ class Exit(IntEnum):
     WRONG = 1
     USAGE = 2
     UNREACHABLE = 3
-    INTERRUPTED = 130
+    INTERRUPTED = _INTERRUPTED
 
 
 class CommandFailed(Exception):

@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 from cli.commands import dead_letters, doctor, init, mapping, preview, replay, settings, trace
 from cli.context import Context
 from cli.errors import CommandFailed, Exit, aws_errors
-from cli.output import Output, advice_lines, escaped
+from cli.interruption import handle_interrupts, has_said_how_it_ended
+from cli.output import NOTHING_CHANGED, Output, advice_lines, escaped
 from cli.target import LOCAL_PORT, Target
 
 # The common options, with the number of values of each.
@@ -31,13 +32,25 @@ class _Group(TyperGroup):
                 return super().invoke(ctx)
         except CommandFailed as error:
             failed = error
-        except KeyboardInterrupt:
-            advice = "what is done stays done; run the same command to continue"
-            failed = CommandFailed("interrupted", advice, Exit.INTERRUPTED)
+        except KeyboardInterrupt as interrupt:
+            failed = _interrupted(ctx, interrupt)
+        except typer.Abort as abort:
+            # Of a question: Click raises it for Ctrl-C, and where nobody answers.
+            if not isinstance(abort.__context__, KeyboardInterrupt):
+                raise
+            failed = _interrupted(ctx, abort.__context__)
         print(f"✗ {escaped(failed.problem)}", file=sys.stderr)
         for line in advice_lines(failed.advice):
             print(escaped(line), file=sys.stderr)
+        has_said_how_it_ended()
         raise SystemExit(failed.code)
+
+
+def _interrupted(ctx: Any, interrupt: KeyboardInterrupt) -> CommandFailed:
+    """Say what a command had done when it was interrupted, and what it left behind."""
+    done = ctx.obj.output.done() if ctx.obj else NOTHING_CHANGED
+    advice = "" if done == NOTHING_CHANGED else "what is done stays done; run the same command to continue"
+    return CommandFailed(f"interrupted: {done}", "\n".join([*map(str, interrupt.args), advice]), Exit.INTERRUPTED)
 
 
 def _common_first(args: Sequence[str]) -> list[str]:
@@ -97,5 +110,6 @@ def common(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, as an environment does that was installed before cli/__main__.py was the entry point."""
+    handle_interrupts()
     app()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -32,11 +32,18 @@ def advice_lines(advice: str) -> list[str]:
     return [f"  {line.strip()}" for line in advice.split("\n") if line.strip()]
 
 
+NOTHING_CHANGED = "nothing was changed"
+
+
 class Output:
-    """Writes results to standard output, and notes and progress to standard error."""
+    """Writes results to standard output, and notes and progress to standard error.
+
+    `done` says what the command has done so far, for a person who interrupts it.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self.done: Callable[[], str] = lambda: NOTHING_CHANGED
         self.console = Console(highlight=False, soft_wrap=True)
         self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -170,6 +170,8 @@ def retry(
     """
     ctx: Context = context.obj
     moved = Moved()
+    if not dry_run:
+        ctx.output.done = lambda: f"{_messages(moved.moved)} moved to the retry queue"
     with _reader(ctx, rate=rate) as reader, _progress(ctx.output, "messages") as progress:
         retry_url = ctx.target.value("RetryQueueUrl")
         move(ctx.target.sqs, reader, retry_url, wanted, moved, rate=rate, is_dry_run=dry_run, progress=progress)
@@ -210,6 +212,7 @@ def drop(
                 if write:
                     write(message)
         if matching and (yes or _is_confirmed(ctx.output, by_code)):
+            ctx.output.done = lambda: f"{reader.deleted} of {_messages(len(matching))} dropped"
             dropped = reader.delete(matching)
     counts = {"matching": len(matching), "dropped": len(dropped), "byCode": dict(by_code)}
     ctx.output.result({**counts, **_unread(reader)})

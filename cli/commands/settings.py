@@ -15,7 +15,6 @@ from cli.output import Output
 from cli.settings.file import parameter_of, read_files
 from cli.settings.store import (
     UNKNOWN_SETTING,
-    Change,
     Plan,
     Store,
     find_setting,
@@ -33,6 +32,7 @@ from cli.settings.view import (
     show_difference,
     show_faults,
     value_of,
+    write_changes,
 )
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import SETTINGS
@@ -110,7 +110,7 @@ def apply(
     show_changes(ctx.output, plan.changes)
     if plan.changes and not dry_run and not yes:
         ctx.output.confirm(f"Write {len(plan.changes)} settings to {store.path}?", "give --yes or --dry-run")
-    written = [] if dry_run else _write(ctx.output, store, plan.changes)
+    written = [] if dry_run else write_changes(ctx.output, store, plan.changes)
     if not plan.changes:
         ctx.output.fine(f"no changes to {store.path}")
     ctx.output.result({**_document(store, plan), "written": written})
@@ -240,20 +240,12 @@ def _put(output: Output, store: Store, name: str, parameter: Parameter, *, advan
     if refused:
         refuse(output, refused)
     show_changes(output, plan.changes)
-    written = _write(output, store, plan.changes)
+    written = write_changes(output, store, plan.changes)
     if not plan.changes:
         output.fine("unchanged: it has this value already")
     for fault in plan.faults:
         output.note(f"still wrong: {fault}")
     output.result({**_document(store, plan), "written": written})
-
-
-def _write(output: Output, store: Store, changes: Sequence[Change]) -> list[str]:
-    """Write parameters and report each at once: if a later one is refused, it is known which ones were written."""
-    for change in changes:
-        store.put(change)
-        output.fine(f"{store.path}/{change.name} is written and takes effect within a minute")
-    return [change.name for change in changes]
 
 
 def _document(store: Store, plan: Plan) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -113,14 +114,19 @@ class QueueReader:
         receipts = list(self._receipts.values())
         for start in range(0, len(receipts), BATCH):
             # If it fails, the messages become visible when their visibility timeout ends.
-            with suppress(ClientError, BotoCoreError):
-                self._sqs.change_message_visibility_batch(
-                    QueueUrl=self._queue_url,
-                    Entries=[
-                        {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
-                        for number, receipt in enumerate(receipts[start : start + BATCH])
-                    ],
-                )
+            try:
+                with suppress(ClientError, BotoCoreError):
+                    self._sqs.change_message_visibility_batch(
+                        QueueUrl=self._queue_url,
+                        Entries=[
+                            {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
+                            for number, receipt in enumerate(receipts[start : start + BATCH])
+                        ],
+                    )
+            except KeyboardInterrupt:
+                hidden, minutes = len(receipts) - start, ceil(self._visibility_timeout / 60)
+                left = f"{hidden} messages that were read are visible again in {minutes} minutes at the latest"
+                raise KeyboardInterrupt(left) from error
 
     def batches(self) -> Iterator[list[QueueMessage]]:
         """Yield a few messages at a time. `is_complete` is true after the last visible message."""
@@ -144,6 +150,11 @@ class QueueReader:
         """Yield the messages one by one."""
         for batch in self.batches():
             yield from batch
+
+    @property
+    def deleted(self) -> int:
+        """The number of messages that are deleted so far."""
+        return len(self._deleted)
 
     def delete(self, sqs_ids: Sequence[str]) -> list[str]:
         """Delete messages that were read, and return the ids that SQS confirms."""
