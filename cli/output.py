@@ -80,15 +80,19 @@ class Output:
         """Write a note, which is not part of the result."""
         self.notes.print(Text(escaped(text), "dim"))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], unbroken: str = "") -> None:
+        """Write a table; in a pipe, a line of names and then a line for each row, with tabs between the cells.
+
+        The cells of the column `unbroken` can be copied in one piece from the narrowest terminal.
+        """
         if self.as_json:
             return
         if not self.console.is_terminal:
-            for row in rows:
+            for row in (columns, *rows):
                 print("\t".join(escaped(str(cell)) for cell in row))
             return
         # Names that are cut off cannot be told apart.
-        table = Table(*(Column(name, overflow="fold") for name in columns))
+        table = Table(*(Column(name, overflow="fold", no_wrap=name == unbroken) for name in columns))
         for row in rows:
             table.add_row(*(Text(escaped(str(cell))) for cell in row))
         self.console.print(table, soft_wrap=False)

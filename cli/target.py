@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandFailed, Exit
+from cli.local_system import local_system
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 # The same as in local.stack.aws and in `make serve`.
 LOCAL_REGION = "eu-west-1"
 LOCAL_SETTINGS_PATH = "/voucherify-destination"
-LOCAL_PORT = 8080
+LOCAL_RETRY_HOURS = 24
+
+# The namespace of the functions' metrics, as in template.yaml.
+NAMESPACE = "VoucherifyDestination"
 
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 
@@ -50,18 +54,18 @@ class Target:
             raise CommandFailed(str(error), "list your profiles: aws configure list-profiles", Exit.USAGE) from error
 
     @classmethod
-    def local(cls, port: int) -> Target:
-        """Return the local system of `make serve PORT=port`."""
+    def local(cls, port: int | None = None) -> Target:
+        """Return the local system of `make serve PORT=port`; without a port, the one that runs."""
+        system = local_system(port)
         session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name=LOCAL_REGION)
-        endpoint_url = f"http://127.0.0.1:{port + 1}"
-        queues = f"{endpoint_url}/123456789012"
+        queues = f"{system.aws_url}/123456789012"
         return cls(
             "local",
             session,
-            endpoint_url,
+            system.aws_url,
             {
-                "EventsUrl": f"http://127.0.0.1:{port}/events",
-                "TrackingApiUrl": f"http://127.0.0.1:{port}",
+                "EventsUrl": f"{system.url}/events",
+                "TrackingApiUrl": system.url,
                 "SettingsPath": LOCAL_SETTINGS_PATH,
                 "RetryQueueUrl": f"{queues}/RetryQueue",
                 "DeadLetterQueueUrl": f"{queues}/DeadLetterQueue",
@@ -91,6 +95,10 @@ class Target:
     @property
     def settings_path(self) -> str:
         return self.value("SettingsPath")
+
+    @property
+    def retry_hours(self) -> int:
+        return LOCAL_RETRY_HOURS if self.is_local else int(self.value("RetryHours"))
 
     @cached_property
     def _of_stack(self) -> dict[str, str]:

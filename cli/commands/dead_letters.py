@@ -100,6 +100,7 @@ def list_(context: typer.Context, wanted: MessageFilter, show_data: ShowData = F
         ctx.output.table(
             ("code", "messages", "sources", "types", "oldest (UTC)", "newest (UTC)", "example"),
             [group.to_row(code, show_data=show_data) for code, group in rows],
+            unbroken="code",
         )
     elif reader.depth.in_flight:
         ctx.output.line("no visible message matches")

@@ -14,19 +14,19 @@ import typer
 import urllib3
 
 from cli.context import Context
-from cli.dead_letters.reading import Depth
+from cli.dead_letters.reading import Depth, queue_arn
 from cli.errors import CommandFailed, Exit, aws_errors
 from cli.output import Output
 from cli.settings.credentials import check_credentials
 from cli.settings.schemas import schemas_of
 from cli.settings.store import UNKNOWN_SETTING, find_setting, nearest_setting, parameters_of, settings_of, sources_in
-from cli.target import Target
+from cli.target import NAMESPACE, Target
 from handler.api.authentication import signature
 from handler.model.errors import FaultySettings
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import Secrets, Settings
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import CALLS, ORDER, EventMapping
+from mapping import CALLS, ORDER, EventMapping, Fault
 
 EPILOG = "Examples: voucherify-destination doctor; voucherify-destination doctor --send-event --json"
 
@@ -35,6 +35,11 @@ CUSTOMER = "voucherify-destination-doctor"
 CLOCK = partial(datetime.now, UTC)
 
 _TIMEOUT_SECONDS = 10.0
+
+_SET = "voucherify-destination settings set"
+
+# As the alarms have it: a little more than a quarter of RetryHours.
+_LATE_SECONDS_PER_HOUR = 1000
 
 _OUTPUTS = (
     "EventsUrl",
@@ -100,7 +105,9 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
         yield from _voucherify(settings, called)
     for settings in called:
         yield from _metadata(settings)
-    yield _guarded("retry queue", _retry_queue, target)
+    yield _guarded("retry queue", _retry_queue, target, by_source)
+    if not target.is_local:  # which has no event source mapping
+        yield _guarded("retry worker", _retry_worker, target)
     yield _guarded("dead-letter queue", _dead_letter_queue, target)
     yield _guarded("deduplication table", _table, target)
     if send_event:
@@ -153,15 +160,19 @@ def _settings_path(name: str, target: Target) -> Check:
 
 def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> Checks:
     """Check the settings of each source, and collect those without a fault in `valid`."""
+    common: set[Fault] = set()
     for source in sources_in(by_source):
         name = f"settings of {source}"
         try:
             valid.append(settings_of(source, by_source))
         except FaultySettings as faulty:
-            option = "" if source == DEFAULT_SOURCE else f" --source {source}"
             for fault in faulty.faults:
-                advice = f"run voucherify-destination settings set {fault.setting}{option}"
-                yield Check(name, False, str(fault), advice)
+                command = f"run {_SET} {fault.setting}"
+                if source != DEFAULT_SOURCE and not _is_inherited(fault, source, by_source):
+                    yield Check(name, False, str(fault), f"{command} --source {source}")
+                elif fault not in common:  # of all sources that inherit the setting, once
+                    common.add(fault)
+                    yield Check("common settings", False, str(fault), command)
         else:
             yield Check(name, True, "no faults")
             if "delete" not in valid[-1].policy.mapping.disabled:
@@ -174,6 +185,11 @@ def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> C
             advice = f"delete it: aws ssm delete-parameter --region {target.region} --name {full_name}"
             text = f"{UNKNOWN_SETTING} {unknown}{nearest_setting(unknown)}"
             yield Check(f"settings of {source}", False, text, advice)
+
+
+def _is_inherited(fault: Fault, source: str, by_source: Parameters) -> bool:
+    """Return whether a fault of a source is one of a common setting."""
+    return fault.setting in by_source[DEFAULT_SOURCE] and fault.setting not in by_source[source]
 
 
 def _voucherify(settings: Settings, called: list[Settings]) -> Checks:
@@ -216,43 +232,70 @@ def _metadata(settings: Settings) -> Checks:
         yield Check(name, not problems, text, advice)
 
 
-def _retry_queue(name: str, target: Target) -> Check:
-    return Check(name, True, _content(target, "RetryQueueUrl"))
+def _retry_queue(name: str, target: Target, by_source: Parameters) -> Check:
+    """Check that no event has waited for more than a quarter of RetryHours, as the alarms do."""
+    depth = Depth.of(target.sqs, target.value("RetryQueueUrl"))
+    ages = [_age(target, "RetryQueueUrl"), *(_retry_age(target, source) for source in sources_in(by_source))]
+    seconds = max(ages, default=0.0)
+    is_fine = depth.is_empty or seconds <= target.retry_hours * _LATE_SECONDS_PER_HOUR
+    return Check(name, is_fine, _content(depth, seconds), "run voucherify-destination retries list for the reasons")
+
+
+def _retry_worker(name: str, target: Target) -> Check:
+    """Check that Lambda reads the retry queue."""
+    functions: Any = target.session.client("lambda", **target.client_options)
+    arn = queue_arn(target.sqs, target.value("RetryQueueUrl"))
+    for mapping in functions.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
+        state, uuid_ = mapping["State"], mapping["UUID"]
+        command = f"aws lambda update-event-source-mapping --region {target.region} --uuid {uuid_} --enabled"
+        text = f"its event source mapping is {state.lower()}"
+        return Check(name, state in ("Enabled", "Enabling", "Updating"), text, f"start it: {command}")
+    return Check(name, False, "the retry queue has no event source mapping", "deploy the stack again: make deploy")
 
 
 def _dead_letter_queue(name: str, target: Target) -> Check:
-    text = _content(target, "DeadLetterQueueUrl")
+    depth = Depth.of(target.sqs, target.value("DeadLetterQueueUrl"))
+    text = _content(depth, 0.0 if depth.is_empty else _age(target, "DeadLetterQueueUrl"))
     advice = "run voucherify-destination dead-letters list for the reasons; SQS deletes the messages after 14 days"
-    return Check(name, True, text) if text == "empty" else Check(name, False, text, advice)
+    return Check(name, depth.is_empty, text, advice)
 
 
-def _content(target: Target, queue: str) -> str:
-    """Return the numbers of a queue's messages, and the age of the oldest."""
-    depth = Depth.of(target.sqs, target.value(queue))
+def _content(depth: Depth, oldest_seconds: float) -> str:
+    """Return the numbers of a queue's messages, and the age of the oldest where it is known."""
     counts = {"visible": depth.visible, "in flight": depth.in_flight, "delayed": depth.delayed}
     shown = [f"{count:,} {name}" for name, count in counts.items() if count]
-    return ", ".join(shown + _age(target, queue)) if shown else "empty"
+    if shown and oldest_seconds:
+        shown.append(f"the oldest is {oldest_seconds / 3600:,.1f} hours old")
+    return ", ".join(shown) or "empty"
 
 
-def _age(target: Target, queue: str) -> list[str]:
-    """Return the age of the oldest message, if CloudWatch has a recent one. The local system has none.
+def _age(target: Target, queue: str) -> float:
+    """Return the age of a queue's oldest message in seconds, 0 where CloudWatch has no recent one.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
+    queue_name = target.value(queue).rpartition("/")[2]
+    return _newest(target, "AWS/SQS", "ApproximateAgeOfOldestMessage", timedelta(minutes=30), QueueName=queue_name)
+
+
+def _retry_age(target: Target, source: str) -> float:
+    """Return the age of a source's newest retry in seconds. SQS's own metric ignores what was received three times."""
+    hours = timedelta(hours=2)  # an old event is retried once an hour, or less often
+    return _newest(target, NAMESPACE, "RetryAge", hours, service=target.name, source=source)
+
+
+def _newest(target: Target, namespace: str, metric: str, period: timedelta, **dimensions: str) -> float:
     now = CLOCK()
     points = target.cloudwatch.get_metric_statistics(
-        Namespace="AWS/SQS",
-        MetricName="ApproximateAgeOfOldestMessage",
-        Dimensions=[{"Name": "QueueName", "Value": target.value(queue).rpartition("/")[2]}],
-        StartTime=now - timedelta(minutes=30),
+        Namespace=namespace,
+        MetricName=metric,
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+        StartTime=now - period,
         EndTime=now,
         Period=300,
         Statistics=["Maximum"],
     )["Datapoints"]
-    if not points:
-        return []
-    newest = max(points, key=lambda point: point["Timestamp"])
-    return [f"the oldest is {newest['Maximum'] / 3600:,.1f} hours old"]
+    return max(points, key=lambda point: point["Timestamp"])["Maximum"] if points else 0.0
 
 
 def _table(name: str, target: Target) -> Check:
@@ -300,7 +343,7 @@ def _outcome(name: str, status: int, body: bytes) -> Check:
         case 200, {"delivered": 1}:
             return Check(name, True, f"delivered; the customer {CUSTOMER} is in Voucherify")
         case 200, {"skipped": 1}:
-            return Check(name, False, "skipped: identifyDisabled is set", "run settings set identifyDisabled false")
+            return Check(name, False, "skipped: identifyDisabled is set", f"run {_SET} identifyDisabled false")
         case 202, _:
             advice = "it will be tried again; the function's log has the reason"
             return Check(name, False, "queued, not delivered yet", advice)

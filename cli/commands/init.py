@@ -74,10 +74,7 @@ def init(
     plan = _checked_plan(ctx.output, store, values)
     if not skip_check:
         _check(ctx.output, {**known, **values})
-    if plan.changes and not yes:
-        names = ", ".join(change.name for change in plan.changes)
-        ctx.output.confirm(f"Write {names} to {store.path}?", "give --yes to write", default=True)
-    write_changes(ctx.output, store, plan.changes)
+    write_changes(ctx.output, store, plan.changes, yes=yes)
     for name in sorted(known.keys() & {*_CREDENTIALS, *_SECRETS}):
         ctx.output.fine(f"{name} is unchanged")
     _show_steps(ctx.output, target, Store(target, source), plan)

@@ -51,6 +51,8 @@ Files = Annotated[
 ]
 Advanced = Annotated[bool, typer.Option("--advanced", help="Allow 8 KB instead of 4 KB, which AWS charges for.")]
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")]
+
 _COMMAND = "voucherify-destination settings"
 
 
@@ -59,6 +61,7 @@ def show(context: typer.Context, source: Source = None) -> None:
     """Show every setting: its value, its origin, and when it was changed. Secrets are not shown."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
+    store.require_source()
     rows = {name: _row(store, name) for name in _names(store)}
     ctx.output.table(
         ("setting", "value", "from", "changed"),
@@ -70,12 +73,13 @@ def show(context: typer.Context, source: Source = None) -> None:
     ctx.output.result({"path": store.path, "settings": rows, "unknown": unknown})
 
 
-@app.command("set", epilog=f"Examples: {_COMMAND} set trackDisabled true; {_COMMAND} set apiToken - <token.txt")
+@app.command("set", epilog=f"Examples: {_COMMAND} set trackDisabled true; {_COMMAND} set apiToken - --yes <token.txt")
 def set_(
     context: typer.Context,
     name: Name,
     value: Annotated[str | None, typer.Argument(help="The value; - reads it from standard input.")] = None,
     source: Source = None,
+    yes: Yes = False,
     advanced: Advanced = False,
 ) -> None:
     """Change one setting. Leave out the value of a secret to be asked for it, so that your shell does not record it.
@@ -89,7 +93,7 @@ def set_(
     if value not in (None, "-") and is_secret(name):
         ctx.output.note("Your shell may record this secret. Leave out the value to be asked for it.")
     parameter = parameter_of(setting, _typed(name) if value in (None, "-") else str(value))
-    _put(ctx.output, store, name, parameter, advanced=advanced)
+    _put(ctx.output, store, name, parameter, yes=yes, advanced=advanced)
 
 
 @app.command(epilog=f"Examples: {_COMMAND} apply settings.toml; {_COMMAND} apply events/presets/*.json --dry-run")
@@ -97,7 +101,7 @@ def apply(
     context: typer.Context,
     files: Files,
     source: Source = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the changes without writing.")] = False,
     advanced: Advanced = False,
 ) -> None:
@@ -108,9 +112,7 @@ def apply(
     if plan.faults:
         refuse(ctx.output, plan.faults)
     show_changes(ctx.output, plan.changes)
-    if plan.changes and not dry_run and not yes:
-        ctx.output.confirm(f"Write {len(plan.changes)} settings to {store.path}?", "give --yes or --dry-run")
-    written = [] if dry_run else write_changes(ctx.output, store, plan.changes)
+    written = [] if dry_run else write_changes(ctx.output, store, plan.changes, yes=yes)
     if not plan.changes:
         ctx.output.fine(f"no changes to {store.path}")
     ctx.output.result({**_document(store, plan), "written": written})
@@ -162,6 +164,7 @@ def rollback(
     name: Name,
     to: Annotated[int | None, typer.Option(help="The version to restore. Default: the previous one.")] = None,
     source: Source = None,
+    yes: Yes = False,
     advanced: Advanced = False,
 ) -> None:
     """Restore an earlier version of a setting, as a new version. It is checked first."""
@@ -178,7 +181,7 @@ def rollback(
     version = versions[wanted]
     is_list = version["Type"] == "StringList"
     parameter = Parameter(version["Value"], is_list=True) if is_list else parameter_of(setting, version["Value"])
-    _put(ctx.output, store, name, parameter, advanced=advanced)
+    _put(ctx.output, store, name, parameter, yes=yes, advanced=advanced)
 
 
 def _names(store: Store) -> list[str]:
@@ -232,7 +235,7 @@ def _plan_of(store: Store, files: Sequence[Path], *, advanced: bool) -> Plan:
     return Plan(plan.changes, {**{fault: [store.source] for fault in faults}, **plan.faults})
 
 
-def _put(output: Output, store: Store, name: str, parameter: Parameter, *, advanced: bool) -> None:
+def _put(output: Output, store: Store, name: str, parameter: Parameter, *, yes: bool, advanced: bool) -> None:
     """Write one setting. Existing faults of other settings do not prevent that."""
     plan = store.plan({name: parameter}, advanced=advanced)
     before = store.faults(store.by_source) if plan.faults else {}
@@ -240,7 +243,7 @@ def _put(output: Output, store: Store, name: str, parameter: Parameter, *, advan
     if refused:
         refuse(output, refused)
     show_changes(output, plan.changes)
-    written = write_changes(output, store, plan.changes)
+    written = write_changes(output, store, plan.changes, yes=yes)
     if not plan.changes:
         output.fine("unchanged: it has this value already")
     for fault in plan.faults:

@@ -50,6 +50,10 @@ class Depth:
     delayed: int
     at: datetime
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.visible or self.in_flight or self.delayed)
+
     @classmethod
     def of(cls, sqs: SQSClient, queue_url: str) -> Depth:
         asked_at = datetime.now(UTC)
@@ -68,6 +72,10 @@ class Depth:
             delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
             at=moment_of(answer["ResponseMetadata"]["HTTPHeaders"]["date"], asked_at),
         )
+
+
+def queue_arn(sqs: SQSClient, queue_url: str) -> str:
+    return sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
 
 def moment_of(date: str, asked_at: datetime) -> datetime:

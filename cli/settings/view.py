@@ -81,8 +81,11 @@ def refuse(output: Output, faults: Mapping[Fault, Sequence[str]]) -> NoReturn:
     raise typer.Exit(Exit.WRONG)
 
 
-def write_changes(output: Output, store: Store, changes: Sequence[Change]) -> list[str]:
-    """Write parameters and report each at once: if a later one is refused, it is known which ones were written."""
+def write_changes(output: Output, store: Store, changes: Sequence[Change], *, yes: bool) -> list[str]:
+    """Ask, unless the answer is `yes`, and write parameters. Report each at once, since a later one may be refused."""
+    if changes and not yes:
+        names = ", ".join(change.name for change in changes)
+        output.confirm(f"Write {names} to {store.path}?", "give --yes to write without asking")
     written: list[str] = []
     output.done = lambda: f"{len(written)} of {len(changes)} settings are written"
     for change in changes:

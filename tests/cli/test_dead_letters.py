@@ -17,12 +17,14 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from cli.dead_letters import reading
+from cli.dead_letters.messages import QueueMessage
 from cli.dead_letters.reading import moment_of
+from handler.model.failure_record import FailureRecord, RecordedFailure
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
 from local.stack.http_server import Reply
 from local.voucherify_stub.stub import VoucherifyStub
-from tests.cli.conftest import DEAD, PERSON, RETRY, Ended, Run, Time, put_message
+from tests.cli.conftest import DEAD, PERSON, RETRY, Ended, Run, Time, event, put_message
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, take_some
 from tests.worker import Queue, Worker, hidden_seconds, stored
 
@@ -53,7 +55,8 @@ def test_list_groups_by_reason_code(run: Run, aws: LocalAws) -> None:
     put_some(aws)
     ended = run("dead-letters", "list")
     assert ended.code == 0
-    lines = [line.split("\t") for line in ended.out.splitlines()]
+    header, *lines = [line.split("\t") for line in ended.out.splitlines()]
+    assert header[:4] == ["code", "messages", "sources", "types"]
     assert lines[0][:4] == ["voucherify_400", "3", "default, shop", "track, identify"]
     assert lines[0][-1] == "Voucherify answered 400"
     assert {line[0] for line in lines} == {"voucherify_400", "unknown_type", "unreadable_record"}
@@ -116,11 +119,31 @@ def test_show_masks_personal_data(run: Run, aws: LocalAws) -> None:
     assert json.loads(ended.out)["record"] == record
     assert record["event"]["properties"] == {"email": "•••", "total": "•••"}
     assert (record["event"]["type"], record["event"]["event"]) == ("track", "Order Completed")
-    assert record["failure"]["message"] == "Voucherify answered 400: •••"
+    assert record["failure"]["message"] == "Voucherify answered 400: ••• is not valid"
 
     (letter,) = run("dead-letters", "show", letter["sqsMessageId"], "--show-data", "--json").json["messages"]
     assert letter["record"]["event"]["properties"]["email"] == PERSON
     assert all_can_be_seen(DEAD)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("Property .customer.email should be email", "Property .customer.email should be email"),
+        (f"{PERSON.upper()} is taken (request_id v-0f12345)", "••• is taken (request_id v-0f12345)"),
+        ("customer with source_id 'canary.person@example.com' not found", "customer with source_id '•••' not found"),
+        ("duplicate: other@example.org, +49 170 1234567", "duplicate: •••, •••"),
+        ('"Ada" is no number', "••• is no number"),
+        ("total 42 is too small", "total ••• is too small"),
+    ],
+)
+def test_voucherifys_reason_is_shown_without_what_it_quotes(words: str, shown: str) -> None:
+    failure = RecordedFailure("deliver", "voucherify_400", f"Voucherify answered 400: {words}")
+    body, _ = FailureRecord(event("t-1"), "default", 1, datetime.now(UTC), failure).to_message()
+    message = QueueMessage.of_message(
+        {"MessageId": "1", "ReceiptHandle": "r", "Body": body, "Attributes": {"SentTimestamp": "0"}}
+    )
+    assert message.masked_message == f"Voucherify answered 400: {shown}"
 
 
 def test_show_of_the_first_ones_and_of_none(run: Run, aws: LocalAws) -> None:
