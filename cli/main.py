@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import dead_letters, doctor, init, mapping, preview, replay, settings, trace
+from cli.commands import dead_letters, doctor, init, mapping, preview, replay, retries, settings, sources, trace
 from cli.context import Context
 from cli.errors import CommandFailed, Exit, aws_errors
 from cli.interruption import handle_interrupts, has_said_how_it_ended
@@ -99,8 +99,10 @@ app = typer.Typer(
 app.command(epilog=init.EPILOG)(init.init)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(settings.app, name="settings")
+app.add_typer(sources.app, name="sources")
 app.add_typer(mapping.app, name="mapping")
 app.command(epilog=preview.EPILOG)(preview.preview)
+app.add_typer(retries.app, name="retries")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(epilog=replay.EPILOG)(replay.replay)
 app.command(epilog=trace.EPILOG)(trace.trace)

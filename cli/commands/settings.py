@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ import typer
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
-from cli.settings.file import parameter_of, read_files
+from cli.segment import copy_command
+from cli.settings.file import parameter_of, read_files, require_new, write_document
 from cli.settings.store import (
     UNKNOWN_SETTING,
     Plan,
@@ -35,7 +37,7 @@ from cli.settings.view import (
     write_changes,
 )
 from handler.settings.setting_types import Parameter
-from handler.settings.settings import SETTINGS
+from handler.settings.settings import ROTATING, SETTINGS
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import has_event_names, setting_of
 
@@ -182,6 +184,83 @@ def rollback(
     is_list = version["Type"] == "StringList"
     parameter = Parameter(version["Value"], is_list=True) if is_list else parameter_of(setting, version["Value"])
     _put(ctx.output, store, name, parameter, yes=yes, advanced=advanced)
+
+
+@app.command(epilog=f"Examples: {_COMMAND} get trackMapping; {_COMMAND} get apiUrl --source shop")
+def get(context: typer.Context, name: Name, source: Source = None) -> None:
+    """Print the value in force of one setting, its default where it is not set. A secret is not shown."""
+    ctx: Context = context.obj
+    setting_named(name)
+    store = Store(ctx.target, source)
+    store.require_source()
+    row = _row(store, name)
+    ctx.output.result({"setting": name, **row})
+    ctx.output.line(in_a_line(row["value"]) if "value" in row else _cell(row))
+
+
+@app.command(epilog=f"Example: {_COMMAND} unset accessTokenPrevious")
+def unset(context: typer.Context, name: Name, source: Source = None, yes: Yes = False) -> None:
+    """Delete one setting, so that its default, or the common setting, is in force. Its history is deleted too."""
+    ctx: Context = context.obj
+    store = Store(ctx.target, source)
+    setting_named(name)
+    if name not in store.own:
+        raise CommandFailed(f"{store.path}/{name} is not set")
+    faults = store.faults_without(name)
+    if faults:
+        refuse(ctx.output, faults)
+    if not yes:
+        ctx.output.confirm(f"Delete {store.path}/{name}, with its history?", "give --yes to delete without asking")
+    store.delete(name)
+    ctx.output.fine(f"{store.path}/{name} is deleted, which takes effect within a minute")
+    ctx.output.result({"path": store.path, "deleted": [name]})
+
+
+@app.command(epilog=f"Examples: {_COMMAND} rotate accessToken; {_COMMAND} unset accessTokenPrevious")
+def rotate(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(ROTATING)}.")],
+    source: Source = None,
+    yes: Yes = False,
+) -> None:
+    """Replace a secret that Segment sends by a new one. The old one stays accepted until you unset it.
+
+    Then change it in Segment. Nothing is refused meanwhile. If the old
+    secret has leaked, unset it at once.
+    """
+    ctx: Context = context.obj
+    if name not in ROTATING:
+        raise CommandFailed(f"{name} has no previous value beside it", f"rotate {' or '.join(ROTATING)}", Exit.USAGE)
+    store = Store(ctx.target, source)
+    if name not in store.own:
+        raise CommandFailed(f"{store.path}/{name} is not set", "run settings show for the place where it is set")
+    previous = f"{name}Previous"
+    plan = store.plan({previous: store.own[name], name: Parameter(secrets.token_hex(32))})
+    written = write_changes(ctx.output, store, plan.changes, yes=yes)
+    command = copy_command(ctx.target, f"{store.path}/{name}")
+    ctx.output.line("In a minute, set the new value in Segment. To print it:")
+    ctx.output.line(command)
+    option = f" --source {source}" if source else ""
+    ctx.output.line(f"When Segment sends it: {_COMMAND} unset {previous}{option}")
+    ctx.output.result({"path": store.path, "written": written, "copy": command})
+
+
+@app.command(epilog=f"Example: {_COMMAND} pull settings.json")
+def pull(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A new file, which ends in .json.")],
+    source: Source = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a source's own settings to a file, without secrets. Edit it, and settings apply writes what you changed."""
+    ctx: Context = context.obj
+    require_new(file, force=force)
+    store = Store(ctx.target, source)
+    store.require_source()
+    values = {name: value_of(name, parameter) for name, parameter in store.own.items() if not is_secret(name)}
+    write_document(file, values)
+    ctx.output.fine(f"{len(values)} settings written to {file}")
+    ctx.output.result({"file": str(file), "settings": values})
 
 
 def _names(store: Store) -> list[str]:

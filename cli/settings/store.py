@@ -254,6 +254,17 @@ class Store:
             # Not chained to the error, whose message may quote the value.
             raise CommandFailed(f"SSM refused {name}: {answer.get('Code')}: {message}", code=Exit.UNREACHABLE) from None
 
+    def faults_without(self, name: str) -> dict[Fault, list[str]]:
+        """Return the faults that the deletion of a parameter would cause."""
+        after = deepcopy(self.by_source)
+        del after[self.source][name]
+        before = self.faults(self.by_source)
+        return {fault: sources for fault, sources in self.faults(after).items() if fault not in before}
+
+    def delete(self, name: str) -> None:
+        """Delete one of the source's own parameters."""
+        self._target.ssm.delete_parameter(Name=f"{self.path}/{name}")
+
     def history(self, name: str, *, decrypted: bool) -> list[ParameterHistoryTypeDef]:
         """Return the versions of a setting, the oldest first. Raises CommandFailed where it is not set."""
         full_name = f"{self.path}/{name}"

@@ -98,7 +98,8 @@ def message_id_of(raw: object) -> str | None:
     if not isinstance(raw, dict):
         return None
     try:
-        return _trimmed_text(_canonical_names(raw)[0].get("messageId"))
+        # Of two casings the exact one wins, so nearly always there is no need to look at the others.
+        return _trimmed_text(raw.get("messageId") or _canonical_names(raw)[0].get("messageId"))
     except ConversionError:
         return None
 

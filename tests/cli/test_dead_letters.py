@@ -506,3 +506,27 @@ def test_interrupted_export_leaves_no_file(run: Run, aws: LocalAws, tmp_path: Pa
 def test_each_command_has_examples(run: Run) -> None:
     for command in ("list", "show", "retry", "drop", "export"):
         assert f"voucherify-destination dead-letters {command}" in run("dead-letters", command, "--help").out
+
+
+def test_retries_list_groups_by_reason_code(run: Run, aws: LocalAws) -> None:
+    assert run("retries", "list").out == "✓ the retry queue is empty\n"
+    for number in range(3):
+        put_message(aws, f"t-{number}", code="voucherify_503", queue=RETRY)
+    put_message(aws, "t-9", code="rate_limited", source="shop", queue=RETRY)
+    ended = run("retries", "list")
+    assert ended.code == 0
+    assert [line.split("\t")[:2] for line in ended.out.splitlines()] == [
+        ["code", "messages"],
+        ["voucherify_503", "3"],
+        ["rate_limited", "1"],
+    ]
+    assert PERSON not in ended.out
+    assert all_can_be_seen(RETRY)
+    assert run("retries", "list", "--source", "shop", "--json").json["messages"] == 1
+
+    aws.sqs.receive_message(QueueUrl=aws.environment[RETRY], MaxNumberOfMessages=4, VisibilityTimeout=600)
+    ended = run("retries", "list")
+    assert (ended.out, "about 4 messages in flight: hidden until" in ended.err) == (
+        "no visible message matches\n",
+        True,
+    )

@@ -769,3 +769,80 @@ def test_the_help_has_an_example(command: str) -> None:
     ended = invoke("settings", command, "--help")
 
     assert f"voucherify-destination settings {command}" in " ".join(ended.out.split()).split("Example", 1)[1]
+
+
+class TestOneSetting:
+    def test_get_prints_the_value_in_force(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackMapping": json.dumps(MAPPING), "app/callShare": "50"})
+
+        assert run("settings", "get", "trackMapping").out == f"{json.dumps(MAPPING)}\n"
+        assert run("settings", "get", "callShare").out == "80\n"
+        assert run("settings", "get", "callShare", "--source", "app").out == "50\n"
+        assert run("settings", "get", "apiKey").out == "set, not shown\n"
+        assert run("settings", "get", "callShare", "--source", "app", "--json").json["from"] == "app"
+        assert run("settings", "get", "callShare", "--source", "nope").code == 1
+        assert run("settings", "get", "callShar").code == 2
+
+    def test_unset_deletes_and_the_default_is_in_force(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"callShare": "50"})
+        assert run("settings", "unset", "callShare").code == 2, "nobody was asked"
+        assert value(aws, "callShare") == "50"
+        ended = run("settings", "unset", "callShare", "--yes")
+
+        assert (ended.code, value(aws, "callShare")) == (0, None)
+        assert run("settings", "get", "callShare").out == "80\n"
+        assert run("settings", "unset", "callShare", "--yes").err == f"✗ {SETTINGS_PATH}/callShare is not set\n"
+
+    def test_unset_refuses_what_would_break_a_source(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "unset", "apiToken", "--yes")
+
+        assert ended.code == 1
+        assert "apiToken: is required and not set" in ended.out
+        assert value(aws, "apiToken")
+
+    def test_rotate_keeps_the_old_secret_accepted(self, run: Run, aws: LocalAws) -> None:
+        old = value(aws, "sharedSecret")
+        ended = run("settings", "rotate", "sharedSecret", "--yes")
+
+        assert ended.code == 0
+        assert value(aws, "sharedSecretPrevious") == old
+        assert len(value(aws, "sharedSecret") or "") == 64
+        assert "voucherify-destination settings unset sharedSecretPrevious" in ended.out
+        assert run("settings", "unset", "sharedSecretPrevious", "--yes").code == 0
+        assert run("settings", "rotate", "apiKey", "--yes").code == 2
+        assert run("settings", "rotate", "accessToken", "--yes").code == 1
+
+    def test_what_is_pulled_can_be_applied(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        aws.put_settings(
+            {
+                "trackMapping.orders": json.dumps(BY_EVENT),
+                "callShare": "50",
+                "trackDisabled": "true",
+                "trackEventsFilter": '["Order *"]',
+            }
+        )
+        file = tmp_path / "settings.json"
+        ended = run("settings", "pull", str(file))
+
+        assert ended.code == 0
+        pulled = json.loads(file.read_text())
+        assert pulled.keys() == {
+            "$schema", "apiUrl", "trackMapping.orders", "callShare", "trackDisabled", "trackEventsFilter"
+        }  # fmt: skip
+        assert run("settings", "diff", str(file)).out == f"✓ no differences from {SETTINGS_PATH}\n"
+        assert run("settings", "pull", str(file)).code == 2, "it is not overwritten"
+
+
+class TestSources:
+    def test_each_source_with_its_url_and_faults(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"shop/callShare": "500"})
+        ended = run("sources", "list")
+        header, *lines = [line.split("\t") for line in ended.out.splitlines()]
+
+        assert header == ["source", "url", "own settings", "faults"]
+        assert [(line[0], line[1].partition("/events")[2], line[3]) for line in lines] == [
+            ("default", "", ""),
+            ("app", "/app", ""),
+            ("shop", "/shop", "callShare: must be a whole number from 1 to 100"),
+        ]
+        assert run("sources", "list", "--json").json["sources"][2]["ownSettings"] == ["callShare"]
