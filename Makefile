@@ -42,6 +42,9 @@ soak: $(INSTALLED) ## minutes of load and faults, then an audit of every event (
 bench: $(INSTALLED) ## measure each part beside its floor and write docs/performance.md (QUICK=1 measures less and writes nothing)
 	@$(VENV) -m local.bench.run $(if $(QUICK),--quick)
 
+scale: $(INSTALLED) ## simulate large loads and write docs/scale.md (some minutes)
+	@$(VENV) -m local.bench.scale
+
 test: lint ## run everything that CI runs
 	@echo '── tests'
 	@$(VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -70,7 +70,7 @@ def plan(
         int, typer.Option(help="The calls of a billing cycle in Voucherify's plan; 0 where none are counted.", min=0)
     ] = 0,
     peak: Annotated[float, typer.Option(help="How many times the average the peak of a day has.", min=1)] = 5.0,
-    peak_hours: Annotated[float, typer.Option(help="The hours of a day that the peak lasts.", min=0.1, max=24)] = 1.0,
+    peak_hours: Annotated[float, typer.Option(help="The hours of a day that the peak lasts.", min=0.01, max=24)] = 1.0,
     batch: Annotated[int, typer.Option(help="The events in a request of Segment's.", min=1, max=4000)] = 1,
     customers: Annotated[
         int | None, typer.Option(help="The number of customers. Default: a tenth of a month's events.", min=1)

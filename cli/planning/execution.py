@@ -97,11 +97,11 @@ class ExecutionEnvironment:
             writes = is_recorded + notes
             usage.dynamodb_writes += writes
             if writes:
-                yield self._world.wait(writes * self._world.setup.timings.database)
+                yield self._world.work(writes * self._world.setup.timings.database)
             failure = yield from self._call("single", deadline)
             if is_recorded:
                 usage.dynamodb_writes += 1
-                yield self._world.wait(self._world.setup.timings.database)
+                yield self._world.work(self._world.setup.timings.database)
             if failure:
                 return failure
         self._world.delivered([event])
@@ -125,8 +125,8 @@ class ExecutionEnvironment:
             return
         setup, upserts = self._world.setup, sum(map(len, rows.values()))
         self._world.figures.usage.dynamodb_writes += upserts
-        yield self._world.wait(math.ceil(upserts / setup.concurrency) * setup.timings.database)
-        in_time = deadline.later(-deadline.seconds_left / 2)
+        yield self._world.work(math.ceil(upserts / setup.concurrency) * setup.timings.database)
+        in_time = deadline.later(-max(0.0, deadline.seconds_left - self.limiter.seconds_closed) / 2)
         customers = list(rows)
         for start in range(0, len(customers), CUSTOMERS.most_rows):
             of_call = set(customers[start : start + CUSTOMERS.most_rows])
@@ -142,13 +142,13 @@ class ExecutionEnvironment:
         """Make a call in bulk, and poll its asynchronous action to the end."""
         if failure := (yield from self._call("bulk", deadline)):
             return failure
-        timings, seconds = self._world.setup.timings, FIRST_POLL_SECONDS
-        done_at = self._world.clock() + timings.action
+        done_at, seconds = self._world.clock() + self._world.setup.timings.action, FIRST_POLL_SECONDS
         while deadline.seconds_left > seconds:
             yield self._world.wait(seconds)
+            is_done = self._world.clock() >= done_at
             if failure := (yield from self._call("poll", deadline)):
                 return failure
-            if self._world.clock() - timings.call >= done_at:
+            if is_done:
                 return None
             seconds = min(2 * seconds, LONGEST_POLL_SECONDS)
         return BULK_NOT_DONE
@@ -160,7 +160,7 @@ class ExecutionEnvironment:
             writes = usage.dynamodb_writes
             turn = self.limiter.try_acquire(deadline, wait_for_quota=self._waits)
             if usage.dynamodb_writes > writes:  # calls that execution environments share
-                yield self._world.wait(database)
+                yield self._world.work(database)
             if turn is None:
                 break
             if isinstance(turn, Failure):
@@ -170,7 +170,7 @@ class ExecutionEnvironment:
         failure: Failure | None = OUT_OF_TIME
         if deadline.seconds_left >= MIN_CALL_SECONDS:
             answer, failure = self._world.answer(purpose)
-            yield self._world.wait(self._world.setup.timings.call)
+            yield self._world.work(self._world.setup.timings.call)
         self.limiter.release(answer, failure)
         released, self._released = self._released, self._world.time.event()
         released.succeed()

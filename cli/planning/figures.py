@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,14 +12,15 @@ from cli.planning.prices import API_REQUEST, DYNAMODB_READ, DYNAMODB_WRITE, GB_S
 
 
 class Backlog(NamedTuple):
-    """The retry queue at a time in seconds: its events by kind."""
+    """The retry queue at a time in seconds: its events that calls in bulk can hold, and all others."""
 
     at: float
-    by_kind: dict[str, int]
+    rows: int
+    others: int
 
     @property
     def events(self) -> int:
-        return sum(self.by_kind.values())
+        return self.rows + self.others
 
 
 @dataclass
@@ -98,19 +99,13 @@ class Figures:
     def drained_in(self) -> float:
         """Return when the last event is delivered; as an estimate where some are left, infinite where it never is.
 
-        The estimate is by the kind that is drained slowest, at its pace in the second half of the simulated time.
+        The estimate is by the pace in the second half of the simulated time, of the events that calls in bulk cannot
+        hold: they take nearly all calls.
         """
-        if not self.left:
-            return self.last_delivery
         middle, end = self.backlog[len(self.backlog) // 2], self.backlog[-1]
-        return end.at + max(_seconds_left(middle, end, kind, left) for kind, left in end.by_kind.items() if left)
-
-
-def _seconds_left(middle: Backlog, end: Backlog, kind: str, left: int) -> float:
-    drained = middle.by_kind.get(kind, 0) - left
-    return left * (end.at - middle.at) / drained if drained > 0 else float("inf")
-
-
-def by_minute(counts: Counter[int], minutes: Sequence[int]) -> list[int]:
-    """Return the counts of these minutes."""
-    return [counts[minute] for minute in minutes]
+        if not end.events:
+            return self.last_delivery
+        left, drained = end.others, middle.others - end.others
+        if not left:
+            left, drained = end.rows, middle.rows - end.rows
+        return end.at + left * (end.at - middle.at) / drained if drained > 0 else math.inf

@@ -27,7 +27,10 @@ from handler.retry_worker import LONGEST_WAIT_SECONDS, MOST_HIDDEN, RESERVE_SECO
 from handler.storage.queues import MAX_BATCH_ENTRIES, MAX_DELAY_SECONDS
 
 # Lambda's event source asks for more messages as often while it collects a batch.
-_COLLECT_SECONDS = 0.1
+_COLLECT_SECONDS = 0.02
+
+# The requests to SQS with the events of one batch arrive within this time.
+_SPREAD_SECONDS = 0.1
 
 
 def simulate(
@@ -38,22 +41,22 @@ def simulate(
     drained_from: float = math.inf,
     sample_seconds: float = 60.0,
     one_by_one: bool = False,
+    seed: int = 1,
 ) -> Figures:
     """Simulate until all events have arrived and are delivered, or for so many seconds.
 
     From `drained_from` on it ends as soon as no event waits. The backlog is sampled every `sample_seconds`.
-    `one_by_one`: Segment waits for the answer to each request before it sends the next one, and the times of the
-    arrivals do not count.
+    `one_by_one`: Segment waits for the answer to each request before it sends the next one.
     """
-    return _Model(setup, drained_from, sample_seconds).run(arrivals, most_seconds, one_by_one=one_by_one)
+    return _Model(World(setup, seed), drained_from, sample_seconds).run(arrivals, most_seconds, one_by_one=one_by_one)
 
 
 class _Model:
-    def __init__(self, setup: Setup, drained_from: float, sample_seconds: float) -> None:
-        self._world = World(setup)
-        self._queue = RetryQueue(self._world.time, self._world.draw)
-        self._idle = [ExecutionEnvironment(self._world, waits=False) for _ in range(setup.environments)]
-        self._world.figures.environments = setup.environments
+    def __init__(self, world: World, drained_from: float, sample_seconds: float) -> None:
+        self._world = world
+        self._queue = RetryQueue(world.time)
+        self._idle = [ExecutionEnvironment(world, waits=False) for _ in range(world.setup.environments)]
+        world.figures.environments = len(self._idle)
         self._drained_from = drained_from
         self._sample_seconds = sample_seconds
         self._have_all_arrived = False
@@ -81,6 +84,7 @@ class _Model:
 
     def _one_by_one(self, arrivals: Iterable[Arrival]) -> Steps[None]:
         for arrival in arrivals:
+            yield self._world.wait(max(0.0, arrival.at - self._world.clock()))
             yield from self._take(arrival.events)
         self._all_have_arrived()
 
@@ -124,10 +128,10 @@ class _Model:
         ]
         yield from self._send_to_sqs(len(failures))
         self._world.figures.stored += len(failures)
-        for event, delay in zip(failures, delays, strict=True):
+        for event in failures:
             event.failed_at = now
             event.only_waits = ReasonCode.is_wait(failures[event].code)
-            self._queue.send(event, min(delay, MAX_DELAY_SECONDS))
+        self._send(list(failures), delays)
 
     # The retry worker.
 
@@ -171,8 +175,8 @@ class _Model:
                 self._queue.hide(event, seconds)
         yield from self._send_to_sqs(len(sent_again))
         self._queue.delete(event for event in batch if event not in retries or event in sent_again)
-        for event in sent_again:
-            self._queue.send(event, min(retries[event], MAX_DELAY_SECONDS))
+        again = [event for event in retries if event in sent_again]
+        self._send(again, [retries[event] for event in again])
         hidden = len(retries) - len(sent_again)
         world.figures.dead += len(dead)
         world.figures.usage.sqs_requests += _requests(hidden) + _requests(len(batch) - hidden)
@@ -198,6 +202,14 @@ class _Model:
         in_parallel = math.ceil(requests / self._world.setup.concurrency)
         yield self._world.wait(in_parallel * self._world.setup.timings.queue)
 
+    def _send(self, events: Sequence[Event], delays: Sequence[int]) -> None:
+        """Send messages, each in a request with some others, which arrive one after the other."""
+        late = 0.0
+        for place, (event, delay) in enumerate(zip(events, delays, strict=True)):
+            if place % MAX_BATCH_ENTRIES == 0:
+                late = self._world.draw.uniform(0, _SPREAD_SECONDS)
+            self._queue.send(event, min(delay, MAX_DELAY_SECONDS) + late)
+
     def _end_invocation(self, began: float) -> None:
         usage = self._world.figures.usage
         usage.lambda_requests += 1
@@ -213,7 +225,9 @@ class _Model:
             yield self._world.wait(self._sample_seconds)
 
     def _note_backlog(self) -> None:
-        self._world.figures.backlog.append(Backlog(self._world.clock(), dict(self._queue.by_kind)))
+        self._world.figures.backlog.append(
+            Backlog(self._world.clock(), self._queue.waiting[True], self._queue.waiting[False])
+        )
 
 
 def _failures(outcomes: Outcomes) -> dict[Event, Failure]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import random
 from collections import Counter, deque
 from collections.abc import Iterable
 
@@ -13,34 +12,30 @@ import simpy
 from cli.planning.events import Event
 
 # The moments of a second at which messages become visible.
-_TICKS = 20
-
-# Messages of one request are not sent and not visible at the same moment.
-_SPREAD_SECONDS = 0.1
+_TICKS = 100
 
 
 class RetryQueue:
     """Events that wait. Those that were received stay in it until they are deleted or sent again."""
 
-    def __init__(self, world: simpy.Environment, draw: random.Random) -> None:
-        self.by_kind: Counter[str] = Counter()
+    def __init__(self, world: simpy.Environment) -> None:
+        self.waiting: Counter[bool] = Counter()  # by whether a call in bulk can hold the event
         self._world = world
-        self._draw = draw
         self._visible: deque[Event] = deque()
         self._later: dict[int, list[Event]] = {}
         self._ticks: list[int] = []  # a heap of the keys of _later
         self._sent = world.event()
 
-    def send(self, event: Event, delay: int) -> None:
+    def send(self, event: Event, delay: float) -> None:
         """Store an event in a new message."""
         event.stored_at = self._world.now
         event.receives = 0
-        self.by_kind[event.kind.name] += 1
+        self.waiting[event.kind.is_row] += 1
         self.hide(event, delay)
 
-    def hide(self, event: Event, seconds: int) -> None:
+    def hide(self, event: Event, seconds: float) -> None:
         """Make a message visible again in so many seconds."""
-        at = math.ceil((self._world.now + seconds + self._draw.uniform(0, _SPREAD_SECONDS)) * _TICKS)
+        at = math.ceil((self._world.now + seconds) * _TICKS)
         if at not in self._later:
             self._later[at] = []
             heapq.heappush(self._ticks, at)
@@ -49,7 +44,7 @@ class RetryQueue:
             self._sent.succeed()
 
     def delete(self, events: Iterable[Event]) -> None:
-        self.by_kind.subtract(event.kind.name for event in events)
+        self.waiting.subtract(event.kind.is_row for event in events)
 
     def receive(self, at_most: int) -> list[Event]:
         while self._ticks and self._ticks[0] / _TICKS <= self._world.now:

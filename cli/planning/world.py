@@ -24,12 +24,13 @@ from handler.voucherify.client import Answer
 class Timings:
     """Seconds that things take. docs/cost.md says where they come from.
 
-    `call`: a call of Voucherify. `action`: an asynchronous action. `database`: a write to DynamoDB. `queue`: ten
+    `call`: a call of Voucherify. `action`: an
+    asynchronous action, which is done at the second poll. `database`: a write to DynamoDB. `queue`: ten
     messages to SQS. `request` and `event`: our own work for a request and for each of its events.
     """
 
     call: float = 0.1
-    action: float = 1.0
+    action: float = 1.5
     database: float = 0.005
     queue: float = 0.01
     request: float = 0.01
@@ -76,6 +77,10 @@ class World:
 
     def wait(self, seconds: float) -> simpy.Event:
         return self.time.timeout(seconds)
+
+    def work(self, seconds: float) -> simpy.Event:
+        """Wait for work that takes so long on average: half of it always, the rest at random."""
+        return self.time.timeout(seconds / 2 + self.draw.expovariate(2 / seconds) if seconds else 0.0)
 
     def answer(self, purpose: str) -> tuple[Answer, Failure | None]:
         """Return the answer to a call, and its failure."""

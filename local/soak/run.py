@@ -29,8 +29,10 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
+import boto3
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent
 from rich.console import Console
 
@@ -149,13 +151,19 @@ def takes_customer(customer: Json) -> bool:
 
 @dataclass(frozen=True)
 class Soak:
-    """The results of a soak. `calls` has those that only read, too, `backlog` the queue's length over its time."""
+    """The results of a soak.
+
+    `calls` has those that only read, too. `call_seconds` and `database_seconds` are the means of a call of Voucherify
+    and of one of DynamoDB. `backlog` has the length of the retry queue over its time.
+    """
 
     audit: Audit
     calls: Sequence[Call]
     seconds: float
     drained_in: float
     skipped_seconds: float
+    call_seconds: float
+    database_seconds: float
     backlog: list[tuple[float, int]]
 
 
@@ -165,11 +173,13 @@ class _Metrics(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self.call_seconds: list[float] = []
 
     def write(self, text: str) -> int:
         if not text.isspace():  # the newline after a line of metrics is written separately
             line = json.loads(text)
             self.counts.update({name: round(sum(line.get(name, []))) for name in ("Duplicate", "Unguarded")})
+            self.call_seconds += [milliseconds / 1000 for milliseconds in line.get("VoucherifyLatency", [])]
         return len(text)
 
 
@@ -195,6 +205,7 @@ def soak(
         sqs.serving() as variables,
         _environment(variables),
         redirect_stdout(_Metrics()) as metrics,
+        _database_times() as database_seconds,
         ThreadPoolExecutor(workers) as threads,
     ):
         voucherify.rule = rule
@@ -242,7 +253,37 @@ def soak(
         without_deduplication=metrics.counts["Unguarded"],
     )
     drained_in = max((call.at for call in calls if call.applied), default=started) - started
-    return Soak(audit, voucherify.calls, ended - started, drained_in, sqs.clock.skipped, sqs.retry.history)
+    return Soak(
+        audit,
+        voucherify.calls,
+        ended - started,
+        drained_in,
+        sqs.clock.skipped,
+        call_seconds=fmean(metrics.call_seconds or [0.0]),
+        database_seconds=fmean(database_seconds or [0.0]),
+        backlog=sqs.retry.history,
+    )
+
+
+@contextmanager
+def _database_times() -> Iterator[list[float]]:
+    """Collect the seconds of each call of DynamoDB by the clients that are made meanwhile."""
+    seconds: list[float] = []
+
+    def begin(context: Json, **_: Any) -> None:
+        context["begun"] = time.monotonic()
+
+    def end(context: Json, **_: Any) -> None:
+        seconds.append(time.monotonic() - context["begun"])
+
+    session = boto3.Session()
+    session.events.register("before-call.dynamodb", begin)
+    session.events.register("after-call.dynamodb", end)
+    before, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, session
+    try:
+        yield seconds
+    finally:
+        boto3.DEFAULT_SESSION = before
 
 
 @contextmanager
@@ -321,15 +362,25 @@ def _long_soak(traffic: Traffic, console: Console) -> list[str]:
 
 
 class Measured(NamedTuple):
-    """A soak under a rate limit, as the model of cli/planning is compared with it."""
+    """A soak under a rate limit, as the model of cli/planning is compared with it.
+
+    `began_at` is when the first call was made, in seconds from the beginning of its window.
+    """
 
     limit: int
     window_seconds: float
     events: int
     workers: int
-    calls: int
-    refused: int
+    calls: float
+    refused: float
     drained_in: float
+    call_seconds: float
+    database_seconds: float
+    began_at: float
+
+    @property
+    def load(self) -> tuple[int, float, int, int]:
+        return self[:4]
 
 
 def limited_traffic(events: int) -> Traffic:
@@ -355,7 +406,18 @@ def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> tuple[l
             calls = ended.calls
             refused = sum(call.status == 429 for call in calls)
             measured.append(
-                Measured(limit.calls, limit.seconds, traffic.events, workers, len(calls), refused, ended.drained_in)
+                Measured(
+                    limit.calls,
+                    limit.seconds,
+                    traffic.events,
+                    workers,
+                    len(calls),
+                    refused,
+                    ended.drained_in,
+                    ended.call_seconds,
+                    ended.database_seconds,
+                    calls[0].at % limit.seconds,
+                )
             )
             console.print(f"\n{workers} worker{'s' if workers > 1 else ''}", style="bold")
             _show(ended, console)
@@ -371,10 +433,9 @@ def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> tuple[l
 
 
 def _record(measured: Sequence[Measured], path: Path) -> None:
-    """Write measurements to a file of JSON, instead of those of the same load."""
-    found = [Measured(**one) for one in json.loads(path.read_text("utf-8"))] if path.exists() else []
-    of_load = {one[:4]: one for one in [*found, *measured]}
-    path.write_text(json.dumps([one._asdict() for one in sorted(of_load.values())], indent=2) + "\n", "utf-8")
+    """Add measurements to a file of JSON."""
+    found = json.loads(path.read_text("utf-8")) if path.exists() else []
+    path.write_text(json.dumps([*found, *(one._asdict() for one in measured)], indent=2) + "\n", "utf-8")
 
 
 def _show(ended: Soak, console: Console) -> None:
@@ -425,7 +486,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--limit", type=rate_limit, help="calls/seconds, such as 100/1s")
     parser.add_argument("--events", type=int)
-    parser.add_argument("--record", type=Path, help="a file for the figures, as tests/cli/soak_figures.json")
+    parser.add_argument("--record", type=Path, help="add the figures to a file, as to local/soak/figures.json")
     arguments = parser.parse_args()
     console = Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False)
     try:

@@ -124,6 +124,9 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
     exec(program, formulas)
     assert formulas["MEMORY"] * 1024 == TEMPLATE["Globals"]["Function"]["MemorySize"]
     assert formulas["PARALLEL"] == TEMPLATE["Parameters"]["VoucherifyConcurrency"]["Default"]
+    named = {"API": prices.API_REQUEST, "LAMBDA": prices.LAMBDA_REQUEST, "GB_SECOND": prices.GB_SECOND}
+    named |= {"SQS": prices.SQS_REQUEST, "WRITE": prices.DYNAMODB_WRITE}
+    assert {name: formulas[name] for name in named} == {name: price.usd for name, price in named.items()}
     costs = [formulas["usd"](batch, track) for track in (False, True) for batch in (1, 10, 100)]
     by_service = {row[0]: row[1:] for row in rows(COST, "| USD per million events | identify, 1 |")}
     assert by_service == {service: [f"{cost[service]:.2f}" for cost in costs] for service in costs[0]}
@@ -134,7 +137,8 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cost", "deploying", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
+    "name",
+    ["cost", "deploying", "failures", "local", "operations", "runbook", "security", "segment", "settings", "upgrading"],
 )
 def test_a_document_names_only_parameters_that_the_template_has(name: str) -> None:
     text = (ROOT / f"docs/{name}.md").read_text("utf-8")
@@ -147,9 +151,12 @@ def test_a_document_names_only_parameters_that_the_template_has(name: str) -> No
 OTHER_NAMES = {
     "AccessDeniedException",
     "ApproximateAgeOfOldestMessage",
+    "CfnInclude",
     "ChangeMessageVisibility",
+    "CodeBucket",
     "CouldNotDetermineMessageSource",
     "CreateLogGroup",
+    "CreateProvider",
     "DeleteItem",
     "DeleteMessage",
     "FaultyEnvironment",
@@ -160,6 +167,7 @@ OTHER_NAMES = {
     "PutItem",
     "PutLogEvents",
     "PutTelemetryRecords",
+    "RoleArn",
     "RetryAge",
     "SettingsUnusable",
     "ThrottlingException",
