@@ -186,7 +186,7 @@ def test_a_person_ends_it_with_the_commands_that_it_shows() -> None:
         (command,) = [line for line in shown if line.startswith("  voucherify-destination settings set")]
         (answer,) = [line.split()[-1] for line in shown if line.startswith("  where it asks")]
         subprocess.run(
-            [sys.executable, "-c", "from cli.main import main; main()", *shlex.split(command)[1:]],
+            [sys.executable, "-m", "cli", *shlex.split(command)[1:]],
             cwd=ROOT,
             input=answer,
             check=True,
