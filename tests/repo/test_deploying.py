@@ -82,8 +82,9 @@ def test_the_values_to_read_first_are_in_each_stage_of_samconfig() -> None:
 
 def test_the_policies_of_the_role_on_github_are_outputs_of_deployer_yaml() -> None:
     outputs = yaml_parse((ROOT / "deployer.yaml").read_text("utf-8"))["Outputs"]
-    assert list(outputs) == ["StackPolicyArn", "DataAndMonitoringPolicyArn"]
-    assert 'DeployerPolicyArns="$STACK_POLICY_ARN,$DATA_AND_MONITORING_POLICY_ARN"' in DEPLOYING
+    assert list(outputs) == ["PolicyArns"]
+    assert "OutputKey=='PolicyArns'" in DEPLOYING
+    assert 'DeployerPolicyArns="$POLICY_ARNS"' in DEPLOYING
 
 
 def test_sam_local_invoke_is_given_events_and_a_function_that_there_are() -> None:
