@@ -23,6 +23,9 @@ from tests.limits import INVOCATION_SECONDS
 
 ACCESS_TOKEN = "access-token-1"
 
+# By which API Gateway passes a body as it is. One without a content type is in base64.
+JSON = {"Content-Type": "application/json"}
+
 WARM_UP = {"type": "track", "userId": "u-0", "event": "Warm Up"}
 
 
@@ -81,8 +84,10 @@ class Function:
 
     def post(self, payload: object, headers: Mapping[str, str] | None = None, **parts: Any) -> Answer:
         """Post a value as JSON, signed as a whole unless there are `headers`."""
-        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        return self.send(body, {"X-Signature": sign(body)} if headers is None else headers, **parts)
+        if isinstance(payload, bytes):
+            return self.send(payload, {"X-Signature": sign(payload)} if headers is None else headers, **parts)
+        body = json.dumps(payload).encode()
+        return self.send(body, {**JSON, **({"X-Signature": sign(body)} if headers is None else headers)}, **parts)
 
     def warm_up(self) -> None:
         """Post until the function has its clients: from then on a request is quick."""
@@ -95,7 +100,7 @@ class Function:
         """Post an array that is signed over its first element, as Segment does."""
         first, *others = [json.dumps(event).encode() for event in events]
         body = b"[" + b",".join([first, *others]) + b"]"
-        return self.send(body, {"X-Signature": sign(first)}, seconds=seconds)
+        return self.send(body, {**JSON, "X-Signature": sign(first)}, seconds=seconds)
 
     def send(
         self,

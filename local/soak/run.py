@@ -315,7 +315,8 @@ def _workers(count: int, seconds: float) -> list[Worker]:
 def _send(request: list[Json], seconds: float) -> dict[str, int]:
     """Post a request as Segment does, signed over the first event, until it is accepted. Return the answer's counts."""
     first, *others = [json.dumps(event).encode() for event in request]
-    event = proxy_event("POST", "/events", {"X-Signature": sign(first)}, b"[" + b",".join([first, *others]) + b"]")
+    headers = {"Content-Type": "application/json", "X-Signature": sign(first)}
+    event = proxy_event("POST", "/events", headers, b"[" + b",".join([first, *others]) + b"]")
     while (answer := deliver(event, LambdaContext(seconds)))["statusCode"] not in {200, 202, 400}:
         pass
     return {name: count for name, count in json.loads(answer["body"]).items() if isinstance(count, int)}
