@@ -34,7 +34,7 @@ serve: $(RUN_ENVIRONMENT)/installed ## run the whole system on this machine (POR
 	@$(RUN_PYTHON) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
 
 incident: $(RUN_ENVIRONMENT)/installed ## rehearse an incident on this machine by docs/runbook.md (NAME=voucherify-down; without it they are listed)
-	@$(RUN_PYTHON) -m local.incidents.run $(NAME) $(if $(PORT),--port $(PORT))
+	@$(RUN_PYTHON) -m local.incidents.run $(NAME)
 
 soak: $(INSTALLED) ## minutes of load and faults, then an audit of every event (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
 	@$(VENV) -m local.soak.run $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))

@@ -7,17 +7,16 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 
 from rich.console import Console
 
+from cli.local_system import LocalSystem as Announced
+from cli.local_system import announced
 from local.incidents.incidents import INCIDENTS, Incident
 from local.incidents.runbook import COMMAND, Alarm, WayOut
 from local.incidents.staging import Rehearsal, rehearsal
-from local.stack.system import LocalSystem, Ports, PortTaken, local_system
-
-DEFAULT_PORT = 8080  # that of `make serve`, which `--local` means
+from local.stack.system import LocalSystem, Ports, local_system
 
 _BY_NAME = {incident.name: incident for incident in INCIDENTS}
 
@@ -28,9 +27,9 @@ def list_incidents(console: Console) -> None:
         console.print(f"  {incident.name:16} {incident.happened}")
 
 
-def introduce(incident: Incident, way_out: WayOut, system: LocalSystem, port: int, console: Console) -> None:
+def introduce(incident: Incident, system: LocalSystem, console: Console) -> None:
     """Print what happened, what an operator is told, and the commands of the runbook."""
-    alarm = Alarm.named(incident.alarm)
+    alarm, way_out = Alarm.named(incident.alarm), WayOut.of(incident)
     console.print(f"{incident.name}: {incident.happened}", style="bold")
     console.print(f"  Events   {system.url}/events; their messageIds are {incident.name}-1 to -{incident.events}")
     console.print(f"  Alarm    {incident.alarm}: {alarm.description}", style="red")
@@ -42,17 +41,11 @@ def introduce(incident: Incident, way_out: WayOut, system: LocalSystem, port: in
     ):
         console.print(f"\n{step}:", style="bold")
         for arguments in commands:
-            console.print(f"  {shown(arguments, port)}", style="cyan")
+            console.print(f"  {shlex.join([COMMAND, *arguments, '--local'])}", style="cyan")
         if not commands:
             console.print("  nothing to do here: see the runbook")
         elif incident.answer and commands is way_out.fix:
             console.print(f"  where it asks, type {incident.answer}")
-
-
-def shown(arguments: Sequence[str], port: int) -> str:
-    """Return a command as a person types it for the local system."""
-    local = ["--local"] if port == DEFAULT_PORT else ["--local", "--port", str(port)]
-    return shlex.join([COMMAND, *arguments, *local])
 
 
 def rehearse(incident: Incident, staged: Rehearsal, console: Console) -> None:
@@ -76,27 +69,23 @@ def main(arguments: list[str]) -> int:
     """Return 0 if the incident is over, or listed; 1 if it could not be staged or was left before its end."""
     parser = argparse.ArgumentParser(prog="make incident", description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(_BY_NAME), help="the incident; without it they are listed")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the HTTP server, as for make serve")
-    options = parser.parse_args(arguments)
+    name = parser.parse_args(arguments).name
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    if not options.name:
+    if not name:
         list_incidents(console)
         return 0
-    incident, port = _BY_NAME[options.name], options.port
+    incident = _BY_NAME[name]
     os.environ.update(POWERTOOLS_LOG_LEVEL="CRITICAL", POWERTOOLS_METRICS_DISABLED="true")
-    for name in ("VOUCHERIFY_API_KEY", "VOUCHERIFY_API_TOKEN"):  # a rehearsal never calls a real project
-        os.environ.pop(name, None)
+    for variable in ("VOUCHERIFY_API_KEY", "VOUCHERIFY_API_TOKEN"):  # a rehearsal never calls a real project
+        os.environ.pop(variable, None)
     try:
         with (
-            local_system(Ports(front=port, aws=port + 1, voucherify=port + 2)) as system,
+            local_system(Ports()) as system,
             rehearsal(system, incident) as staged,
+            announced(Announced(system.url, system.aws.url)),
         ):
-            introduce(incident, WayOut.of(incident, staged.message_id), system, port, console)
+            introduce(incident, system, console)
             rehearse(incident, staged, console)
-    except PortTaken as taken:
-        console.print(f"Cannot start: {taken}. If that is make serve, stop it,", style="red")
-        console.print(f"or choose another: make incident NAME={incident.name} PORT={port + 100}", style="red")
-        return 1
     except (KeyboardInterrupt, EOFError):
         console.print("\nThe incident is not over.", style="red")
         return 1

@@ -43,12 +43,9 @@ class WayOut:
     over: list[list[str]]
 
     @classmethod
-    def of(cls, incident: Incident, message_id: str) -> WayOut:
-        """Read the commands of the incident's section, for a person who looks at the event `message_id`.
-
-        A part of the fix that begins with another code is left out.
-        """
-        values = {"CODE": incident.code, "MESSAGE_ID": message_id, **incident.values}
+    def of(cls, incident: Incident) -> WayOut:
+        """Read the commands of the incident's section. A part of the fix that begins with another code is left out."""
+        values = {"CODE": incident.code, **incident.values}
         text = section(Alarm.named(incident.alarm).anchor)
         before_fix, _, rest = text.partition("**The fix")
         fix, _, over = rest.partition("**It is over")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +93,7 @@ def confirmed(run: Run, arguments: list[str]) -> list[str]:
 @EACH
 @pytest.mark.usefixtures("without_waiting")
 def test_the_runbook_has_the_way_out(incident: Incident, staged: Rehearsal, run: Run, logs: Log) -> None:
-    way_out = WayOut.of(incident, staged.message_id)
+    way_out = WayOut.of(incident)
     assert fires(incident.alarm, logs.metrics, staged)
 
     found = run_all(run, way_out.cause, incident)
@@ -113,7 +111,7 @@ def test_the_runbook_has_the_way_out(incident: Incident, staged: Rehearsal, run:
     "incident", [pytest.param(one, id=one.name) for one in INCIDENTS if not one.recovery and not one.plan]
 )
 def test_without_the_fix_it_does_not_end(incident: Incident, staged: Rehearsal) -> None:
-    assert WayOut.of(incident, staged.message_id).fix
+    assert WayOut.of(incident).fix
     before = staged.state
     for _ in range(2):
         staged.let_an_hour_pass()
@@ -123,7 +121,7 @@ def test_without_the_fix_it_does_not_end(incident: Incident, staged: Rehearsal) 
 
 @EACH
 def test_each_placeholder_of_its_commands_has_a_value(incident: Incident) -> None:
-    way_out = WayOut.of(incident, "m-1")
+    way_out = WayOut.of(incident)
     for arguments in way_out.cause + way_out.fix + way_out.over:
         assert not [argument for argument in arguments if re.fullmatch("[A-Z_]+", argument)]
 
@@ -138,26 +136,13 @@ def test_without_a_name_the_incidents_are_listed(capsys: pytest.CaptureFixture[s
     assert re.findall(r"^  ([\w-]+) ", capsys.readouterr().out, re.MULTILINE) == [one.name for one in INCIDENTS]
 
 
-def free_port() -> int:
-    """Return the first of three free ports, below those that systems hand out."""
-    while True:
-        port = random.randrange(20_000, 30_000, 3)
-        try:
-            for one in range(port, port + 3):
-                with closing(socket.create_server(("127.0.0.1", one))):
-                    pass
-        except OSError:
-            continue
-        return port
-
-
 @contextmanager
-def incident_at(port: int, name: str) -> Iterator[subprocess.Popen[str]]:
+def started(name: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run `make incident`, and kill it at the end."""
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "local.incidents.run", name, "--port", str(port)],
+        [sys.executable, "-u", "-m", "local.incidents.run", name],
         cwd=ROOT,
-        env={**os.environ, "VOUCHERIFY_API_KEY": "real-id", "VOUCHERIFY_API_TOKEN": "real-token"},
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -167,6 +152,13 @@ def incident_at(port: int, name: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a person who has keys of a real project, which a rehearsal must not use."""
+    keys = {"VOUCHERIFY_API_KEY": "real-id", "VOUCHERIFY_API_TOKEN": "real-token"}
+    return {**os.environ, **keys, "XDG_STATE_HOME": str(tmp_path)}
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
@@ -180,40 +172,35 @@ def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
     pytest.fail("\n".join(["make incident ended early:", *lines]))
 
 
-def test_a_person_ends_it_with_the_commands_that_it_shows() -> None:
-    with incident_at(free_port(), "keys-refused") as process:
+def press_enter(process: subprocess.Popen[str]) -> None:
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_a_person_ends_it_with_the_commands_that_it_shows(environment: dict[str, str]) -> None:
+    with started("keys-refused", environment) as process:
         shown = read_until(process, "Ctrl-C ends")
         (command,) = [line for line in shown if line.startswith("  voucherify-destination settings set")]
         (answer,) = [line.split()[-1] for line in shown if line.startswith("  where it asks")]
         subprocess.run(
-            [sys.executable, "-m", "cli", *shlex.split(command)[1:]],
+            [sys.executable, "-m", "cli", *shlex.split(command)[1:], "--yes"],
             cwd=ROOT,
+            env=environment,
             input=answer,
             check=True,
             capture_output=True,
             text=True,
         )
-        assert process.stdin
-        process.stdin.write("\n")
-        process.stdin.flush()
+        press_enter(process)
         assert read_until(process, "✓ The incident is over")[-2] == "An hour later: 5 events: 5 in Voucherify"
-        process.stdin.write("\n")
-        process.stdin.flush()
+        press_enter(process)
         assert process.wait() == 0
 
 
-def test_ctrl_c_leaves_it() -> None:
-    with incident_at(free_port(), "bad-mapping") as process:
+def test_ctrl_c_leaves_it(environment: dict[str, str]) -> None:
+    with started("bad-mapping", environment) as process:
         read_until(process, "Ctrl-C ends")
         process.send_signal(signal.SIGINT)
         read_until(process, "The incident is not over")
         assert process.wait() == 1
-
-
-def test_a_port_that_is_taken_is_named_with_what_to_do() -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        with incident_at(port, "bad-mapping") as process:
-            (line,) = [one for one in read_until(process, "or choose") if one.startswith("or choose")]
-            assert line == f"or choose another: make incident NAME=bad-mapping PORT={port + 100}"
-            assert process.wait() == 1
