@@ -15,6 +15,7 @@ from typer.main import get_command
 
 import mapping
 from cli.main import app
+from cli.planning import prices
 from handler.model.reason_codes import ReasonCode, RefusalCause, SkipReason
 from local.incidents.runbook import commands
 from mapping import RejectReason
