@@ -86,11 +86,11 @@ build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 	@$(SAM) build --config-env $(STAGE)
 
 deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml; YES=1 does not ask)
-	@$(VENV) -m cli.main versions prune --stack "$$($(VENV) -m scripts.stack_name $(STAGE))"
+	@$(VENV) -m cli versions prune --stack "$$($(VENV) -m scripts.stack_name $(STAGE))"
 	@$(SAM) deploy --config-env $(STAGE)$(if $(YES), --no-confirm-changeset --no-fail-on-empty-changeset)
 
 smoke: $(INSTALLED) ## send test events through a stack, or through the system on this machine (STACK=name; UPDATE=1 updates the stack too)
-	@$(VENV) -m $(if $(filter-out local,$(STACK)),cli.main smoke --stack $(STACK)$(if $(UPDATE), --update-stack),local.smoke)
+	@$(VENV) -m $(if $(filter-out local,$(STACK)),cli smoke --stack $(STACK)$(if $(UPDATE), --update-stack),local.smoke)
 
 release: build ## write the version of pyproject.toml into dist/: zip, template, bill of materials, notes (docs/deploying.md)
 	@$(VENV) -m scripts.release .aws-sam/build dist

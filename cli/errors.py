@@ -13,7 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+
+from cli.interruption import INTERRUPTED as _INTERRUPTED
+
+_LOOPBACK = "http://127.0.0.1:"
+_NETWORK = "check your network and --region"
 
 
 class Exit(IntEnum):
@@ -23,7 +28,7 @@ class Exit(IntEnum):
     WRONG = 1
     USAGE = 2
     UNREACHABLE = 3
-    INTERRUPTED = 130
+    INTERRUPTED = _INTERRUPTED
 
 
 class CommandFailed(Exception):
@@ -49,6 +54,11 @@ def aws_errors() -> Iterator[None]:
         problem = f"AWS refused {error.operation_name}: {answer.get('Code')}: {answer.get('Message')}"
         advice = "check the permissions of your AWS credentials"
         raise CommandFailed(problem, advice, Exit.UNREACHABLE) from error
+    except EndpointConnectionError as error:
+        url = str(error.kwargs["endpoint_url"])
+        if not url.startswith(_LOOPBACK):
+            raise CommandFailed(f"AWS could not be reached: {error}", _NETWORK, Exit.UNREACHABLE) from error
+        advice = "start it: make serve"
+        raise CommandFailed(f"no local system answers at {url}", advice, Exit.UNREACHABLE) from error
     except BotoCoreError as error:
-        advice = "check your network and --region; with --local, check that make serve is running on --port"
-        raise CommandFailed(f"AWS could not be reached: {error}", advice, Exit.UNREACHABLE) from error
+        raise CommandFailed(f"AWS could not be reached: {error}", _NETWORK, Exit.UNREACHABLE) from error

@@ -7,8 +7,9 @@ events/presets, a failure record as in the queues, or JSON lines of any of these
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
@@ -21,6 +22,8 @@ from handler.model.errors import RequestRefused
 from handler.model.strict_json import DECODER, describe_decode_error
 
 _SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".gz"})
+STANDARD_INPUT = Path("-")
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 
@@ -33,18 +36,27 @@ class FoundEvent(NamedTuple):
     was_stored: bool
 
 
-def read_events(paths: Iterable[Path]) -> Iterator[tuple[str, Any]]:
+def read_events(paths: Iterable[Path], on_bad_line: Callable[[str], object] | None = None) -> Iterator[tuple[str, Any]]:
     """Yield each event of files and directories with its place: `file`, `file:line` or `file#number`.
 
-    Lines are read one at a time. Raises CommandFailed, with the place, for invalid JSON and for JSON without an event.
+    Lines are read one at a time; the path `-` has those of standard input. Raises CommandFailed, with the place, for
+    invalid JSON and for JSON without an event. A bad line is left out where `on_bad_line` takes its problem.
     """
     for path in event_files(paths):
-        with reading(str(path)), path.open("rb") as raw:
-            file = unpacked(raw)
+        with reading(str(path)), _opened(path) as file:
             is_one = is_document(path)
-            found = _found_events(str(path), file.read()) if is_one else events_in_lines(str(path), file)
+            found = _found_events(str(path), file.read()) if is_one else events_in_lines(str(path), file, on_bad_line)
             for place, event, _ in found:
                 yield place, event
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if path == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    with path.open("rb") as raw:
+        yield unpacked(raw)
 
 
 def event_files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -64,11 +76,19 @@ def is_document(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith(".json")
 
 
-def events_in_lines(name: str, lines: Iterable[bytes]) -> Iterator[FoundEvent]:
-    """Yield each event of JSON lines. Raises CommandFailed."""
+def events_in_lines(
+    name: str, lines: Iterable[bytes], on_bad_line: Callable[[str], object] | None = None
+) -> Iterator[FoundEvent]:
+    """Yield each event of JSON lines. Raises CommandFailed for a bad line, unless `on_bad_line` takes its problem."""
     for number, line in enumerate(lines, 1):
-        if line.strip():
+        if not line.strip():
+            continue
+        try:
             yield from _found_events(f"{name}:{number}", line)
+        except CommandFailed as failed:
+            if on_bad_line is None:
+                raise
+            on_bad_line(failed.problem)
 
 
 @contextmanager

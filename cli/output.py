@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -32,11 +32,18 @@ def advice_lines(advice: str) -> list[str]:
     return [f"  {line.strip()}" for line in advice.split("\n") if line.strip()]
 
 
+NOTHING_CHANGED = "nothing was changed"
+
+
 class Output:
-    """Writes results to standard output, and notes and progress to standard error."""
+    """Writes results to standard output, and notes and progress to standard error.
+
+    `done` says what the command has done so far, for a person who interrupts it.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self.done: Callable[[], str] = lambda: NOTHING_CHANGED
         self.console = Console(highlight=False, soft_wrap=True)
         self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -73,15 +80,19 @@ class Output:
         """Write a note, which is not part of the result."""
         self.notes.print(Text(escaped(text), "dim"))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], unbroken: str = "") -> None:
+        """Write a table; in a pipe, a line of names and then a line for each row, with tabs between the cells.
+
+        The cells of the column `unbroken` can be copied in one piece from the narrowest terminal.
+        """
         if self.as_json:
             return
         if not self.console.is_terminal:
-            for row in rows:
+            for row in (columns, *rows):
                 print("\t".join(escaped(str(cell)) for cell in row))
             return
         # Names that are cut off cannot be told apart.
-        table = Table(*(Column(name, overflow="fold") for name in columns))
+        table = Table(*(Column(name, overflow="fold", no_wrap=name == unbroken) for name in columns))
         for row in rows:
             table.add_row(*(Text(escaped(str(cell))) for cell in row))
         self.console.print(table, soft_wrap=False)

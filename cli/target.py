@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.errors import CommandFailed, Exit
+from cli.local_system import local_system
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 LOCAL_REGION = "eu-west-1"
 LOCAL_SETTINGS_PATH = "/voucherify-destination"
 LOCAL_SETTINGS_TTL_SECONDS = "60"
-LOCAL_PORT = 8080
+LOCAL_RETRY_HOURS = 24
+
+# The namespace of the functions' metrics, as in template.yaml.
+NAMESPACE = "VoucherifyDestination"
 
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 
@@ -52,9 +56,10 @@ class Target:
             raise CommandFailed(str(error), "list your profiles: aws configure list-profiles", Exit.USAGE) from error
 
     @classmethod
-    def local(cls, port: int) -> Target:
-        """Return the local system of `make serve PORT=port`."""
-        return cls.local_at(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}")
+    def local(cls, port: int | None = None) -> Target:
+        """Return the local system of `make serve PORT=port`; without a port, the one that runs."""
+        system = local_system(port)
+        return cls.local_at(system.url, system.aws_url)
 
     @classmethod
     def local_at(cls, url: str, endpoint_url: str) -> Target:
@@ -98,6 +103,10 @@ class Target:
     @property
     def settings_path(self) -> str:
         return self.value("SettingsPath")
+
+    @property
+    def retry_hours(self) -> int:
+        return LOCAL_RETRY_HOURS if self.is_local else int(self.value("RetryHours"))
 
     @cached_property
     def _of_stack(self) -> dict[str, str]:

@@ -214,7 +214,13 @@ def _facts_of(summary: BatchSummary) -> dict[str, Any]:
     """Return the facts of a line about events: their delivery statuses, skip reasons and fields left out."""
     left_out = dict(Counter(summary.left_out).most_common(_MOST_LEFT_OUT)) if summary.left_out else {}
     return _present(
-        {"events": summary.events, **summary.by_status, "skip_reasons": summary.skip_reasons, "left_out": left_out}
+        {
+            "events": summary.events,
+            **summary.by_status,
+            "skip_reasons": summary.skip_reasons,
+            "message_ids": summary.message_ids,
+            "left_out": left_out,
+        }
     )
 
 

@@ -9,10 +9,13 @@ import shlex
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from cli.local_system import LocalSystem as Announced
+from cli.local_system import announced
 from local.stack.aws import SETTINGS_PATH
 from local.stack.front import Exchange
 from local.stack.poller import poll_once
@@ -81,11 +84,15 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("POWERTOOLS_METRICS_DISABLED", "true")
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        with local_system(
-            Ports(front=port, aws=port + 1, voucherify=port + 2, host=host) if port else Ports(host=host),
-            on_exchange=lambda exchange: show_exchange(exchange, console),
-            on_call=lambda call: show_call(call, console),
-        ) as system:
+        with ExitStack() as running:
+            ports = Ports(front=port, aws=port + 1, voucherify=port + 2, host=host) if port else Ports(host=host)
+            system = running.enter_context(
+                local_system(
+                    ports,
+                    on_exchange=lambda exchange: show_exchange(exchange, console),
+                    on_call=lambda call: show_call(call, console),
+                )
+            )
             if host != "127.0.0.1":
                 # The name under which a container reaches this machine in README.md.
                 voucherify_port = urlsplit(system.voucherify.url).port
@@ -94,6 +101,7 @@ def main(arguments: list[str]) -> int:
             stopping = threading.Event()
             signal.signal(signal.SIGINT, lambda *_: stopping.set())
             introduce(system, console)
+            running.enter_context(announced(Announced(system.url, system.aws.url)))
             while not stopping.is_set():  # the retry worker takes messages as they become visible
                 if not poll_once(system.aws):
                     stopping.wait(1)

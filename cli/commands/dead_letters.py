@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +14,10 @@ from rich.progress import Progress as Bar
 from cli.context import Context
 from cli.dead_letters.export import export_file
 from cli.dead_letters.filters import MessageFilter, with_filter
+from cli.dead_letters.groups import count_messages, grouped, note_unread, show_groups, unread
 from cli.dead_letters.messages import QueueMessage
-from cli.dead_letters.moving import Moved, Progress, Redrive, move
-from cli.dead_letters.reading import Depth, QueueReader
+from cli.dead_letters.moving import Moved, Progress, move
+from cli.dead_letters.reading import QueueReader
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
 
@@ -27,45 +26,6 @@ app = typer.Typer(no_args_is_help=True, help="Show, retry, export or drop the me
 _SECONDS_TO_ANSWER = 900  # while a person decides whether to drop messages, they stay hidden
 
 ShowData = Annotated[bool, typer.Option("--show-data", help="Show personal data. Default: it is masked.")]
-
-
-@dataclass
-class _Group:
-    """The messages of one reason code."""
-
-    newest: QueueMessage
-    oldest_at: datetime
-    count: int = 0
-    sources: Counter[str] = field(default_factory=Counter)
-    types: Counter[str] = field(default_factory=Counter)
-
-    def add(self, message: QueueMessage) -> None:
-        self.count += 1
-        self.sources[message.source] += 1
-        self.types[message.type] += 1
-        self.oldest_at = min(self.oldest_at, message.sent_at)
-        self.newest = max(self.newest, message, key=lambda one: one.sent_at)
-
-    def to_json(self, code: str, *, show_data: bool) -> dict[str, Any]:
-        return {
-            "code": code,
-            "count": self.count,
-            "sources": dict(self.sources),
-            "types": dict(self.types),
-            "oldest": self.oldest_at.isoformat(),
-            "newest": self.newest.sent_at.isoformat(),
-            "example": self._example(show_data=show_data),
-        }
-
-    def to_row(self, code: str, *, show_data: bool) -> tuple[Any, ...]:
-        times = (f"{moment:%Y-%m-%d %H:%M}" for moment in (self.oldest_at, self.newest.sent_at))
-        example = self._example(show_data=show_data)
-        return code, self.count, ", ".join(self.sources), ", ".join(self.types), *times, example
-
-    def _example(self, *, show_data: bool) -> str:
-        """Return the newest reason. Voucherify's part of it may quote the event."""
-        record = self.newest.record
-        return record.failure.message if record and show_data else self.newest.reason
 
 
 @app.command(
@@ -84,29 +44,9 @@ def list_(context: typer.Context, wanted: MessageFilter, show_data: ShowData = F
     docs/runbook.md has the cause and the fix of each reason code.
     """
     ctx: Context = context.obj
-    groups: dict[str, _Group] = {}
     with _reader(ctx) as reader:
-        for message in filter(wanted.matches, reader.messages()):
-            groups.setdefault(message.code, _Group(message, message.sent_at)).add(message)
-    rows = sorted(groups.items(), key=lambda item: -item[1].count)
-    ctx.output.result(
-        {
-            "messages": sum(group.count for group in groups.values()),
-            "groups": [group.to_json(code, show_data=show_data) for code, group in rows],
-            "inFlight": reader.depth.in_flight,
-            "isComplete": reader.is_complete,
-        }
-    )
-    if rows:
-        ctx.output.table(
-            ("code", "messages", "sources", "types", "oldest (UTC)", "newest (UTC)", "example"),
-            [group.to_row(code, show_data=show_data) for code, group in rows],
-        )
-    elif reader.depth.in_flight:
-        ctx.output.line("no visible message matches")
-    else:
-        ctx.output.fine("the dead-letter queue is empty" if wanted.matches_all else "no message matches")
-    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+        groups = grouped(filter(wanted.matches, reader.messages()))
+    show_groups(ctx.output, groups, reader, "dead-letter queue", matches_all=wanted.matches_all, show_data=show_data)
 
 
 @app.command(
@@ -135,7 +75,7 @@ def show(
                 break
     if not found:
         in_flight = reader.depth.in_flight
-        advice = f"{_messages(in_flight)} in flight: another reader has them, try again later" if in_flight else ""
+        advice = f"{count_messages(in_flight)} in flight: another reader has them, try again later" if in_flight else ""
         problem = f"message {message_id} is not in the dead-letter queue" if message_id else "no message matches"
         raise CommandFailed(problem, advice)
     documents = [message.to_json(is_masked=not show_data) for message in found]
@@ -160,27 +100,24 @@ def retry(
 ) -> None:
     """Move messages back to the retry queue, to deliver them again. Fix the cause first.
 
+    Each message that is in the queue now is moved once. One that fails again
+    comes back as a new message, which this command leaves alone.
+
     It is safe to interrupt this command and to run it again: a message is
     deleted only after SQS has confirmed that the retry queue has it. An
     interrupted message may be in both queues; it still counts once, because
     a track has an idempotency record and the other events have the same
-    effect twice as once. Without a filter, SQS's own redrive moves all
-    messages.
+    effect twice as once.
     """
     ctx: Context = context.obj
-    queues = ctx.target.value("DeadLetterQueueUrl"), ctx.target.value("RetryQueueUrl")
-    with _progress(ctx.output, "messages") as progress:
-        # The SQS of the local system has no redrive.
-        if wanted.matches_all and not dry_run and not ctx.target.is_local:
-            in_flight = Depth.of(ctx.target.sqs, queues[0]).in_flight
-            redrive = Redrive(ctx.target.sqs, *queues, rate)
-            if redrive.start():
-                moved = Moved(moved=redrive.wait(progress), in_flight=in_flight)
-                _show_moved(ctx.output, moved, by="SQS's redrive")
-                return
-        moved = move(ctx.target.sqs, *queues, wanted, rate=rate, is_dry_run=dry_run, progress=progress)
-    _show_moved(ctx.output, moved, by="dry run" if dry_run else "this command")
-    if moved.in_both or moved.not_moved or not moved.is_complete:
+    moved = Moved()
+    if not dry_run:
+        ctx.output.done = lambda: f"{count_messages(moved.moved)} moved to the retry queue"
+    with _reader(ctx, rate=rate) as reader, _progress(ctx.output, "messages") as progress:
+        retry_url = ctx.target.value("RetryQueueUrl")
+        move(ctx.target.sqs, reader, retry_url, wanted, moved, rate=rate, is_dry_run=dry_run, progress=progress)
+    _show_moved(ctx.output, moved, reader, is_dry_run=dry_run)
+    if moved.in_both or moved.not_moved or not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
 
@@ -216,12 +153,14 @@ def drop(
                 if write:
                     write(message)
         if matching and (yes or _is_confirmed(ctx.output, by_code)):
+            ctx.output.done = lambda: f"{reader.deleted} of {count_messages(len(matching))} dropped"
             dropped = reader.delete(matching)
-    ctx.output.result({"matching": len(matching), "dropped": len(dropped), "byCode": dict(by_code)})
+    counts = {"matching": len(matching), "dropped": len(dropped), "byCode": dict(by_code)}
+    ctx.output.result({**counts, **unread(reader)})
     if export:
         _warn_of_data(ctx.output, export)
-    ctx.output.line(f"{len(dropped)} of {_messages(len(matching))} dropped{_by_code(by_code)}")
-    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+    ctx.output.line(f"{len(dropped)} of {count_messages(len(matching))} dropped{_by_code(by_code)}")
+    note_unread(ctx.output, reader)
     if len(dropped) < len(matching) or not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
@@ -248,15 +187,15 @@ def export(
         for message in filter(wanted.matches, reader.messages()):
             write(message)
             written += 1
-    ctx.output.result({"file": str(file), "messages": written, "isComplete": reader.is_complete})
-    ctx.output.fine(f"{_messages(written)} written to {file}")
+    ctx.output.result({"file": str(file), "messages": written, **unread(reader)})
+    ctx.output.fine(f"{count_messages(written)} written to {file}")
     _warn_of_data(ctx.output, file)
-    _note_unread(ctx.output, reader.depth.in_flight, is_complete=reader.is_complete)
+    note_unread(ctx.output, reader)
     if not reader.is_complete:
         raise typer.Exit(Exit.WRONG)
 
 
-def _reader(ctx: Context, **options: int) -> QueueReader:
+def _reader(ctx: Context, **options: Any) -> QueueReader:
     return QueueReader(ctx.target.sqs, ctx.target.value("DeadLetterQueueUrl"), **options)
 
 
@@ -268,42 +207,32 @@ def _progress(output: Output, unit: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=max(done, total))
 
 
-def _show_moved(output: Output, moved: Moved, by: str) -> None:
+def _show_moved(output: Output, moved: Moved, reader: QueueReader, *, is_dry_run: bool) -> None:
     output.result(
         {
             "moved": moved.moved,
             "inBothQueues": moved.in_both,
             "notMoved": moved.not_moved,
             "byCode": dict(moved.by_code),
-            "inFlight": moved.in_flight,
-            "isComplete": moved.is_complete,
-            "by": by,
+            "isDryRun": is_dry_run,
+            **unread(reader),
         }
     )
-    verb = "would be moved" if by == "dry run" else "moved"
-    output.line(f"{_messages(moved.moved)} {verb} to the retry queue{_by_code(moved.by_code)}")
+    verb = "would be moved" if is_dry_run else "moved"
+    output.line(f"{count_messages(moved.moved)} {verb} to the retry queue{_by_code(moved.by_code)}")
     if moved.in_both:
-        problem = f"{_messages(moved.in_both)} in both queues: SQS did not delete them from the dead-letter queue"
+        problem = f"{count_messages(moved.in_both)} in both queues: SQS did not delete them from the dead-letter queue"
         output.wrong(problem, "run the command again, which is harmless")
     if moved.not_moved:
-        problem = f"{_messages(moved.not_moved)} still in the dead-letter queue: the retry queue did not accept them"
+        problem = (
+            f"{count_messages(moved.not_moved)} still in the dead-letter queue: the retry queue did not accept them"
+        )
         output.wrong(problem, "run the command again")
-    _note_unread(output, moved.in_flight, is_complete=moved.is_complete)
-
-
-def _messages(count: int) -> str:
-    return "1 message" if count == 1 else f"{count} messages"
+    note_unread(output, reader)
 
 
 def _by_code(by_code: Counter[str]) -> str:
     return f" ({', '.join(f'{code}: {count}' for code, count in by_code.most_common())})" if by_code else ""
-
-
-def _note_unread(output: Output, in_flight: int, *, is_complete: bool) -> None:
-    if in_flight:
-        output.note(f"about {_messages(in_flight)} in flight: another reader, or an interrupted command, has them")
-    if not is_complete:
-        output.note("there are more messages than can be read at once: run the command again for the rest")
 
 
 def _warn_of_data(output: Output, path: Path) -> None:
@@ -312,5 +241,5 @@ def _warn_of_data(output: Output, path: Path) -> None:
 
 def _is_confirmed(output: Output, by_code: Counter[str]) -> bool:
     count = sum(by_code.values())
-    output.note(f"{_messages(count)}{_by_code(by_code)}")
-    return typer.confirm(f"Delete {_messages(count)} permanently?", err=True)
+    output.note(f"{count_messages(count)}{_by_code(by_code)}")
+    return typer.confirm(f"Delete {count_messages(count)} permanently?", err=True)

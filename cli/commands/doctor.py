@@ -15,25 +15,30 @@ import typer
 
 from cli.checks import Check, guarded
 from cli.context import Context
-from cli.dead_letters.reading import Depth
+from cli.dead_letters.reading import Depth, queue_arn
 from cli.errors import Exit
 from cli.output import Output
 from cli.segment import Answer, credentials_for, events_url, send
 from cli.settings.credentials import check_credentials
 from cli.settings.schemas import schemas_of
 from cli.settings.store import UNKNOWN_SETTING, find_setting, nearest_setting, parameters_of, settings_of, sources_in
-from cli.target import Target
+from cli.target import NAMESPACE, Target
 from handler.model.errors import FaultySettings
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import Settings
 from handler.settings.sources import DEFAULT_SOURCE
-from mapping import CALLS, ORDER, EventMapping
+from mapping import CALLS, ORDER, EventMapping, Fault
 
 EPILOG = "Examples: voucherify-destination doctor; voucherify-destination doctor --send-event --json"
 
 CUSTOMER = "voucherify-destination-doctor"
 
 CLOCK = partial(datetime.now, UTC)
+
+_SET = "voucherify-destination settings set"
+
+# As the alarms have it: a little more than a quarter of RetryHours.
+_LATE_SECONDS_PER_HOUR = 1000
 
 _OUTPUTS = (
     "EventsUrl",
@@ -86,7 +91,9 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
         yield from _voucherify(settings, called)
     for settings in called:
         yield from _metadata(settings)
-    yield guarded("retry queue", _retry_queue, target)
+    yield guarded("retry queue", _retry_queue, target, by_source)
+    if not target.is_local:  # which has no event source mapping
+        yield guarded("retry worker", _retry_worker, target)
     yield guarded("dead-letter queue", _dead_letter_queue, target)
     yield guarded("deduplication table", _table, target)
     if not target.is_local:
@@ -143,15 +150,19 @@ def _settings_path(name: str, target: Target) -> Check:
 
 def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> Checks:
     """Check the settings of each source, and collect those without a fault in `valid`."""
+    common: set[Fault] = set()
     for source in sources_in(by_source):
         name = f"settings of {source}"
         try:
             valid.append(settings_of(source, by_source))
         except FaultySettings as faulty:
-            option = "" if source == DEFAULT_SOURCE else f" --source {source}"
             for fault in faulty.faults:
-                advice = f"run voucherify-destination settings set {fault.setting}{option}"
-                yield Check(name, False, str(fault), advice)
+                command = f"run {_SET} {fault.setting}"
+                if source != DEFAULT_SOURCE and not _is_inherited(fault, source, by_source):
+                    yield Check(name, False, str(fault), f"{command} --source {source}")
+                elif fault not in common:  # of all sources that inherit the setting, once
+                    common.add(fault)
+                    yield Check("common settings", False, str(fault), command)
         else:
             yield Check(name, True, "no faults")
             if "delete" not in valid[-1].policy.mapping.disabled:
@@ -164,6 +175,11 @@ def _settings(target: Target, by_source: Parameters, valid: list[Settings]) -> C
             advice = f"delete it: aws ssm delete-parameter --region {target.region} --name {full_name}"
             text = f"{UNKNOWN_SETTING} {unknown}{nearest_setting(unknown)}"
             yield Check(f"settings of {source}", False, text, advice)
+
+
+def _is_inherited(fault: Fault, source: str, by_source: Parameters) -> bool:
+    """Return whether a fault of a source is one of a common setting."""
+    return fault.setting in by_source[DEFAULT_SOURCE] and fault.setting not in by_source[source]
 
 
 def _voucherify(settings: Settings, called: list[Settings]) -> Checks:
@@ -206,44 +222,71 @@ def _metadata(settings: Settings) -> Checks:
         yield Check(name, not problems, text, advice)
 
 
-def _retry_queue(name: str, target: Target) -> Check:
-    return Check(name, True, _content(target, "RetryQueueUrl"))
+def _retry_queue(name: str, target: Target, by_source: Parameters) -> Check:
+    """Check that no event has waited for more than a quarter of RetryHours, as the alarms do."""
+    depth = Depth.of(target.sqs, target.value("RetryQueueUrl"))
+    ages = [_age(target, "RetryQueueUrl"), *(_retry_age(target, source) for source in sources_in(by_source))]
+    seconds = max(ages, default=0.0)
+    is_fine = depth.is_empty or seconds <= target.retry_hours * _LATE_SECONDS_PER_HOUR
+    return Check(name, is_fine, _content(depth, seconds), "run voucherify-destination retries list for the reasons")
+
+
+def _retry_worker(name: str, target: Target) -> Check:
+    """Check that Lambda reads the retry queue."""
+    functions: Any = target.session.client("lambda", **target.client_options)
+    arn = queue_arn(target.sqs, target.value("RetryQueueUrl"))
+    for mapping in functions.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]:
+        state, uuid_ = mapping["State"], mapping["UUID"]
+        command = f"aws lambda update-event-source-mapping --region {target.region} --uuid {uuid_} --enabled"
+        text = f"its event source mapping is {state.lower()}"
+        return Check(name, state in ("Enabled", "Enabling", "Updating"), text, f"start it: {command}")
+    return Check(name, False, "the retry queue has no event source mapping", "deploy the stack again: make deploy")
 
 
 def _dead_letter_queue(name: str, target: Target) -> Check:
-    text = _content(target, "DeadLetterQueueUrl")
+    depth = Depth.of(target.sqs, target.value("DeadLetterQueueUrl"))
+    text = _content(depth, 0.0 if depth.is_empty else _age(target, "DeadLetterQueueUrl"))
     advice = "run voucherify-destination dead-letters list for the reasons; SQS deletes the messages after 14 days"
-    return Check(name, True, text) if text == "empty" else Check(name, False, text, advice)
+    return Check(name, depth.is_empty, text, advice)
 
 
-def _content(target: Target, queue: str) -> str:
-    """Return the numbers of a queue's messages, and the age of the oldest."""
-    depth = Depth.of(target.sqs, target.value(queue))
+def _content(depth: Depth, oldest_seconds: float) -> str:
+    """Return the numbers of a queue's messages, and the age of the oldest where it is known."""
     counts = {"visible": depth.visible, "in flight": depth.in_flight, "delayed": depth.delayed}
     shown = [f"{count:,} {name}" for name, count in counts.items() if count]
-    return ", ".join(shown + _age(target, queue)) if shown else "empty"
+    if shown and oldest_seconds:
+        shown.append(f"the oldest is {oldest_seconds / 3600:,.1f} hours old")
+    return ", ".join(shown) or "empty"
 
 
-def _age(target: Target, queue: str) -> list[str]:
-    """Return how long the oldest message has been in a queue, if CloudWatch has it. The local system has none.
+def _age(target: Target, queue: str) -> float:
+    """Return the age of a queue's oldest message in seconds, 0 where CloudWatch has no recent one.
 
     For a message that SQS itself moved to the dead-letter queue that is less than its age.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
+    queue_name = target.value(queue).rpartition("/")[2]
+    return _newest(target, "AWS/SQS", "ApproximateAgeOfOldestMessage", timedelta(minutes=30), QueueName=queue_name)
+
+
+def _retry_age(target: Target, source: str) -> float:
+    """Return the age of a source's newest retry in seconds. SQS's own metric ignores what was received three times."""
+    hours = timedelta(hours=2)  # an old event is retried once an hour, or less often
+    return _newest(target, NAMESPACE, "RetryAge", hours, service=target.name, source=source)
+
+
+def _newest(target: Target, namespace: str, metric: str, period: timedelta, **dimensions: str) -> float:
     now = CLOCK()
     points = target.cloudwatch.get_metric_statistics(
-        Namespace="AWS/SQS",
-        MetricName="ApproximateAgeOfOldestMessage",
-        Dimensions=[{"Name": "QueueName", "Value": target.value(queue).rpartition("/")[2]}],
-        StartTime=now - timedelta(minutes=30),
+        Namespace=namespace,
+        MetricName=metric,
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+        StartTime=now - period,
         EndTime=now,
         Period=300,
         Statistics=["Maximum"],
     )["Datapoints"]
-    if not points:
-        return []
-    newest = max(points, key=lambda point: point["Timestamp"])
-    return [f"the oldest has been in it for {newest['Maximum'] / 3600:,.1f} hours"]
+    return max(points, key=lambda point: point["Timestamp"])["Maximum"] if points else 0.0
 
 
 def _table(name: str, target: Target) -> Check:
@@ -261,6 +304,7 @@ def _event(name: str, target: Target, output: Output, valid: list[Settings]) -> 
     output.note(f"Sending an identify event to {url}. It creates or updates the customer {CUSTOMER} in Voucherify.")
     event = {"type": "identify", "messageId": f"{CUSTOMER}-{uuid.uuid4()}", "userId": CUSTOMER, "traits": {}}
     body = json.dumps(event).encode()
+    output.done = lambda: "the test event was sent"
     return _outcome(name, send(url, body, credentials_for(body, settings.secrets)))
 
 
@@ -269,7 +313,7 @@ def _outcome(name: str, answer: Answer) -> Check:
         case 200, {"delivered": 1}:
             return Check(name, True, f"delivered; the customer {CUSTOMER} is in Voucherify")
         case 200, {"skipped": 1}:
-            return Check(name, False, "skipped: identifyDisabled is set", "run settings set identifyDisabled false")
+            return Check(name, False, "skipped: identifyDisabled is set", f"run {_SET} identifyDisabled false")
         case 202, _:
             advice = "it will be tried again; the function's log has the reason"
             return Check(name, False, "queued, not delivered yet", advice)

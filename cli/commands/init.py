@@ -18,7 +18,7 @@ from cli.output import Output
 from cli.segment import connection_steps, copy_command, events_url
 from cli.settings.credentials import check_credentials
 from cli.settings.store import Plan, Store
-from cli.settings.view import refuse
+from cli.settings.view import refuse, write_changes
 from cli.target import Target
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import DEFAULT_API_URL
@@ -73,12 +73,7 @@ def init(
     plan = _checked_plan(ctx.output, store, values)
     if not skip_check:
         _check(ctx.output, {**known, **values})
-    if plan.changes and not yes:
-        names = ", ".join(change.name for change in plan.changes)
-        ctx.output.confirm(f"Write {names} to {store.path}?", "give --yes to write", default=True)
-    for change in plan.changes:
-        store.put(change)
-        ctx.output.fine(f"{store.path}/{change.name} is written")
+    write_changes(ctx.output, store, plan.changes, yes=yes)
     for name in sorted(known.keys() & {*_CREDENTIALS, *_SECRETS}):
         ctx.output.fine(f"{name} is unchanged")
     _show_steps(ctx.output, target, Store(target, source), plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from cli.context import Context
-from cli.errors import CommandFailed, Exit
+from cli.errors import CommandFailed
 from cli.events import read_events
 from cli.preview.starting_file import EXAMPLE, ORDER_STATUSES, StartingFile
+from cli.settings.file import require_new, write_document
 from mapping import ORDER_EVENTS
 
 app = typer.Typer(no_args_is_help=True, help="Write a mapping to start from.")
@@ -24,9 +24,6 @@ EPILOG = f"""Examples:
 {_COMMAND} init --output mapping.json
 
 {_COMMAND} init segment-archive/ --output mapping.json --orders"""
-
-# So that an editor completes names and marks typing errors.
-_SCHEMA = {"$schema": "./settings.schema.json"}
 
 _MOST_SOURCES = 5
 
@@ -54,17 +51,14 @@ def init(
     example.
     """
     ctx: Context = context.obj
-    if output.suffix.lower() != ".json":
-        raise CommandFailed(f"{output} does not end in .json", "the file is JSON", Exit.USAGE)
-    if output.exists() and not force:
-        raise CommandFailed(f"{output} exists", "give --force to overwrite it", Exit.USAGE)
+    require_new(output, force=force)
     found = StartingFile()
     for _, event in read_events(events or []):
         found.add(event)
     settings = found.settings(has_orders=orders) if events else _example(has_orders=orders)
     if not settings:
         raise CommandFailed("no track or identify event has data for a row", "leave out the events for an example")
-    _write(output, {**_SCHEMA, **settings})
+    write_document(output, settings)
     ctx.output.fine(f"{output} is written: {', '.join(settings)}")
     for text in _remarks(found, settings, has_orders=orders):
         ctx.output.line(f"! {text}", "yellow")
@@ -99,13 +93,6 @@ def _remarks(found: StartingFile, settings: dict[str, Any], *, has_orders: bool)
 def _example(*, has_orders: bool) -> dict[str, Any]:
     statuses = {name: status.value for name, status in ORDER_STATUSES.items()}
     return {**EXAMPLE, **({ORDER_EVENTS: statuses} if has_orders else {})}
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be written: {error.strerror or error}", code=Exit.USAGE) from error
 
 
 def _shown(events: list[Path] | None) -> str:

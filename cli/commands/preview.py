@@ -40,14 +40,18 @@ voucherify-destination preview events/presets/referral.json --mapping events/pre
 
 voucherify-destination preview segment-archive/ --against new-settings.json
 
-voucherify-destination preview segment-archive/ --against actions"""
+voucherify-destination preview segment-archive/ --against actions
+
+tail -n 100 events.jsonl | voucherify-destination preview - --mapping new-settings.json"""
 
 _LONGEST_VALUE = 60
 
 
 def preview(
     context: typer.Context,
-    events: Annotated[list[Path], typer.Argument(help="Files or directories: .json, .jsonl, .jsonl.gz.")],
+    events: Annotated[
+        list[Path], typer.Argument(help="Files or directories: .json, .jsonl, .jsonl.gz; - for standard input.")
+    ],
     mapping: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +64,8 @@ def preview(
         str | None,
         typer.Option(
             metavar="FILE|classic|actions",
-            help="A settings file, or the set of defaults that defaultMapping would have: show what it would change.",
+            help="A settings file, or the set of defaults that defaultMapping would have: show what settings apply "
+            "would change.",
         ),
     ] = None,
     examples: Annotated[int, typer.Option(help="With --against: the number of examples to show.", min=0)] = 5,
@@ -78,7 +83,8 @@ def preview(
     ctx: Context = context.obj
     settings = settings_of(mapping) if mapping else current_settings(ctx.target, source)
     current = EventMapping.compile(settings)
-    found = read_events(events)
+    unreadable: list[str] = []
+    found = read_events(events, on_bad_line=unreadable.append)
     if against:
         if against in list(DefaultSet):
             _note_own_mappings(ctx.output, current)
@@ -90,8 +96,10 @@ def preview(
             schemas = None if mapping else schemas_of_source(ctx.target, source)
             is_fine = _show_explanation(ctx.output, explain(first[0][1], current), schemas)
         else:
-            is_fine = _show_coverage(ctx.output, chain(first, found), Coverage(current))
-    if not is_fine:
+            is_fine = _show_coverage(ctx.output, chain(first, found), Coverage(current), unreadable)
+    for problem in unreadable:
+        ctx.output.note(f"✗ {problem}")
+    if unreadable or not is_fine:
         raise typer.Exit(Exit.WRONG)
 
 
@@ -167,10 +175,12 @@ def _row(filled: Filled) -> tuple[str, str, str]:
     return filled.destination, filled.found_at, value
 
 
-def _show_coverage(output: Output, events: Iterator[tuple[str, Any]], coverage: Coverage) -> bool:
+def _show_coverage(
+    output: Output, events: Iterator[tuple[str, Any]], coverage: Coverage, unreadable: Sequence[str]
+) -> bool:
     for where, event in events:
         coverage.add(where, event)
-    output.result(coverage.to_json())
+    output.result({**coverage.to_json(), "unreadable": list(unreadable)})
     skipped, rejected = coverage.skipped.total(), coverage.rejected.total()
     output.line(
         f"{coverage.events} events: {coverage.delivered_events} delivered, {skipped} skipped, {rejected} rejected"

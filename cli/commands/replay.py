@@ -119,8 +119,9 @@ def replay(
         _show_plan(ctx.output, found, settings.policy.mapping, in_bulk=bulk, as_live=as_live)
         return
     path = checkpoint or Path(f"replay-{digest_of([ctx.target.name, source, *inputs])}.sqlite")
-    project = project_of(ctx.target, settings, Throttle(per_second, CLOCK, SLEEP), CLOCK)
     stop_request = StopRequest()
+    throttle = Throttle(per_second, CLOCK, stop_request.interruptible(SLEEP))
+    project = project_of(ctx.target, settings, throttle, CLOCK)
     with closing(Checkpoint(path, Identity(found, version))) as state:
         try:
             with stop_request.on_interrupt(ctx.output.note):
@@ -130,7 +131,9 @@ def replay(
         except (KeyboardInterrupt, CommandFailed):
             rejected = state.export_rejected()
             files = f"the checkpoint is {path}" + (f", the rejected events are in {rejected}" if rejected else "")
-            ctx.output.note(f"so far: {_in_words(state.counts)}; {files}")
+            so_far = f"{_in_words(state.counts)}; {files}"
+            ctx.output.note(f"so far: {so_far}")
+            ctx.output.done = lambda: f"the checkpoint is {path}"
             raise
         _show_result(ctx.output, state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,10 @@ import typer
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
-from cli.settings.file import parameter_of, read_files
+from cli.segment import copy_command
+from cli.settings.file import parameter_of, read_files, require_new, write_document
 from cli.settings.store import (
     UNKNOWN_SETTING,
-    Change,
     Plan,
     Store,
     find_setting,
@@ -33,9 +34,10 @@ from cli.settings.view import (
     show_difference,
     show_faults,
     value_of,
+    write_changes,
 )
 from handler.settings.setting_types import Parameter
-from handler.settings.settings import SETTINGS
+from handler.settings.settings import ROTATING, SETTINGS
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import has_event_names, setting_of
 
@@ -51,6 +53,8 @@ Files = Annotated[
 ]
 Advanced = Annotated[bool, typer.Option("--advanced", help="Allow 8 KB instead of 4 KB, which AWS charges for.")]
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")]
+
 _COMMAND = "voucherify-destination settings"
 
 
@@ -59,6 +63,7 @@ def show(context: typer.Context, source: Source = None) -> None:
     """Show every setting: its value, its origin, and when it was changed. Secrets are not shown."""
     ctx: Context = context.obj
     store = Store(ctx.target, source)
+    store.require_source()
     rows = {name: _row(store, name) for name in _names(store)}
     ctx.output.table(
         ("setting", "value", "from", "changed"),
@@ -70,12 +75,13 @@ def show(context: typer.Context, source: Source = None) -> None:
     ctx.output.result({"path": store.path, "settings": rows, "unknown": unknown})
 
 
-@app.command("set", epilog=f"Examples: {_COMMAND} set trackDisabled true; {_COMMAND} set apiToken - <token.txt")
+@app.command("set", epilog=f"Examples: {_COMMAND} set trackDisabled true; {_COMMAND} set apiToken - --yes <token.txt")
 def set_(
     context: typer.Context,
     name: Name,
     value: Annotated[str | None, typer.Argument(help="The value; - reads it from standard input.")] = None,
     source: Source = None,
+    yes: Yes = False,
     advanced: Advanced = False,
 ) -> None:
     """Change one setting. Leave out the value of a secret to be asked for it, so that your shell does not record it.
@@ -89,7 +95,7 @@ def set_(
     if value not in (None, "-") and is_secret(name):
         ctx.output.note("Your shell may record this secret. Leave out the value to be asked for it.")
     parameter = parameter_of(setting, _typed(name) if value in (None, "-") else str(value))
-    _put(ctx.output, store, name, parameter, advanced=advanced)
+    _put(ctx.output, store, name, parameter, yes=yes, advanced=advanced)
 
 
 @app.command(epilog=f"Examples: {_COMMAND} apply settings.toml; {_COMMAND} apply events/presets/*.json --dry-run")
@@ -97,7 +103,7 @@ def apply(
     context: typer.Context,
     files: Files,
     source: Source = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the changes without writing.")] = False,
     advanced: Advanced = False,
 ) -> None:
@@ -108,9 +114,7 @@ def apply(
     if plan.faults:
         refuse(ctx.output, plan.faults)
     show_changes(ctx.output, plan.changes)
-    if plan.changes and not dry_run and not yes:
-        ctx.output.confirm(f"Write {len(plan.changes)} settings to {store.path}?", "give --yes or --dry-run")
-    written = [] if dry_run else _write(ctx.output, store, plan.changes)
+    written = [] if dry_run else write_changes(ctx.output, store, plan.changes, yes=yes)
     if not plan.changes:
         ctx.output.fine(f"no changes to {store.path}")
     ctx.output.result({**_document(store, plan), "written": written})
@@ -162,6 +166,7 @@ def rollback(
     name: Name,
     to: Annotated[int | None, typer.Option(help="The version to restore. Default: the previous one.")] = None,
     source: Source = None,
+    yes: Yes = False,
     advanced: Advanced = False,
 ) -> None:
     """Restore an earlier version of a setting, as a new version. It is checked first."""
@@ -178,7 +183,84 @@ def rollback(
     version = versions[wanted]
     is_list = version["Type"] == "StringList"
     parameter = Parameter(version["Value"], is_list=True) if is_list else parameter_of(setting, version["Value"])
-    _put(ctx.output, store, name, parameter, advanced=advanced)
+    _put(ctx.output, store, name, parameter, yes=yes, advanced=advanced)
+
+
+@app.command(epilog=f"Examples: {_COMMAND} get trackMapping; {_COMMAND} get apiUrl --source shop")
+def get(context: typer.Context, name: Name, source: Source = None) -> None:
+    """Print the value in force of one setting, its default where it is not set. A secret is not shown."""
+    ctx: Context = context.obj
+    setting_named(name)
+    store = Store(ctx.target, source)
+    store.require_source()
+    row = _row(store, name)
+    ctx.output.result({"setting": name, **row})
+    ctx.output.line(in_a_line(row["value"]) if "value" in row else _cell(row))
+
+
+@app.command(epilog=f"Example: {_COMMAND} unset accessTokenPrevious")
+def unset(context: typer.Context, name: Name, source: Source = None, yes: Yes = False) -> None:
+    """Delete one setting, so that its default, or the common setting, is in force. Its history is deleted too."""
+    ctx: Context = context.obj
+    store = Store(ctx.target, source)
+    setting_named(name)
+    if name not in store.own:
+        raise CommandFailed(f"{store.path}/{name} is not set")
+    faults = store.faults_without(name)
+    if faults:
+        refuse(ctx.output, faults)
+    if not yes:
+        ctx.output.confirm(f"Delete {store.path}/{name}, with its history?", "give --yes to delete without asking")
+    store.delete([name])
+    ctx.output.fine(f"{store.path}/{name} is deleted, which takes effect within a minute")
+    ctx.output.result({"path": store.path, "deleted": [name]})
+
+
+@app.command(epilog=f"Examples: {_COMMAND} rotate accessToken; {_COMMAND} unset accessTokenPrevious")
+def rotate(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(ROTATING)}.")],
+    source: Source = None,
+    yes: Yes = False,
+) -> None:
+    """Replace a secret that Segment sends by a new one. The old one stays accepted until you unset it.
+
+    Then change it in Segment. Nothing is refused meanwhile. If the old
+    secret has leaked, unset it at once.
+    """
+    ctx: Context = context.obj
+    if name not in ROTATING:
+        raise CommandFailed(f"{name} has no previous value beside it", f"rotate {' or '.join(ROTATING)}", Exit.USAGE)
+    store = Store(ctx.target, source)
+    if name not in store.own:
+        raise CommandFailed(f"{store.path}/{name} is not set", "run settings show for the place where it is set")
+    previous = f"{name}Previous"
+    plan = store.plan({previous: store.own[name], name: Parameter(secrets.token_hex(32))})
+    written = write_changes(ctx.output, store, plan.changes, yes=yes)
+    command = copy_command(ctx.target, f"{store.path}/{name}")
+    ctx.output.line("In a minute, set the new value in Segment. To print it:")
+    ctx.output.line(command)
+    option = f" --source {source}" if source else ""
+    ctx.output.line(f"When Segment sends it: {_COMMAND} unset {previous}{option}")
+    ctx.output.result({"path": store.path, "written": written, "copy": command})
+
+
+@app.command(epilog=f"Example: {_COMMAND} pull settings.json")
+def pull(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A new file, which ends in .json.")],
+    source: Source = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a source's own settings to a file, without secrets. Edit it, and settings apply writes what you changed."""
+    ctx: Context = context.obj
+    require_new(file, force=force)
+    store = Store(ctx.target, source)
+    store.require_source()
+    values = {name: value_of(name, parameter) for name, parameter in store.own.items() if not is_secret(name)}
+    write_document(file, values)
+    ctx.output.fine(f"{len(values)} settings written to {file}")
+    ctx.output.result({"file": str(file), "settings": values})
 
 
 def _names(store: Store) -> list[str]:
@@ -232,7 +314,7 @@ def _plan_of(store: Store, files: Sequence[Path], *, advanced: bool) -> Plan:
     return Plan(plan.changes, {**{fault: [store.source] for fault in faults}, **plan.faults})
 
 
-def _put(output: Output, store: Store, name: str, parameter: Parameter, *, advanced: bool) -> None:
+def _put(output: Output, store: Store, name: str, parameter: Parameter, *, yes: bool, advanced: bool) -> None:
     """Write one setting. Existing faults of other settings do not prevent that."""
     plan = store.plan({name: parameter}, advanced=advanced)
     before = store.faults(store.by_source) if plan.faults else {}
@@ -240,20 +322,12 @@ def _put(output: Output, store: Store, name: str, parameter: Parameter, *, advan
     if refused:
         refuse(output, refused)
     show_changes(output, plan.changes)
-    written = _write(output, store, plan.changes)
+    written = write_changes(output, store, plan.changes, yes=yes)
     if not plan.changes:
         output.fine("unchanged: it has this value already")
     for fault in plan.faults:
         output.note(f"still wrong: {fault}")
     output.result({**_document(store, plan), "written": written})
-
-
-def _write(output: Output, store: Store, changes: Sequence[Change]) -> list[str]:
-    """Write parameters and report each at once: if a later one is refused, it is known which ones were written."""
-    for change in changes:
-        store.put(change)
-        output.fine(f"{store.path}/{change.name} is written and takes effect within a minute")
-    return [change.name for change in changes]
 
 
 def _document(store: Store, plan: Plan) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""`trace`: shows what is known about one event: its idempotency record, the two queues and the log.
-
-A skipped event leaves no trace of its own: the log only counts skipped events by reason.
-"""
+"""`trace`: shows what is known about one event: its idempotency record, the two queues and the log."""
 
 from __future__ import annotations
 
@@ -22,6 +19,7 @@ from cli.errors import CommandFailed, Exit, aws_errors
 from cli.idempotency import IdempotencyRecord, idempotency_record
 from cli.output import Output
 from cli.target import Target
+from handler.model.job import DeliveryStatus
 from handler.settings.sources import DEFAULT_SOURCE
 
 EPILOG = """Examples:
@@ -66,6 +64,9 @@ class _Skips:
     reasons: dict[str, int] = field(default_factory=dict)
     is_complete: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        return {"hours": self.hours, "reasons": self.reasons, "isComplete": self.is_complete}
+
 
 def trace(
     context: typer.Context,
@@ -76,12 +77,13 @@ def trace(
     limit: Annotated[int, typer.Option(help="The most messages to read from each queue.", min=1)] = 1000,
     hours: Annotated[int, typer.Option(help="The hours of log to search.", min=1)] = 72,
 ) -> None:
-    """Show what happened to one event: delivered, queued, in the dead-letter queue, or not found.
+    """Show what happened to one event: delivered, skipped, queued, in the dead-letter queue, or not found.
 
-    A skipped event, or an event other than a track that was delivered at
-    once, leaves no trace of its own. For an event that is not found, the
-    reasons for which the log counts skipped events are shown; preview shows
-    whether the event is one of them.
+    The log lists the first 300 events of a request that were delivered or
+    skipped. For an event that is not found, the reasons for which it counts
+    skipped events are shown; preview shows whether the event is one of them.
+    The local system keeps no log: there, only a track that was delivered and
+    events in the queues are found.
 
     Reading a queue hides its messages from other readers until the command
     ends, and counts as a receive of each. Exit code 1: the event is in the
@@ -98,7 +100,7 @@ def trace(
     skips = None
     if verdict == "not found":
         skips = _skips(ctx.target, source, hours)
-        sentence = _not_found(queued.unseen + dead.unseen, skips)
+        sentence = _not_found(queued, dead, skips)
     ctx.output.result(
         {
             "messageId": message_id,
@@ -106,7 +108,7 @@ def trace(
             "retryQueue": queued.to_json(),
             "deadLetterQueue": dead.to_json(),
             "log": asdict(log),
-            "skipped": asdict(skips) if skips else None,
+            "skipped": skips.to_json() if skips else None,
             "verdict": verdict,
             "conclusion": sentence,
         }
@@ -134,7 +136,7 @@ def _log(target: Target, message_id: str, source: str | None, hours: int) -> _Lo
         return _Log([], "the local system keeps no log")
     try:
         with aws_errors():
-            lines = list(_lines(target, f"{{ $.message_id = {json.dumps(message_id)} }}", hours))
+            lines = list(_lines(target, json.dumps(message_id), hours))  # those that contain this text
     except CommandFailed as failed:
         return _Log([], failed.problem)
     return _Log(
@@ -142,11 +144,19 @@ def _log(target: Target, message_id: str, source: str | None, hours: int) -> _Lo
             {
                 "at": datetime.fromtimestamp(at / 1000, UTC).isoformat(),
                 **{key: line[key] for key in _SHOWN if key in line},
+                **({"outcome": outcome} if outcome else {}),
             }
             for at, line in sorted(lines, key=lambda timed: timed[0])
-            if line.get("message_id") == message_id and source in (None, line.get("source"))
+            if source in (None, line.get("source"))
+            and ((outcome := _listed(line, message_id)) or line.get("message_id") == message_id)
         ]
     )
+
+
+def _listed(line: dict[str, Any], message_id: str) -> str:
+    """Return what became of an event that is in the line of its request: `delivered`, `duplicate` or a skip reason."""
+    by_outcome = line.get("message_ids", {})
+    return next((outcome for outcome, message_ids in by_outcome.items() if message_id in message_ids), "")
 
 
 def _skips(target: Target, source: str | None, hours: int) -> _Skips | None:
@@ -202,29 +212,41 @@ def _verdict(records: list[IdempotencyRecord], queued: _Found, dead: _Found, log
         return "dead-lettered", f"In the dead-letter queue since {since}: {message.code}: {message.reason}."
     if any(record.status == "INPROGRESS" for record in records):
         return "in progress", "A delivery is running or was interrupted: try again in some minutes."
-    if log.lines:
-        last = log.lines[-1]
-        is_rejected = last.get("outcome") == "rejected" or last.get("message") == "event given up"
-        queue = "dead-letter queue" if is_rejected else "retry queue"
-        since = "dropped or retried" if is_rejected else "delivered, skipped, or hidden until its next retry"
-        return "no longer queued", f"Moved to the {queue} at {last['at']}: {last.get('code')}. Since then {since}."
-    return "not found", ""
+    return _verdict_of_log(log.lines[-1]) if log.lines else ("not found", "")
 
 
-def _not_found(unseen: int, skips: _Skips | None) -> str:
+def _verdict_of_log(last: dict[str, Any]) -> tuple[str, str]:
+    """Return what happened to the event by its newest line. The worker writes one after each try."""
+    at, outcome = last["at"], last.get("outcome")
+    if outcome == DeliveryStatus.REJECTED or last.get("message") == "event given up":
+        sentence = f"Moved to the dead-letter queue at {at}: {last.get('code')}. Since then dropped or retried."
+        return "no longer queued", sentence
+    if outcome in (DeliveryStatus.DELIVERED, DeliveryStatus.DUPLICATE):
+        return "delivered", f"Delivered at {at}."
+    if outcome == DeliveryStatus.QUEUED:
+        return "queued", f"In the retry queue, hidden until its next try; tried at {at}: {last.get('code')}."
+    return "skipped", f"Skipped at {at}: {outcome}."
+
+
+def _not_found(queued: _Found, dead: _Found, skips: _Skips | None) -> str:
     """Return what may have happened to an event that has left no trace, and how to find out more."""
     sentences = [
         "Not found, which has three possible causes: it was never received; it was skipped by a setting or by its "
-        "integrations; or it is not a track and was delivered at once."
+        "integrations; or it is not a track and was delivered at once, in a request of more than 300 events or before "
+        "the log begins."
     ]
+    if queued.unseen:
+        sentences.insert(
+            0, f"It may wait in the retry queue: {queued.unseen} messages there are hidden until their next try."
+        )
     if skips and skips.reasons:
         more = "" if skips.is_complete else " and more"
         counts = ", ".join(f"{reason} {number}" for reason, number in skips.reasons.items())
         sentences.append(f"Skipped events in the last {skips.hours} hours: {counts}{more}.")
     elif skips and skips.is_complete:
         sentences.append(f"No event was skipped in the last {skips.hours} hours.")
-    if unseen:
-        sentences.append(f"{unseen} messages could not be read.")
+    if dead.unseen:
+        sentences.append(f"{dead.unseen} messages of the dead-letter queue could not be read.")
     if skips is None or skips.reasons:
         sentences.append("To see whether a rule skips it, run preview with the event.")
     return " ".join(sentences)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,10 @@ MASK = "•••"
 # The fields of an event that are shown: they say what it is and when it happened, but not to whom.
 _SHOWN = frozenset({"type", "event", "messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "version"})
 _LONGEST_SHOWN = 300
+
+# Text between quotation marks, an e-mail address, a number of at least four digits with what belongs to it.
+_LIKE_PERSONAL_DATA = r"""\"[^\"]*\"|[^\s:,;'"]+@[^\s:,;'"]+|\+?\d[\d \-./]{2,}\d"""
+_LONGEST_COMMON_WORD = 3
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,14 @@ class QueueMessage:
         """Why the event was not delivered, without Voucherify's own message, which may quote the event."""
         return self.record.failure.message.partition(": ")[0] if self.record else "not a failure record"
 
+    @property
+    def masked_message(self) -> str:
+        """Why the event was not delivered, with Voucherify's own message, in which the event's values are masked."""
+        if not self.record:
+            return self.reason
+        own_words, request_id, rest = self.record.failure.message[len(self.reason) :].partition("(request_id ")
+        return self.reason + _without_values(own_words, self.record.event) + request_id + rest
+
     def to_json(self, *, is_masked: bool) -> dict[str, Any]:
         return {
             "sqsMessageId": self.sqs_id,
@@ -95,9 +109,7 @@ class QueueMessage:
         record: dict[str, Any] = json.loads(self.body)
         if not is_masked:
             return record
-        failure = {"stage": self.record.failure.stage, "code": self.code, "message": self.reason}
-        if self.reason != self.record.failure.message:
-            failure["message"] += f": {MASK}"
+        failure = {"stage": self.record.failure.stage, "code": self.code, "message": self.masked_message}
         return {
             "event": masked_event(self.record.event),
             "source": self.record.source,
@@ -117,6 +129,27 @@ def masked_event(event: Any) -> Any:
         else _masked(value)
         for key, value in event.items()
     }
+
+
+def _without_values(text: str, event: Any) -> str:
+    """Return Voucherify's words without what they quote: the event's values, e-mail addresses and long numbers."""
+    hidden = {key: value for key, value in event.items() if key not in _SHOWN} if isinstance(event, dict) else event
+    values = sorted({value for value in _texts(hidden) if len(value) > 1}, key=len, reverse=True)
+    quoted = "|".join([*map(re.escape, values), _LIKE_PERSONAL_DATA])
+    return re.sub(quoted, MASK, text, flags=re.IGNORECASE)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield each value, and the longer words of a text."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+        yield from (word for word in str(value).split() if len(word) > _LONGEST_COMMON_WORD)
 
 
 def _masked(value: Any) -> Any:

@@ -2,6 +2,9 @@
 
 SQS has no order and no position. If messages became visible while the queue is read, SQS would return the same ones
 again and others never.
+
+Messages that arrive after the start are left alone. A message that is moved to the retry queue and fails again comes
+back as a new one, and a command that took it for new would never end.
 """
 
 from __future__ import annotations
@@ -9,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from math import ceil
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -34,14 +40,23 @@ _LEAST_SECONDS, _MOST_SECONDS = 120, 11 * 60 * 60
 
 @dataclass(frozen=True)
 class Depth:
-    """The approximate numbers of messages of a queue: visible, in flight (received by a reader), and delayed."""
+    """The approximate numbers of messages of a queue: visible, in flight (received by a reader), and delayed.
+
+    `at` is the moment by the clock of AWS.
+    """
 
     visible: int
     in_flight: int
     delayed: int
+    at: datetime
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.visible or self.in_flight or self.delayed)
 
     @classmethod
     def of(cls, sqs: SQSClient, queue_url: str) -> Depth:
+        asked_at = datetime.now(UTC)
         answer = sqs.get_queue_attributes(
             QueueUrl=queue_url,
             AttributeNames=[
@@ -49,16 +64,31 @@ class Depth:
                 "ApproximateNumberOfMessagesNotVisible",
                 "ApproximateNumberOfMessagesDelayed",
             ],
-        )["Attributes"]
+        )
+        counts = answer["Attributes"]
         return cls(
-            visible=int(answer["ApproximateNumberOfMessages"]),
-            in_flight=int(answer["ApproximateNumberOfMessagesNotVisible"]),
-            delayed=int(answer["ApproximateNumberOfMessagesDelayed"]),
+            visible=int(counts["ApproximateNumberOfMessages"]),
+            in_flight=int(counts["ApproximateNumberOfMessagesNotVisible"]),
+            delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
+            at=moment_of(answer["ResponseMetadata"]["HTTPHeaders"]["date"], asked_at),
         )
 
 
+def queue_arn(sqs: SQSClient, queue_url: str) -> str:
+    return sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+
+def moment_of(date: str, asked_at: datetime) -> datetime:
+    """Return the moment of an answer by the clock of AWS, given its header `Date` and this machine's time of the call.
+
+    The header has whole seconds. This machine's clock tells the fraction, unless it is wrong by more.
+    """
+    second = parsedate_to_datetime(date)
+    return asked_at if second <= asked_at < second + timedelta(seconds=1) else second
+
+
 class QueueReader:
-    """Reads each message of a queue once. At the end, the messages that are not deleted become visible again.
+    """Reads each message that a queue has at the start, once. At the end, those not deleted become visible again.
 
     `rate` is the lowest number of messages a second at which the caller works, and `at_least` the seconds for which
     the messages stay hidden in any case.
@@ -79,6 +109,7 @@ class QueueReader:
         self._receipts: dict[str, str] = {}  # the newest of each hidden message, by id
         self._deleted: set[str] = set()
         self.depth = Depth.of(sqs, queue_url)
+        self.arrived_since = 0
         self.is_complete = False
         # Twice the expected time: a message that becomes visible too early is read again.
         expected = 60 + 2 * min(at_most, self.depth.visible) / rate
@@ -91,14 +122,19 @@ class QueueReader:
         receipts = list(self._receipts.values())
         for start in range(0, len(receipts), BATCH):
             # If it fails, the messages become visible when their visibility timeout ends.
-            with suppress(ClientError, BotoCoreError):
-                self._sqs.change_message_visibility_batch(
-                    QueueUrl=self._queue_url,
-                    Entries=[
-                        {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
-                        for number, receipt in enumerate(receipts[start : start + BATCH])
-                    ],
-                )
+            try:
+                with suppress(ClientError, BotoCoreError):
+                    self._sqs.change_message_visibility_batch(
+                        QueueUrl=self._queue_url,
+                        Entries=[
+                            {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
+                            for number, receipt in enumerate(receipts[start : start + BATCH])
+                        ],
+                    )
+            except KeyboardInterrupt:
+                hidden, minutes = len(receipts) - start, ceil(self._visibility_timeout / 60)
+                left = f"{hidden} messages that were read are visible again in {minutes} minutes at the latest"
+                raise KeyboardInterrupt(left) from error
 
     def batches(self) -> Iterator[list[QueueMessage]]:
         """Yield a few messages at a time. `is_complete` is true after the last visible message."""
@@ -123,6 +159,11 @@ class QueueReader:
         for batch in self.batches():
             yield from batch
 
+    @property
+    def deleted(self) -> int:
+        """The number of messages that are deleted so far."""
+        return len(self._deleted)
+
     def delete(self, sqs_ids: Sequence[str]) -> list[str]:
         """Delete messages that were read, and return the ids that SQS confirms."""
         deleted: list[str] = []
@@ -146,7 +187,10 @@ class QueueReader:
         new = []
         for message in messages:
             if message.sqs_id not in self._receipts and message.sqs_id not in self._deleted:
-                new.append(message)
+                if message.sent_at > self.depth.at:
+                    self.arrived_since += 1
+                else:
+                    new.append(message)
             self._receipts[message.sqs_id] = message.receipt
         self.delete([message.sqs_id for message in messages if message.sqs_id in self._deleted])
         return new

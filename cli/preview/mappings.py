@@ -31,11 +31,19 @@ def settings_of(name: str) -> MappingSettings:
 
     Raises CommandFailed with every fault.
     """
+    return changed_settings({}, name)
+
+
+def changed_settings(current: MappingSettings, name: str) -> MappingSettings:
+    """Return settings as they are after `settings apply`: what the file does not name stays.
+
+    The name of a set of defaults changes that setting only. Raises CommandFailed with every fault.
+    """
     if name in list(DefaultSet):
-        return {DEFAULT_MAPPING: name}
+        return {**current, DEFAULT_MAPPING: name}
     path = Path(name)
     try:
-        settings = _settings_of_file(path)
+        settings = {**current, **_settings_of_file(path)}
         EventMapping.compile(settings)
     except (InvalidMapping, InvalidSettingValue) as invalid:
         advice = "\n  ".join(map(str, invalid.faults))
@@ -48,14 +56,6 @@ def settings_of(name: str) -> MappingSettings:
 def current_settings(target: Target, source: str) -> MappingSettings:
     """Return the current mapping settings of a source. Raises CommandFailed."""
     return _mapping_settings(settings_of_source(target, source)[1])
-
-
-def changed_settings(current: MappingSettings, against: str) -> MappingSettings:
-    """Return the settings to compare with: those of a file, or the current ones with another set of defaults.
-
-    Raises CommandFailed.
-    """
-    return {**current, DEFAULT_MAPPING: against} if against in list(DefaultSet) else settings_of(against)
 
 
 def schemas_of_source(target: Target, source: str) -> MetadataSchemas | None:

@@ -12,13 +12,14 @@ from types import FrameType
 from typing import TypeVar
 
 from cli.errors import CommandFailed, Exit
+from cli.interruption import begin_countdown
 from handler.delivery.rate_limiter import RateLimiter
 from handler.delivery.shared_calls import SharedCalls
 from handler.model.deadline import Deadline
 from handler.model.failure import OUT_OF_TIME, Failure
 from handler.model.reason_codes import ReasonCode
 
-# The longest call, and the longest wait of a thread for the rate limit. A replay that is told to stop ends as soon.
+# The longest call, and the longest wait of a thread for the rate limit.
 CALL_SECONDS = 10.0
 
 # Tries again after 1, 2, 4, 8, 16 and 32 seconds. A claim that a crash left behind in an idempotency record expires in
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 
 class StopRequest:
-    """Whether a person asked to stop. The first Ctrl-C lets running calls end, the second one does not."""
+    """Whether a person asked to stop. The first Ctrl-C gives running calls a second to end, the second one does not."""
 
     def __init__(self) -> None:
         self.is_made = False
@@ -51,6 +52,16 @@ class StopRequest:
         if self.is_made:
             raise KeyboardInterrupt
 
+    def interruptible(self, sleep: Callable[[float], None]) -> Callable[[float], None]:
+        """Return a `sleep` that ends when the request is made."""
+
+        def sleep_until_made(seconds: float) -> None:
+            while seconds > 0 and not self.is_made:
+                sleep(min(seconds, _SLICE_SECONDS))
+                seconds -= _SLICE_SECONDS
+
+        return sleep_until_made
+
     @contextmanager
     def on_interrupt(self, note: Callable[[str], None]) -> Iterator[None]:
         """Make the request at Ctrl-C. Only the main thread can listen to it."""
@@ -58,7 +69,8 @@ class StopRequest:
         def stop(number: int, frame: FrameType | None) -> None:
             self.check()
             self.is_made = True
-            note("stopping as soon as the running calls have ended; Ctrl-C again stops at once")
+            begin_countdown()
+            note("stopping: the running calls have a second to end")
 
         before = signal.signal(signal.SIGINT, stop)
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from handler.model.deadline import Deadline
-from handler.voucherify.client import NoAnswer, VoucherifyClient
+from handler.model.reason_codes import ReasonCode
+from handler.voucherify.answers import failure_of_answer
+from handler.voucherify.client import Answer, NoAnswer, VoucherifyClient
 from mapping import Operation, Request
 
 _TIMEOUT_SECONDS = 10.0
@@ -42,22 +44,30 @@ def check_credentials(api_url: str, api_key: str, api_token: str) -> Verdict:
     except NoAnswer as error:
         advice = "check that this is the project's cluster and that this machine can reach it"
         return Verdict(f"no answer from {api_url}: {error}", advice)
-    problem, advice = _problem(api_url, answer.status)
+    problem, advice = _problem(api_url, answer)
     limit, left = (answer.headers.get(f"x-rate-limit-{name}", "") for name in ("limit", "remaining"))
     return Verdict(problem, advice, limit, left)
 
 
-def _problem(api_url: str, status: int) -> tuple[str, str]:
-    match status:
-        case 200:
-            return "", ""
-        case 401:
+def _problem(api_url: str, answer: Answer) -> tuple[str, str]:
+    """Return what an answer means, as the function takes it, and what to do."""
+    failure = failure_of_answer(answer, _LIST)
+    if failure is None:
+        return "", ""
+    if answer.status == 403:
+        return f"the credentials lack the permission to read customers (403 from {api_url})", f"grant it: {_WHERE}"
+    match failure.code:
+        case ReasonCode.CREDENTIALS_REFUSED:
             advice = f"copy Application ID and Secret Key again ({_WHERE}), and check that apiUrl is their cluster"
-            return f"{api_url} refused the credentials (401)", advice
-        case 403:
-            return f"the credentials lack the permission to read customers (403 from {api_url})", f"grant it: {_WHERE}"
-        case 402 | 429:
-            return f"the plan's calls are used up ({status})", "wait for the next window, or upgrade the plan"
-        case _ if status >= 500:
-            return f"{api_url} is failing ({status})", "try again later; see https://status.voucherify.io"
-    return f"{api_url} answered {status}", "check that this is the address of Voucherify's API"
+            return f"{api_url} refused the credentials ({answer.status})", advice
+        case ReasonCode.PLAN_USED_UP:
+            return f"the plan's calls are used up ({answer.status})", "upgrade the plan, or wait for its next cycle"
+        case ReasonCode.RATE_LIMITED:
+            seconds = answer.headers.get("retry-after", "")
+            again = f"try again in {seconds} seconds" if seconds else "try again in a minute"
+            return "the calls of this window are used up (429)", f"{again}; events wait in the retry queue meanwhile"
+        case ReasonCode.WRONG_API_URL:
+            return f"{api_url} answered {answer.status}", "check that this is the address of Voucherify's API"
+    if answer.status >= 500:
+        return f"{api_url} is failing ({answer.status})", "try again later; see https://status.voucherify.io"
+    return f"{api_url} answered {answer.status}", "check that this is the address of Voucherify's API"

@@ -32,6 +32,9 @@ from mapping import Fault, has_event_names, setting_of
 # Stored as text; all others are stored as JSON.
 _TEXTS = Secret | Url | Choice
 
+# So that an editor completes names and marks typing errors.
+_SCHEMA = {"$schema": "./settings.schema.json"}
+
 # Where a source begins: as the key of a table, such a name is a source with dots that has no quotes.
 SOURCE_ROOTS = frozenset({"traits", "properties", "context"})
 
@@ -75,6 +78,22 @@ def read_file(path: Path) -> tuple[dict[str, Parameter], list[Fault]]:
             # A value of the wrong type becomes JSON, which the setting's own check refuses.
             parameters[name] = Parameter(value if isinstance(setting.type, _TEXTS) else _json(value))
     return parameters, faults
+
+
+def require_new(path: Path, *, force: bool) -> None:
+    """Raise CommandFailed where a settings file cannot have this name, or exists already."""
+    if path.suffix.lower() != ".json":
+        raise CommandFailed(f"{path} does not end in .json", "the file is JSON", Exit.USAGE)
+    if path.exists() and not force:
+        raise CommandFailed(f"{path} exists", "give --force to overwrite it", Exit.USAGE)
+
+
+def write_document(path: Path, settings: dict[str, Any]) -> None:
+    """Write a settings file. Raises CommandFailed where it cannot be written."""
+    try:
+        path.write_text(json.dumps({**_SCHEMA, **settings}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be written: {error.strerror or error}", code=Exit.USAGE) from error
 
 
 def parameter_of(setting: Setting, text: str) -> Parameter:

@@ -122,15 +122,20 @@ def settings_of(source: str, by_source: Mapping[str, Mapping[str, Parameter]]) -
 def settings_of_source(target: Target, source: str) -> tuple[Settings, dict[str, Parameter]]:
     """Return the checked settings of a source and their parameters. Raises CommandFailed."""
     by_source = parameters_of(target)
-    sources = sources_in(by_source)
-    if source not in sources:
-        raise CommandFailed(f"source {source} has no settings", f"sources with settings: {', '.join(sources)}")
+    require_source(source, by_source)
     try:
         settings = settings_of(source, by_source)
     except FaultySettings as faulty:
         advice = "\n  ".join(map(str, faulty.faults))
         raise CommandFailed(f"the settings of source {source} have faults", advice) from faulty
     return settings, {**by_source[DEFAULT_SOURCE], **by_source[source]}
+
+
+def require_source(source: str, by_source: Mapping[str, Mapping[str, Parameter]]) -> None:
+    """Raise CommandFailed where there is no such source."""
+    sources = sources_in(by_source)
+    if source not in sources:
+        raise CommandFailed(f"source {source} has no settings", f"sources with settings: {', '.join(sources)}")
 
 
 def sources_in(by_source: Mapping[str, Mapping[str, Parameter]]) -> list[str]:
@@ -159,6 +164,11 @@ class Store:
             raise CommandFailed(f"invalid name of a source: {source!r}", advice, Exit.USAGE)
         self._target = target
         self.source = source or DEFAULT_SOURCE
+
+    def require_source(self) -> None:
+        """Raise CommandFailed where there is no such source. The common settings are always there."""
+        if self.source != DEFAULT_SOURCE:
+            require_source(self.source, self.by_source)
 
     @property
     def path(self) -> str:
@@ -250,6 +260,13 @@ class Store:
             message = str(answer.get("Message", "")).replace(change.after.value, "***")
             # Not chained to the error, whose message may quote the value.
             raise CommandFailed(f"SSM refused {name}: {answer.get('Code')}: {message}", code=Exit.UNREACHABLE) from None
+
+    def faults_without(self, name: str) -> dict[Fault, list[str]]:
+        """Return the faults that the deletion of a parameter would cause."""
+        after = deepcopy(self.by_source)
+        del after[self.source][name]
+        before = self.faults(self.by_source)
+        return {fault: sources for fault, sources in self.faults(after).items() if fault not in before}
 
     def delete(self, names: Sequence[str]) -> list[str]:
         """Delete parameters of the source, and return the names of those that were there."""

@@ -11,7 +11,7 @@ import typer
 
 from cli.errors import Exit
 from cli.output import Output
-from cli.settings.store import Change, is_secret, setting_named
+from cli.settings.store import Change, Store, is_secret, setting_named
 from handler.settings.setting_types import InvalidSettingValue, Parameter
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import Fault, has_event_names
@@ -79,6 +79,20 @@ def refuse(output: Output, faults: Mapping[Fault, Sequence[str]]) -> NoReturn:
     output.line("Nothing was written. Fix the faults and run the command again.")
     output.result({"written": [], "faults": fault_documents(faults)})
     raise typer.Exit(Exit.WRONG)
+
+
+def write_changes(output: Output, store: Store, changes: Sequence[Change], *, yes: bool) -> list[str]:
+    """Ask, unless the answer is `yes`, and write parameters. Report each at once, since a later one may be refused."""
+    if changes and not yes:
+        names = ", ".join(change.name for change in changes)
+        output.confirm(f"Write {names} to {store.path}?", "give --yes to write without asking")
+    written: list[str] = []
+    output.done = lambda: f"{len(written)} of {len(changes)} settings are written"
+    for change in changes:
+        store.put(change)
+        written.append(change.name)
+        output.fine(f"{store.path}/{change.name} is written and takes effect within a minute")
+    return written
 
 
 def _lines(value: Any) -> list[str]:

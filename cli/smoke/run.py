@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from cli.checks import Check, guarded
 from cli.dead_letters.filters import MessageFilter
 from cli.dead_letters.messages import QueueMessage
-from cli.dead_letters.moving import move
+from cli.dead_letters.moving import Moved, move
 from cli.dead_letters.reading import QueueReader
 from cli.idempotency import idempotency_record
 from cli.segment import Answer
@@ -308,16 +308,19 @@ class SmokeTest:
     def _move_dead_letters(self) -> int:
         """Move the dead letters of the test to the retry queue, and return their number."""
         self._may_be_queued.add(self._rejected_id)
-        return move(
-            self._target.sqs,
-            self._target.value("DeadLetterQueueUrl"),
-            self._target.value("RetryQueueUrl"),
-            _OF_THE_TEST,
-            rate=10.0,
-            is_dry_run=False,
-            progress=lambda done, total: None,
-            at_most=_MOST_READ,
-        ).moved
+        moved = Moved()
+        with self._reader("DeadLetterQueueUrl") as reader:
+            move(
+                self._target.sqs,
+                reader,
+                self._target.value("RetryQueueUrl"),
+                _OF_THE_TEST,
+                moved,
+                rate=10.0,
+                is_dry_run=False,
+                progress=lambda done, total: None,
+            )
+        return moved.moved
 
     def _delete_own(self, queue: str) -> int:
         with self._reader(queue) as reader:

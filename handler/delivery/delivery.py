@@ -71,17 +71,16 @@ class Delivery:
         tasks = [one for one in planned if isinstance(one, EventTask)]
         if tasks:
             self._refresh(deadline)
-        outcomes = self._deliver_in_bulk(tasks, deadline) if self._bulk_update else {}
-        singly = [task for task in tasks if task not in outcomes]
-        outcomes |= zip(singly, self._dispatcher.dispatch(singly, deadline), strict=True)
-        queued = [task for task in tasks if outcomes[task].status is DeliveryStatus.QUEUED]
-        if self._stale and queued and not self._record_waiting(self._stale, queued, deadline.later(SETTLE_SECONDS)):
-            outcomes |= {task: outcomes[task]._replace(unordered=True) for task in queued}
-        return [outcomes[one] if isinstance(one, EventTask) else one for one in planned]
-
-    def _record_waiting(self, stale: StaleAttributes, tasks: Sequence[EventTask], deadline: Deadline) -> bool:
-        """Let all execution environments know that these events wait. Return whether that could be recorded."""
-        return stale.queued({task.key for task in tasks}, self._project.rate_limiter.seconds_closed, deadline)
+        by_task = self._deliver_in_bulk(tasks, deadline) if self._bulk_update else {}
+        singly = [task for task in tasks if task not in by_task]
+        by_task |= zip(singly, self._dispatcher.dispatch(singly, deadline), strict=True)
+        outcomes = [by_task[one] if isinstance(one, EventTask) else one for one in planned]
+        if self._stale and any(map(_is_queued, outcomes)):
+            customers = {task.key for task, outcome in by_task.items() if _is_queued(outcome)}
+            seconds_closed = self._project.rate_limiter.seconds_closed
+            if not self._stale.queued(customers, seconds_closed, deadline.later(SETTLE_SECONDS)):
+                return [outcome._replace(unordered=_is_queued(outcome) or outcome.unordered) for outcome in outcomes]
+        return outcomes
 
     def _refresh(self, deadline: Deadline) -> None:
         """Learn what other execution environments have found out."""
@@ -166,3 +165,7 @@ class NewDelivery(Protocol):
     """Makes the delivery of one batch under the settings of its source."""
 
     def __call__(self, settings: Settings, deadline: Deadline) -> Delivery: ...
+
+
+def _is_queued(outcome: Outcome) -> bool:
+    return outcome.status is DeliveryStatus.QUEUED

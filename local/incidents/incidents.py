@@ -38,7 +38,7 @@ class Incident:
     hours: int = 0  # for which the events wait before the retry worker tries them and the alarm fires
 
     recovery: str = ""  # what ends it without the operator, after an hour at most
-    values: Mapping[str, str] = field(default_factory=dict)  # of the placeholders in the commands of the runbook
+    values: Mapping[str, str] = field(default_factory=dict)  # of placeholders in the commands of the runbook
     answer: str = ""  # what the operator types where a command asks
 
 
@@ -51,7 +51,6 @@ INCIDENTS = (
         voucherify=Fault(503),
         hours=7,
         recovery="Voucherify answers again",
-        values={"MESSAGE_ID": "voucherify-down-1"},
     ),
     Incident(
         "keys-refused",
@@ -69,7 +68,6 @@ INCIDENTS = (
         plan=RateLimit(5, 60 * 60),
         events=20,
         hours=7,
-        values={"MESSAGE_ID": "rate-limited-20"},
     ),
     Incident(
         "plan-used-up",
@@ -96,17 +94,16 @@ INCIDENTS = (
         alarm="DeadLettersAlarm",
         code="voucherify_400",
         metadata_schemas=(metadata_schema(EVENT_NAME, order_id={"type": "string", "optional": False}),),
-        values={"CODE": "voucherify_400", "FILE": "events/presets/order_completed.json"},
+        values={"FILE": "events/presets/order_completed.json"},
     ),
     Incident(
         "slow-dynamodb",
         "DynamoDB answers after two seconds, and the function waits for one",
-        alarm="RetryAgeAlarm",
+        alarm="UndecidedAlarm",
         code="deliveries_unknown",
         dynamodb_seconds=2.0,
-        hours=7,
+        hours=1,
         recovery="DynamoDB answers within milliseconds again",
-        values={"MESSAGE_ID": "slow-dynamodb-1"},
     ),
 )
 

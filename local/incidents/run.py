@@ -28,9 +28,9 @@ def list_incidents(console: Console) -> None:
         console.print(f"  {incident.name:16} {incident.happened}")
 
 
-def introduce(incident: Incident, system: LocalSystem, port: int, console: Console) -> None:
+def introduce(incident: Incident, way_out: WayOut, system: LocalSystem, port: int, console: Console) -> None:
     """Print what happened, what an operator is told, and the commands of the runbook."""
-    alarm, way_out = Alarm.named(incident.alarm), WayOut.of(incident)
+    alarm = Alarm.named(incident.alarm)
     console.print(f"{incident.name}: {incident.happened}", style="bold")
     console.print(f"  Events   {system.url}/events; their messageIds are {incident.name}-1 to -{incident.events}")
     console.print(f"  Alarm    {incident.alarm}: {alarm.description}", style="red")
@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> int:
             local_system(Ports(front=port, aws=port + 1, voucherify=port + 2)) as system,
             rehearsal(system, incident) as staged,
         ):
-            introduce(incident, system, port, console)
+            introduce(incident, WayOut.of(incident, staged.message_id), system, port, console)
             rehearse(incident, staged, console)
     except PortTaken as taken:
         console.print(f"Cannot start: {taken}. If that is make serve, stop it,", style="red")

@@ -43,14 +43,18 @@ class WayOut:
     over: list[list[str]]
 
     @classmethod
-    def of(cls, incident: Incident) -> WayOut:
-        """Read the commands of the incident's section. A part of the fix that begins with another code is left out."""
+    def of(cls, incident: Incident, message_id: str) -> WayOut:
+        """Read the commands of the incident's section, for a person who looks at the event `message_id`.
+
+        A part of the fix that begins with another code is left out.
+        """
+        values = {"CODE": incident.code, "MESSAGE_ID": message_id, **incident.values}
         text = section(Alarm.named(incident.alarm).anchor)
         before_fix, _, rest = text.partition("**The fix")
         fix, _, over = rest.partition("**It is over")
         cause = before_fix.partition("**The cause")[2]
         parts = [part for part in re.split(r"^- ", fix, flags=re.MULTILINE) if _concerns(part, incident.code)]
-        return cls(*(list(commands(part, incident.values)) for part in (cause, "".join(parts), over)))
+        return cls(*(list(commands(part, values)) for part in (cause, "".join(parts), over)))
 
 
 def section(anchor: str) -> str:

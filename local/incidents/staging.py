@@ -72,6 +72,14 @@ class Rehearsal:
             at_segment=len(self._at_segment),
         )
 
+    @property
+    def message_id(self) -> str:
+        """The messageId of an event that is not delivered, or the first one's."""
+        for queue in ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
+            for message in self._system.aws.stored(queue):
+                return str(json.loads(message.body)["event"]["messageId"])
+        return f"{self._incident.name}-1"
+
     def begin(self) -> None:
         """Break what the incident breaks, send its events, and let the retry worker try them after some hours.
 

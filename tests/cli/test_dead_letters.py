@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -16,24 +16,22 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from cli.dead_letters import moving, reading
+from cli.dead_letters import reading
+from cli.dead_letters.messages import QueueMessage
+from cli.dead_letters.reading import moment_of
+from handler.model.failure_record import FailureRecord, RecordedFailure
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
 from local.stack.http_server import Reply
 from local.voucherify_stub.stub import VoucherifyStub
-from tests.cli.conftest import DEAD, PERSON, RETRY, Ended, Run, Time, put_message
-from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refusal, take_some
+from tests.cli.conftest import DEAD, PERSON, RETRY, Ended, Run, Time, event, put_message
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, take_some
 from tests.worker import Queue, Worker, hidden_seconds, stored
 
 RETRY_400 = ("dead-letters", "retry", "--code", "voucherify_400", "--rate", "500")
 
 
 pytestmark = pytest.mark.usefixtures("without_waiting")
-
-
-@pytest.fixture(autouse=True)
-def without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moving, "POLL_SECONDS", 0)
 
 
 def ids(queue: Queue) -> Counter[str]:
@@ -57,7 +55,8 @@ def test_list_groups_by_reason_code(run: Run, aws: LocalAws) -> None:
     put_some(aws)
     ended = run("dead-letters", "list")
     assert ended.code == 0
-    lines = [line.split("\t") for line in ended.out.splitlines()]
+    header, *lines = [line.split("\t") for line in ended.out.splitlines()]
+    assert header[:4] == ["code", "messages", "sources", "types"]
     assert lines[0][:4] == ["voucherify_400", "3", "default, shop", "track, identify"]
     assert lines[0][-1] == "Voucherify answered 400"
     assert {line[0] for line in lines} == {"voucherify_400", "unknown_type", "unreadable_record"}
@@ -120,11 +119,31 @@ def test_show_masks_personal_data(run: Run, aws: LocalAws) -> None:
     assert json.loads(ended.out)["record"] == record
     assert record["event"]["properties"] == {"email": "•••", "total": "•••"}
     assert (record["event"]["type"], record["event"]["event"]) == ("track", "Order Completed")
-    assert record["failure"]["message"] == "Voucherify answered 400: •••"
+    assert record["failure"]["message"] == "Voucherify answered 400: ••• is not valid"
 
     (letter,) = run("dead-letters", "show", letter["sqsMessageId"], "--show-data", "--json").json["messages"]
     assert letter["record"]["event"]["properties"]["email"] == PERSON
     assert all_can_be_seen(DEAD)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("Property .customer.email should be email", "Property .customer.email should be email"),
+        (f"{PERSON.upper()} is taken (request_id v-0f12345)", "••• is taken (request_id v-0f12345)"),
+        ("customer with source_id 'canary.person@example.com' not found", "customer with source_id '•••' not found"),
+        ("duplicate: other@example.org, +49 170 1234567", "duplicate: •••, •••"),
+        ('"Ada" is no number', "••• is no number"),
+        ("total 42 is too small", "total ••• is too small"),
+    ],
+)
+def test_voucherifys_reason_is_shown_without_what_it_quotes(words: str, shown: str) -> None:
+    failure = RecordedFailure("deliver", "voucherify_400", f"Voucherify answered 400: {words}")
+    body, _ = FailureRecord(event("t-1"), "default", 1, datetime.now(UTC), failure).to_message()
+    message = QueueMessage.of_message(
+        {"MessageId": "1", "ReceiptHandle": "r", "Body": body, "Attributes": {"SentTimestamp": "0"}}
+    )
+    assert message.masked_message == f"Voucherify answered 400: {shown}"
 
 
 def test_show_of_the_first_ones_and_of_none(run: Run, aws: LocalAws) -> None:
@@ -182,7 +201,7 @@ def test_retry_moves_what_matches_as_it_is(run: Run, aws: LocalAws) -> None:
     assert run(*RETRY_400, "--type", "track", "--json").json["moved"] == 0
 
 
-def test_retry_all_without_redrive(run: Run, aws: LocalAws) -> None:
+def test_retry_all(run: Run, aws: LocalAws) -> None:
     for number in range(23):
         put_message(aws, f"t-{number}")
     assert run("dead-letters", "retry", "--rate", "500", "--json").json == {
@@ -190,9 +209,10 @@ def test_retry_all_without_redrive(run: Run, aws: LocalAws) -> None:
         "inBothQueues": 0,
         "notMoved": 0,
         "byCode": {"voucherify_400": 23},
+        "isDryRun": False,
         "inFlight": 0,
+        "arrivedSince": 0,
         "isComplete": True,
-        "by": "this command",
     }
     assert (len(ids(RETRY)), stored(DEAD)) == (23, [])
 
@@ -330,7 +350,7 @@ def test_unsent_message_is_reported(run: Run, aws: LocalAws, proxy: AwsProxy) ->
     proxy.rule = rule
     ended = run(*RETRY_400)
     assert ended.code == 1
-    assert "3 messages moved to the retry queue" in ended.out
+    assert "3 messages moved to the retry queue (voucherify_400: 3)" in ended.out
     assert "3 messages still in the dead-letter queue" in ended.out
     assert set(ids(DEAD)).isdisjoint(ids(RETRY))
     assert len(ids(DEAD) + ids(RETRY)) == 6
@@ -351,78 +371,77 @@ def test_undeleted_message_is_reported(run: Run, aws: LocalAws, proxy: AwsProxy)
     assert "1 message in both queues" in ended.out
 
 
-class Redrive:
-    """SQS's own task, which moto lacks: it says how far it is, each time it is asked."""
+class CauseNotFixed:
+    """The retry worker, which rejects each message again as soon as the retry queue has it."""
 
-    def __init__(self, *states: dict[str, Any]) -> None:
-        self.states = list(states)
-        self.calls: list[AwsCall] = []
+    def __init__(self, aws: LocalAws) -> None:
+        self.aws = aws
+        self.times = 0
+        self.operations: set[str] = set()
 
     def __call__(self, call: AwsCall, forward: Forward) -> Reply:
-        if not call.operation.endswith(("MoveTask", "MoveTasks")):
-            return forward(call)
-        self.calls.append(call)
-        answer: dict[str, Any] = {"TaskHandle": "task"}
-        if call.operation == "ListMessageMoveTasks":
-            state = self.states.pop(0)
-            answer = {"Results": [state]} if state else {}
-        return Reply(200, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(answer).encode())
-
-    @property
-    def operations(self) -> list[str]:
-        return [call.operation for call in self.calls]
-
-
-def task(status: str, moved: int, **more: Any) -> dict[str, Any]:
-    return {"Status": status, "ApproximateNumberOfMessagesMoved": moved, "ApproximateNumberOfMessagesToMove": 9, **more}
+        self.operations.add(call.operation)
+        answer = forward(call)
+        if call.operation == "SendMessageBatch" and self.times < 3:  # so that a command that repeats itself ends too
+            self.times += 1
+            for entry in call.json["Entries"]:
+                self.aws.sqs.send_message(
+                    QueueUrl=self.aws.environment[DEAD],
+                    MessageBody=entry["MessageBody"],
+                    MessageAttributes=entry.get("MessageAttributes", {}),
+                )
+        return answer
 
 
-def test_redrive_moves_everything(run: Run, proxy: AwsProxy) -> None:
-    proxy.rule = redrive = Redrive({}, task("RUNNING", 3), task("RUNNING", 6), task("COMPLETED", 9))
-    ended = run("dead-letters", "retry", "--rate", "50", "--json")
-    assert (ended.code, ended.json["moved"], ended.json["by"]) == (0, 9, "SQS's redrive")
-    (start,) = [call for call in redrive.calls if call.operation == "StartMessageMoveTask"]
-    assert start.json["SourceArn"].endswith(":DeadLetterQueue")
-    assert start.json["DestinationArn"].endswith(":RetryQueue")
-    assert start.json["MaxNumberOfMessagesPerSecond"] == 50
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ((), 5),
+        (("--code", "voucherify_400"), 3),
+        (("--type", "track"), 2),
+        (("--source", "shop"), 1),
+        (("--newer-than", "1d"), 5),
+        (("--older-than", "0s"), 5),
+        (("--code", "voucherify_400", "--type", "track", "--source", "default", "--newer-than", "1d"), 1),
+    ],
+)
+def test_retry_moves_once_what_comes_back_again(
+    run: Run, aws: LocalAws, proxy: AwsProxy, options: tuple[str, ...], count: int
+) -> None:
+    put_some(aws)
+    proxy.rule = worker = CauseNotFixed(aws)
+    ended = run("dead-letters", "retry", "--rate", "500", *options, "--json")
+    assert (ended.code, ended.json["moved"]) == (0, count)
+    assert ended.json["arrivedSince"] == count
+    assert len(aws.stored(RETRY)) == count
+    assert len(aws.stored(DEAD)) == 5, "the others are there as before, and those that came back"
+    assert all_can_be_seen(DEAD)
+    assert not any(operation.endswith("MoveTask") for operation in worker.operations), "SQS would move them again"
 
 
-def test_a_redrive_that_runs_already_is_watched(run: Run, proxy: AwsProxy) -> None:
-    proxy.rule = redrive = Redrive(task("RUNNING", 3), task("COMPLETED", 9))
-    assert run("dead-letters", "retry").out == "9 messages moved to the retry queue\n"
-    assert "StartMessageMoveTask" not in redrive.operations
+@pytest.mark.parametrize(("seconds_off", "moment"), [(0.25, 0.25), (0.999, 0.999), (1.5, 0), (-0.5, 0), (3600, 0)])
+def test_the_start_is_that_of_the_clock_of_aws(seconds_off: float, moment: float) -> None:
+    """The clock of a laptop may be wrong; AWS tells whole seconds."""
+    second = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    found = moment_of("Fri, 01 May 2026 12:00:00 GMT", second + timedelta(seconds=seconds_off))
+    assert found == second + timedelta(seconds=moment)
 
 
-def test_a_redrive_that_fails_says_why(run: Run, proxy: AwsProxy) -> None:
-    proxy.rule = Redrive({}, task("FAILED", 3, FailureReason="AccessDenied"))
-    ended = run("dead-letters", "retry")
-    assert (ended.code, ended.err) == (1, "✗ SQS's redrive ended as failed after 3 messages\n  AccessDenied\n")
-
-
-def test_unsupported_redrive_falls_back(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
+def test_messages_that_arrive_after_the_start_are_left_alone(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:
     put_some(aws)
 
     def rule(call: AwsCall, forward: Forward) -> Reply:
-        if call.operation.endswith("MoveTasks"):
-            return refusal(400, "com.amazonaws.sqs#UnsupportedOperation")
-        return forward(call)
+        answer = forward(call)
+        if call.operation == "GetQueueAttributes":
+            put_message(aws, "later")
+        return answer
 
     proxy.rule = rule
-    ended = run("dead-letters", "retry", "--rate", "500", "--json")
-    assert (ended.code, ended.json["moved"], ended.json["by"]) == (0, 5, "this command")
-    assert aws.messages(DEAD) == []
-
-
-def test_interrupted_redrive_is_cancelled(run: Run, proxy: AwsProxy) -> None:
-    proxy.rule = redrive = Redrive({}, task("RUNNING", 3), task("RUNNING", 3, TaskHandle="task"))
-    with pytest.MonkeyPatch.context() as patch:
-
-        def interrupt(seconds: float) -> None:
-            raise KeyboardInterrupt
-
-        patch.setattr(time, "sleep", interrupt)
-        assert run("dead-letters", "retry").code == 130
-    assert redrive.operations[-1] == "CancelMessageMoveTask"
+    assert run("dead-letters", "list", "--json").json["messages"] == 5
+    ended = run("dead-letters", "drop", "--yes")
+    assert "6 of 6 messages dropped" in ended.out, "the one that arrived during the list is among them"
+    assert "1 message arrived since the command began" in ended.err
+    assert ids(DEAD) == {"later": 1}
 
 
 def test_drop_asks_and_deletes_only_what_matches(run: Run, aws: LocalAws) -> None:
@@ -487,3 +506,27 @@ def test_interrupted_export_leaves_no_file(run: Run, aws: LocalAws, tmp_path: Pa
 def test_each_command_has_examples(run: Run) -> None:
     for command in ("list", "show", "retry", "drop", "export"):
         assert f"voucherify-destination dead-letters {command}" in run("dead-letters", command, "--help").out
+
+
+def test_retries_list_groups_by_reason_code(run: Run, aws: LocalAws) -> None:
+    assert run("retries", "list").out == "✓ the retry queue is empty\n"
+    for number in range(3):
+        put_message(aws, f"t-{number}", code="voucherify_503", queue=RETRY)
+    put_message(aws, "t-9", code="rate_limited", source="shop", queue=RETRY)
+    ended = run("retries", "list")
+    assert ended.code == 0
+    assert [line.split("\t")[:2] for line in ended.out.splitlines()] == [
+        ["code", "messages"],
+        ["voucherify_503", "3"],
+        ["rate_limited", "1"],
+    ]
+    assert PERSON not in ended.out
+    assert all_can_be_seen(RETRY)
+    assert run("retries", "list", "--source", "shop", "--json").json["messages"] == 1
+
+    aws.sqs.receive_message(QueueUrl=aws.environment[RETRY], MaxNumberOfMessages=4, VisibilityTimeout=600)
+    ended = run("retries", "list")
+    assert (ended.out, "about 4 messages in flight: hidden until" in ended.err) == (
+        "no visible message matches\n",
+        True,
+    )

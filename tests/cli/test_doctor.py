@@ -14,7 +14,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from cli.commands import doctor
-from cli.commands.doctor import CUSTOMER, _aws_cli, _settings_path
+from cli.commands.doctor import CUSTOMER, _aws_cli, _retry_worker, _settings_path
 from cli.target import Target
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.cold import start_cold
@@ -82,8 +82,7 @@ def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
     lines = run("doctor").out.splitlines()
 
     assert [line for line in lines if line.startswith("✗")] == [
-        "✗ settings of default: trackDisabled: must be true or false",
-        "✗ settings of app: trackDisabled: must be true or false",
+        "✗ common settings: trackDisabled: must be true or false",
         "✗ settings of app: trackMapping['a']: 'metdata' is not a Voucherify field; did you mean 'metadata'?",
         "✗ settings of app: trackMapping.orders['Order Completed']['totl(@)'], character 1: "
         "JMESPath has no function totl()",
@@ -92,6 +91,7 @@ def test_every_fault_of_every_source_is_named(run: Run, aws: LocalAws) -> None:
         "a label may follow trackMapping, pageMapping, screenMapping, orderMapping",
     ]
     assert "  run voucherify-destination settings set trackMapping --source app" in lines
+    assert "  run voucherify-destination settings set trackDisabled" in lines
 
 
 def test_without_settings_init_makes_them(run: Run, aws: LocalAws) -> None:
@@ -147,6 +147,62 @@ def test_age_of_oldest_message(run: Run, aws: LocalAws, monkeypatch: pytest.Monk
         ],
     )
     assert "✓ retry queue: 1 visible, the oldest has been in it for 1.5 hours" in run("doctor").out
+
+    put_age(now, "VoucherifyDestination", "RetryAge", 30_000.0, service="local", source="app")
+    ended = run("doctor")
+    assert ended.code == 1
+    assert "✗ retry queue: 1 visible, the oldest is 8.3 hours old\n" in ended.out
+    assert "  run voucherify-destination retries list for the reasons" in ended.out
+
+
+def put_age(at: datetime, namespace: str, metric: str, seconds: float, **dimensions: str) -> None:
+    named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
+    data = {"MetricName": metric, "Dimensions": named, "Timestamp": at - timedelta(minutes=1), "Value": seconds}
+    boto3.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=[data])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("state", "is_fine"), [("Enabled", True), ("Disabled", False), (None, False)])
+def test_a_retry_worker_that_is_stopped_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, state: str | None, is_fine: bool
+) -> None:
+    mappings = [{"State": state, "UUID": "uuid-1"}] if state else []
+    call = vars(BaseClient)["_make_api_call"]
+
+    def answering(self: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
+        if operation == "ListEventSourceMappings":
+            assert arguments["EventSourceArn"].endswith(":RetryQueue")
+            return {"EventSourceMappings": mappings}
+        return call(self, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", answering)
+    check = _retry_worker("retry worker", Target.local(0))
+    assert check.is_fine is is_fine
+    assert state != "Disabled" or "--uuid uuid-1 --enabled" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "advice"),
+    [
+        ({"Retry-After": "17"}, "the calls of this window are used up (429)", "try again in 17 seconds"),
+        ({"X-Rate-Limit-Type": "api_calls_cycle"}, "the plan's calls are used up (429)", "upgrade the plan"),
+    ],
+)
+def test_a_rate_limit_is_told_from_a_plan_that_is_used_up(
+    run: Run, voucherify: VoucherifyStub, headers: dict[str, str], text: str, advice: str
+) -> None:
+    voucherify.rule = lambda call: Fault(429, headers=headers)
+    found = wrong(run)["Voucherify of default"]
+    assert found["text"] == text
+    assert advice in found["advice"]
+
+
+def test_a_local_system_that_does_not_run_is_named_so(aws: LocalAws) -> None:
+    lines = invoke("doctor", "--local", "--port", "1").out.splitlines()
+    assert lines == [
+        "✓ region: eu-west-1",
+        "✗ credentials: no local system answers at http://127.0.0.1:2/",
+        "  start it: make serve",
+    ]
 
 
 def test_refused_check_does_not_stop_the_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

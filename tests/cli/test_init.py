@@ -158,7 +158,7 @@ def test_what_a_source_inherits_is_not_asked_for(run: Run, aws: LocalAws) -> Non
         (Fault(401), "refused the credentials (401)"),
         (Fault(403), "lack the permission to read customers (403"),
         (Fault(404), "check that this is the address of Voucherify's API"),
-        (Fault(429), "the plan's calls are used up (429)"),
+        (Fault(429), "the calls of this window are used up (429)"),
         (Fault(503), "is failing (503)"),
         (Fault(drop="before"), "the connection ended"),
     ],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from cli.output import Output, escaped
 
@@ -25,8 +27,26 @@ def test_each_way_to_write_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(("a", "b"), [(HOSTILE, 1)])
     output.note(HOSTILE)
     written = capsys.readouterr()
-    assert written.out.splitlines() == [SHOWN, f"✓ {SHOWN}", f"✗ {SHOWN}", f"{SHOWN}\t1"]
+    assert written.out.splitlines() == [SHOWN, f"✓ {SHOWN}", f"✗ {SHOWN}", "a\tb", f"{SHOWN}\t1"]
     assert written.err.splitlines() == [SHOWN]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_cell_that_is_copied_is_in_one_piece_on_a_terminal(width: int) -> None:
+    output = Output(as_json=False)
+    output.console = Console(file=StringIO(), force_terminal=True, width=width, soft_wrap=True)
+    code = "voucherify_connection_lost"
+    columns = ("code", "messages", "sources", "types", "oldest (UTC)", "newest (UTC)", "example")
+    row = (
+        code,
+        12,
+        "default, shop",
+        "track, identify",
+        *["2026-05-01 10:00"] * 2,
+        "no answer from Voucherify: cut off",
+    )
+    output.table(columns, [row], unbroken="code")
+    assert code in output.console.file.getvalue()  # type: ignore[attr-defined] # it is a StringIO
 
 
 def test_a_json_document_is_escaped_and_stays_the_same_document(capsys: pytest.CaptureFixture[str]) -> None:

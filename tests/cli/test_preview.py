@@ -62,9 +62,9 @@ def test_explanation_sections(run: Run, tmp_path: Path) -> None:
     ended = run("preview", str(written(tmp_path / "event.json", event)), "--mapping", str(mapping))
     assert ended.code == 0
     assert 'customer.address.postal_code\tproperties.zip\t10115 → "10115" (converted)' in ended.out
-    assert "Left out\ncustomer.email\temail\t" in ended.out
-    assert "Found but not sent\nmetadata.x\tproperties.a\treplaced by b" in ended.out
-    assert "Empty\ncustomer.phone\tmail" in ended.out
+    assert "Left out\nfield\tfrom\treason\ncustomer.email\temail\t" in ended.out
+    assert "Found but not sent\nfield\tfrom\treason\nmetadata.x\tproperties.a\treplaced by b" in ended.out
+    assert "Empty\nfield\tfrom\ncustomer.phone\tmail" in ended.out
 
 
 @pytest.mark.usefixtures("without_aws")
@@ -151,7 +151,10 @@ def test_many_events_are_counted(run: Run, tmp_path: Path) -> None:
     ended = run(*arguments)
     assert ended.code == 1
     assert ended.out.startswith("7 events: 4 delivered, 1 skipped, 2 rejected\n")
-    assert "\nRows of trackMapping, for 3 events\ntotal\tmetadata.total\t2 of 3\n" in ended.out
+    assert (
+        "\nRows of trackMapping, for 3 events\nsource\tdestination\tused by\ntotal\tmetadata.total\t2 of 3\n"
+        in ended.out
+    )
     assert "mail\tcustomer.email\tnever\n" in ended.out
     assert "\nRows of identifyMapping (default), for 1 event\n" in ended.out
     assert f"rejected\tinvalid_event, first {events}:7\t1\n" in ended.out
@@ -184,7 +187,7 @@ def test_every_request_of_an_event_is_shown(run: Run, tmp_path: Path) -> None:
     custom_event, of_order = ended.out.split("\n\n✓ POST /v1/orders\n")
     assert ended.code == 0
     assert custom_event.startswith("✓ POST /v1/events\n  by trackMapping['Order *']\n{\n")
-    assert custom_event.endswith("\nEmpty\nmetadata.shop\taffiliation")
+    assert custom_event.endswith("\nEmpty\nfield\tfrom\nmetadata.shop\taffiliation")
     assert of_order.startswith("  by the default mapping\n{\n")
     assert "\norder.amount\tproperties.total\t27.5 → 2750 (converted)\n" in of_order
     assert '\norder.status\tevent (by orderEvents)\t"Order Completed" → "PAID" (converted)\n' in of_order
@@ -204,8 +207,9 @@ def test_an_order_that_cannot_be_made_exits_1(run: Run, tmp_path: Path) -> None:
     events = events_in(tmp_path, {**TRACK, "properties": {"total": 5}}, {**TRACK, "properties": PROPERTIES})
     ended = run("preview", str(events), "--mapping", mapping)
     assert ended.code == 1
-    assert ended.out.splitlines()[:4] == [
+    assert ended.out.splitlines()[:5] == [
         "2 events: 1 delivered, 0 skipped, 1 rejected",
+        "outcome\tof\tevents",
         "delivered\ttrack Order Completed\t2",
         "delivered\torder: Order Completed\t1",
         f"rejected\torder_id_missing, first {events}:1\t1",
@@ -260,9 +264,10 @@ def test_many_events_are_counted_by_event_name(run: Run, tmp_path: Path) -> None
         {"call": "identify", "event": "", "property": "plan", "count": 1},
     ]
     ended = run(*arguments)
-    assert "\nRows of trackMapping.views['Product Viewed'], for 1 event\nsku\tmetadata.sku\t1 of 1\n" in ended.out
+    title = "\nRows of trackMapping.views['Product Viewed'], for 1 event\n"
+    assert f"{title}source\tdestination\tused by\nsku\tmetadata.sku\t1 of 1\n" in ended.out
     assert "\n! no event has the mapping trackMapping.views['Products Viewed']\n" in ended.out
-    assert "\nNot sent — add a row?\ntrack Order Completed\temail\t3\n" in ended.out
+    assert "\nNot sent — add a row?\nevent\tproperty\tevents\ntrack Order Completed\temail\t3\n" in ended.out
 
 
 @pytest.mark.usefixtures("without_aws")
@@ -287,6 +292,47 @@ def test_against_compares_every_request(run: Run, tmp_path: Path) -> None:
     assert "✗ 1 of them would be rejected, and are not rejected now" in ended.out
     assert 'order.outcome\t—\t"POST /v1/orders"\n' in ended.out
     assert 'order.outcome\t—\t"rejected: order_id_missing"\n' in ended.out
+
+
+def test_against_keeps_what_the_file_does_not_name(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    """As `settings apply` does."""
+    system.aws.put_settings(
+        {
+            "trackMapping": '{"total": "metadata.total"}',
+            "trackMapping.views": '{"Product Viewed": {"sku": "metadata.sku"}}',
+            "identifyDisabled": "true",
+        }
+    )
+    events = events_in(
+        tmp_path,
+        {**TRACK, "properties": {"total": 5}},
+        {**TRACK, "event": "Product Viewed", "properties": {"sku": "G-1"}},
+        {"type": "identify", "userId": "u-1", "traits": {"email": "ada@example.com"}},
+    )
+    file = str(mapping_in(tmp_path, **{"trackMapping.orders": {"Order Completed": {"total": "metadata.sum"}}}))
+    document = run("preview", str(events), "--against", file, "--json").json
+    assert document["changed"] == 1
+    assert document["fields"] == {"metadata.total": 1, "metadata.sum": 1}
+    assert run("settings", "apply", file, "--yes").code == 0
+    assert run("preview", str(events), "--against", file).out == "0 of 3 events change\n"
+
+
+def test_against_what_apply_would_refuse_is_refused(run: Run, system: LocalSystem, tmp_path: Path) -> None:
+    system.aws.put_settings({"trackMapping.a": '{"Order Completed": {"total": "metadata.total"}}'})
+    file = str(mapping_in(tmp_path, **{"trackMapping.b": {"Order Completed": {}}}))
+    ended = run("preview", str(events_in(tmp_path, TRACK)), "--against", file)
+    assert (ended.code, " too\n" in ended.err) == (1, True)
+
+
+@pytest.mark.usefixtures("without_aws")
+def test_standard_input_is_read_and_a_bad_line_is_left_out(run: Run) -> None:
+    lines = "\n".join([json.dumps(TRACK), "{not JSON", "", "42", json.dumps({**TRACK, "messageId": "e-2"})])
+    ended = run("preview", "-", "--mapping", "classic", stdin=lines)
+    assert ended.code == 1
+    assert ended.out.startswith("2 events: 2 delivered, 0 skipped, 0 rejected\n")
+    assert "✗ -:2 is not JSON: " in ended.err
+    assert "✗ -:4 is neither an event nor an array of events" in ended.err
+    assert len(run("preview", "-", "--mapping", "classic", "--json", stdin=lines).json["unreadable"]) == 2
 
 
 @pytest.mark.usefixtures("without_aws")
@@ -317,8 +363,8 @@ def test_against_shows_changes(run: Run, tmp_path: Path) -> None:
     ]
     ended = run(*arguments)
     assert ended.code == 0
-    assert ended.out.startswith("9 of 10 events change\nmetadata.sum\t9\n")
-    assert f"{events}:1 (e-0)\nmetadata.sum\t—\t0\n" in ended.out
+    assert ended.out.startswith("9 of 10 events change\nfield\tchanges in\nmetadata.sum\t9\n")
+    assert f"{events}:1 (e-0)\nfield\tbefore\tafter\nmetadata.sum\t—\t0\n" in ended.out
 
 
 def test_against_current_mapping_exits_1_on_new_rejections(run: Run, tmp_path: Path) -> None:
@@ -357,7 +403,10 @@ def test_against_a_set_of_defaults_the_other_settings_stay(run: Run, system: Loc
         {"type": "identify", "anonymousId": "a-1", "traits": {"birthdate": "1990-12-10"}},
     )
     ended = run("preview", str(events), "--against", "actions")
-    assert (ended.code, ended.out.splitlines()[:2]) == (0, ["1 of 3 events change", "birthdate\t1"])
+    assert (ended.code, ended.out.splitlines()[:3]) == (
+        0,
+        ["1 of 3 events change", "field\tchanges in", "birthdate\t1"],
+    )
     assert ended.err == "compared without the defaults of trackMapping, which the settings replace by their own rows\n"
 
 

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.output import Output
 from cli.settings.file import read_files
 from handler.model.deadline import Deadline
 from handler.settings.settings import SETTINGS, check_settings
@@ -124,14 +125,42 @@ class TestShow:
             "app",
         )
 
+    def test_source_without_settings_is_named(self, run: Run) -> None:
+        ended = run("settings", "show", "--source", "nope")
+
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err == "✗ source nope has no settings\n  sources with settings: default, app\n"
+
     @pytest.mark.parametrize("source", ["default", "a/b", ""])
     def test_invalid_source_name_exits_2(self, run: Run, source: str) -> None:
         assert run("settings", "show", "--source", source).code == 2
 
 
+class TestAsking:
+    @pytest.mark.parametrize(
+        "command", [["set", "trackDisabled", "true"], ["rollback", "callShare"], ["apply", "{file}"]]
+    )
+    def test_each_command_that_writes_asks_alike(
+        self, run: Run, aws: LocalAws, toml: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    ) -> None:
+        for share in ("70", "60"):
+            aws.put_settings({"callShare": share})
+        arguments = ("settings", *(part.format(file=toml) for part in command))
+        before = run("settings", "show").out
+
+        ended = run(*arguments)
+        assert (ended.code, "give --yes to write without asking" in ended.err) == (2, True)
+        monkeypatch.setattr(Output, "is_interactive", True)
+        assert run(*arguments, stdin="n\n").code == 1
+        assert run("settings", "show").out == before
+        ended = run(*arguments, stdin="y\n")
+        assert (ended.code, ended.err.startswith("Write ")) == (0, True)
+        assert run("settings", "show").out != before
+
+
 class TestSet:
     def test_a_value_is_written_as_a_string(self, run: Run, aws: LocalAws) -> None:
-        ended = run("settings", "set", "trackDisabled", "true")
+        ended = run("settings", "set", "--yes", "trackDisabled", "true")
 
         assert ended.code == 0
         assert f"✓ {SETTINGS_PATH}/trackDisabled is written" in ended.out
@@ -140,17 +169,19 @@ class TestSet:
 
     @pytest.mark.parametrize("arguments", [["accessToken"], ["accessToken", "-"]])
     def test_secret_from_standard_input_is_encrypted(self, run: Run, aws: LocalAws, arguments: list[str]) -> None:
-        ended = run("settings", "set", *arguments, stdin=f"{SECRET}token\n")
+        ended = run("settings", "set", "--yes", *arguments, stdin=f"{SECRET}token\n")
 
         assert ended.code == 0
         assert value(aws, "accessToken") == f"{SECRET}token"
         assert aws.ssm.get_parameter(Name=f"{SETTINGS_PATH}/accessToken")["Parameter"]["Type"] == "SecureString"
 
     def test_secret_on_command_line_warns(self, run: Run) -> None:
-        assert "Your shell may record this secret" in run("settings", "set", "accessToken", f"{SECRET}token").err
+        assert (
+            "Your shell may record this secret" in run("settings", "set", "--yes", "accessToken", f"{SECRET}token").err
+        )
 
     def test_a_mapping_takes_as_little_room_as_it_can(self, run: Run, aws: LocalAws) -> None:
-        run("settings", "set", "trackMapping", json.dumps(MAPPING, indent=4))
+        run("settings", "set", "--yes", "trackMapping", json.dumps(MAPPING, indent=4))
 
         assert value(aws, "trackMapping") == '{"properties.total":"metadata.total"}'
 
@@ -169,7 +200,7 @@ class TestSet:
     )
     def test_a_faulty_value_is_not_written(self, run: Run, aws: LocalAws, name: str, given: str, fault: str) -> None:
         before = value(aws, name)
-        ended = run("settings", "set", name, given)
+        ended = run("settings", "set", "--yes", name, given)
 
         assert ended.code == 1
         assert f"✗ {name}" in ended.out
@@ -197,9 +228,13 @@ class TestSet:
         assert says in ended.err
 
     def test_a_labelled_parameter_is_written_and_rolled_back(self, run: Run, aws: LocalAws) -> None:
-        run("settings", "set", "trackMapping.orders", json.dumps(BY_EVENT, indent=2))
+        run("settings", "set", "--yes", "trackMapping.orders", json.dumps(BY_EVENT, indent=2))
         changed = run(
-            "settings", "set", "trackMapping.orders", json.dumps({**BY_EVENT, "Order Completed": {"a": "metadata.a"}})
+            "settings",
+            "set",
+            "--yes",
+            "trackMapping.orders",
+            json.dumps({**BY_EVENT, "Order Completed": {"a": "metadata.a"}}),
         )
 
         assert changed.out.splitlines()[:3] == [
@@ -208,12 +243,12 @@ class TestSet:
             '  + "Order Completed": "a": "metadata.a"',
         ]
         assert run("settings", "history", "trackMapping.orders", "--json").json[1]["value"] == BY_EVENT
-        assert run("settings", "rollback", "trackMapping.orders").code == 0
+        assert run("settings", "rollback", "--yes", "trackMapping.orders").code == 0
         assert json.loads(value(aws, "trackMapping.orders") or "") == BY_EVENT
 
     def test_an_event_in_two_parameters_is_refused(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"trackMapping.orders": json.dumps(BY_EVENT)})
-        ended = run("settings", "set", "trackMapping.a", json.dumps(BY_EVENT), "--json")
+        ended = run("settings", "set", "--yes", "trackMapping.a", json.dumps(BY_EVENT), "--json")
 
         assert ended.code == 1
         assert {(fault["setting"], fault["event"], fault["problem"]) for fault in ended.json["faults"]} == {
@@ -222,7 +257,7 @@ class TestSet:
         assert value(aws, "trackMapping.a") is None
 
     def test_fault_has_setting_event_and_key(self, run: Run) -> None:
-        arguments = ("settings", "set", "trackMapping.orders", '{"Order Completed": {"total": "metdata"}}')
+        arguments = ("settings", "set", "--yes", "trackMapping.orders", '{"Order Completed": {"total": "metdata"}}')
         (fault,) = run(*arguments, "--json").json["faults"]
 
         assert (fault["setting"], fault["event"], fault["key"]) == ("trackMapping.orders", "Order Completed", "total")
@@ -230,9 +265,9 @@ class TestSet:
 
     def test_set_one_by_one_from_nothing(self, run: Run, aws: LocalAws) -> None:
         aws.delete_settings()
-        first = run("settings", "set", "apiKey", stdin=f"{SECRET}key")
-        run("settings", "set", "apiToken", stdin=f"{SECRET}token")
-        last = run("settings", "set", "sharedSecret", stdin=f"{SECRET}secret")
+        first = run("settings", "set", "--yes", "apiKey", stdin=f"{SECRET}key")
+        run("settings", "set", "--yes", "apiToken", stdin=f"{SECRET}token")
+        last = run("settings", "set", "--yes", "sharedSecret", stdin=f"{SECRET}secret")
 
         assert first.code == last.code == 0
         assert "still wrong: apiToken: is required and not set" in first.err
@@ -241,17 +276,17 @@ class TestSet:
     def test_set_despite_other_faults(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"trackDisabled": "maybe", "identifyDisabled": "maybe"})
 
-        assert run("settings", "set", "trackDisabled", "false").code == 0
+        assert run("settings", "set", "--yes", "trackDisabled", "false").code == 0
         assert value(aws, "trackDisabled") == "false"
 
     def test_common_setting_is_checked_for_every_source(self, run: Run, aws: LocalAws) -> None:
-        ended = run("settings", "set", "trackDisabled", "maybe", "--json")
+        ended = run("settings", "set", "--yes", "trackDisabled", "maybe", "--json")
 
         assert ended.code == 1
         assert [fault["sources"] for fault in ended.json["faults"]] == [["default", "app"]]
 
     def test_half_of_the_keys_of_a_source_is_refused(self, run: Run, aws: LocalAws) -> None:
-        ended = run("settings", "set", "apiKey", "--source", "shop", stdin=f"{SECRET}key")
+        ended = run("settings", "set", "--yes", "apiKey", "--source", "shop", stdin=f"{SECRET}key")
 
         assert ended.code == 1
         assert "apiToken: is not set for the source shop, which has its own keys" in ended.out
@@ -259,8 +294,8 @@ class TestSet:
 
     def test_string_list_stays_one(self, run: Run, aws: LocalAws) -> None:
         aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/trackEventsFilter", Type="StringList", Value="A,B")
-        ended = run("settings", "set", "trackEventsFilter", '["A", "C d"]')
-        refused = run("settings", "set", "trackEventsFilter", '["A, B"]')
+        ended = run("settings", "set", "--yes", "trackEventsFilter", '["A", "C d"]')
+        refused = run("settings", "set", "--yes", "trackEventsFilter", '["A, B"]')
 
         assert (ended.code, refused.code) == (0, 1)
         assert value(aws, "trackEventsFilter") == "A,C d"
@@ -268,7 +303,7 @@ class TestSet:
 
     def test_plain_text_secret_is_refused(self, run: Run, aws: LocalAws) -> None:
         aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/accessToken", Type="String", Value=f"{SECRET}1")
-        ended = run("settings", "set", "accessToken", stdin=f"{SECRET}2")
+        ended = run("settings", "set", "--yes", "accessToken", stdin=f"{SECRET}2")
 
         assert ended.code == 1
         assert "accessToken: is stored as String, and SSM cannot change a type" in ended.out
@@ -289,9 +324,9 @@ class TestTooLarge:
         assert value(aws, "trackDisabled") is None
 
     def test_events_can_be_spread_over_parameters(self, run: Run, aws: LocalAws) -> None:
-        ended = run("settings", "set", "trackMapping.orders", json.dumps({"A": json.loads(self.mapping(130))}))
+        ended = run("settings", "set", "--yes", "trackMapping.orders", json.dumps({"A": json.loads(self.mapping(130))}))
         of_identify = run(
-            "settings", "set", "identifyMapping", self.mapping(130).replace("metadata", "customer.metadata")
+            "settings", "set", "--yes", "identifyMapping", self.mapping(130).replace("metadata", "customer.metadata")
         )
 
         advice = "--advanced allows 8 KB, which AWS charges for, or spread the events over parameters"
@@ -299,8 +334,8 @@ class TestTooLarge:
         assert "--advanced allows 8 KB, which AWS charges for\n" in of_identify.out
 
     def test_the_advanced_tier_takes_8_kb_and_stays(self, run: Run, aws: LocalAws) -> None:
-        ended = run("settings", "set", "trackMapping", self.mapping(130), "--advanced")
-        again = run("settings", "set", "trackMapping", self.mapping(131))
+        ended = run("settings", "set", "--yes", "trackMapping", self.mapping(130), "--advanced")
+        again = run("settings", "set", "--yes", "trackMapping", self.mapping(131))
 
         assert (ended.code, again.code) == (0, 0)
         (described,) = aws.ssm.describe_parameters(
@@ -309,7 +344,7 @@ class TestTooLarge:
         assert described["Tier"] == "Advanced"
 
     def test_more_is_refused_there_too(self, run: Run, aws: LocalAws) -> None:
-        ended = run("settings", "set", "trackMapping", self.mapping(300), "--advanced")
+        ended = run("settings", "set", "--yes", "trackMapping", self.mapping(300), "--advanced")
 
         assert ended.code == 1
         assert (
@@ -319,7 +354,7 @@ class TestTooLarge:
         assert value(aws, "trackMapping") is None
 
     def test_what_fits_stays_on_the_standard_tier(self, run: Run, aws: LocalAws) -> None:
-        run("settings", "set", "trackDisabled", "true", "--advanced")
+        run("settings", "set", "--yes", "trackDisabled", "true", "--advanced")
 
         described = aws.ssm.describe_parameters(
             ParameterFilters=[{"Key": "Name", "Values": [f"{SETTINGS_PATH}/trackDisabled"]}]
@@ -403,7 +438,7 @@ class TestApply:
         ended = run("settings", "apply", str(toml), stdin=answer)
 
         assert ended.code == code
-        assert f"Write 3 settings to {SETTINGS_PATH}?" in ended.err
+        assert f"Write trackDisabled, trackEventsFilter, trackMapping to {SETTINGS_PATH}?" in ended.err
         assert value(aws, "trackDisabled") == written
 
     def test_a_dry_run_shows_and_writes_nothing(self, run: Run, aws: LocalAws, toml: Path) -> None:
@@ -650,7 +685,7 @@ class TestRollback:
         for flag in ("true", "false"):
             aws.put_settings({"trackDisabled": flag})
 
-        assert run("settings", "rollback", "trackDisabled").code == 0
+        assert run("settings", "rollback", "--yes", "trackDisabled").code == 0
         assert value(aws, "trackDisabled") == "true"
 
     def test_any_version_is_restored(self, run: Run, aws: LocalAws) -> None:
@@ -658,21 +693,21 @@ class TestRollback:
             aws.put_settings({"apiUrl": url})
         newest = run("settings", "history", "apiUrl", "--json").json[0]["version"]
 
-        assert run("settings", "rollback", "apiUrl", "--to", str(newest - 2)).code == 0
+        assert run("settings", "rollback", "--yes", "apiUrl", "--to", str(newest - 2)).code == 0
         assert value(aws, "apiUrl") == "https://a.example"
-        assert run("settings", "rollback", "apiUrl", "--to", "999").code == 2
+        assert run("settings", "rollback", "--yes", "apiUrl", "--to", "999").code == 2
 
     def test_secret_is_restored(self, run: Run, aws: LocalAws) -> None:
         before = value(aws, "apiToken")
-        run("settings", "set", "apiToken", stdin=f"{SECRET}token")
+        run("settings", "set", "--yes", "apiToken", stdin=f"{SECRET}token")
 
-        assert run("settings", "rollback", "apiToken").code == 0
+        assert run("settings", "rollback", "--yes", "apiToken").code == 0
         assert value(aws, "apiToken") == before
 
     def test_faulty_version_is_not_restored(self, run: Run, aws: LocalAws) -> None:
         for flag in ("maybe", "false"):
             aws.put_settings({"trackDisabled": flag})
-        ended = run("settings", "rollback", "trackDisabled")
+        ended = run("settings", "rollback", "--yes", "trackDisabled")
 
         assert ended.code == 1
         assert "must be true or false" in ended.out
@@ -681,7 +716,7 @@ class TestRollback:
     def test_the_first_version_has_none_before_it(self, run: Run, aws: LocalAws) -> None:
         aws.put_settings({"trackDisabled": "true"})
 
-        assert run("settings", "rollback", "trackDisabled").code == 1
+        assert run("settings", "rollback", "--yes", "trackDisabled").code == 1
 
 
 def test_a_refusal_of_ssm_does_not_tell_the_value(run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -694,7 +729,7 @@ def test_a_refusal_of_ssm_does_not_tell_the_value(run: Run, aws: LocalAws, monke
         raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, operation)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", refusing)
-    ended = run("settings", "set", "apiKey", stdin=f"{SECRET}key")
+    ended = run("settings", "set", "--yes", "apiKey", stdin=f"{SECRET}key")
 
     assert ended.code == 3
     assert f"SSM refused {SETTINGS_PATH}/apiKey: ValidationException: Value '***' at 'value'" in ended.err
@@ -718,7 +753,7 @@ def test_stack_gives_settings_path_and_kms_key(aws: LocalAws) -> None:
     )
     try:
         for name in ("apiKey", "trackDisabled"):
-            arguments = ["settings", "set", name, "-", "--stack", "of-settings"]
+            arguments = ["settings", "set", "--yes", name, "-", "--stack", "of-settings"]
             assert invoke(*arguments, stdin="true").code == 0
         described = aws.ssm.describe_parameters(
             ParameterFilters=[{"Key": "Path", "Option": "Recursive", "Values": ["/of-a-stack"]}]
@@ -738,3 +773,80 @@ def test_the_help_has_an_example(command: str) -> None:
     ended = invoke("settings", command, "--help")
 
     assert f"voucherify-destination settings {command}" in " ".join(ended.out.split()).split("Example", 1)[1]
+
+
+class TestOneSetting:
+    def test_get_prints_the_value_in_force(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"trackMapping": json.dumps(MAPPING), "app/callShare": "50"})
+
+        assert run("settings", "get", "trackMapping").out == f"{json.dumps(MAPPING)}\n"
+        assert run("settings", "get", "callShare").out == "80\n"
+        assert run("settings", "get", "callShare", "--source", "app").out == "50\n"
+        assert run("settings", "get", "apiKey").out == "set, not shown\n"
+        assert run("settings", "get", "callShare", "--source", "app", "--json").json["from"] == "app"
+        assert run("settings", "get", "callShare", "--source", "nope").code == 1
+        assert run("settings", "get", "callShar").code == 2
+
+    def test_unset_deletes_and_the_default_is_in_force(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"callShare": "50"})
+        assert run("settings", "unset", "callShare").code == 2, "nobody was asked"
+        assert value(aws, "callShare") == "50"
+        ended = run("settings", "unset", "callShare", "--yes")
+
+        assert (ended.code, value(aws, "callShare")) == (0, None)
+        assert run("settings", "get", "callShare").out == "80\n"
+        assert run("settings", "unset", "callShare", "--yes").err == f"✗ {SETTINGS_PATH}/callShare is not set\n"
+
+    def test_unset_refuses_what_would_break_a_source(self, run: Run, aws: LocalAws) -> None:
+        ended = run("settings", "unset", "apiToken", "--yes")
+
+        assert ended.code == 1
+        assert "apiToken: is required and not set" in ended.out
+        assert value(aws, "apiToken")
+
+    def test_rotate_keeps_the_old_secret_accepted(self, run: Run, aws: LocalAws) -> None:
+        old = value(aws, "sharedSecret")
+        ended = run("settings", "rotate", "sharedSecret", "--yes")
+
+        assert ended.code == 0
+        assert value(aws, "sharedSecretPrevious") == old
+        assert len(value(aws, "sharedSecret") or "") == 64
+        assert "voucherify-destination settings unset sharedSecretPrevious" in ended.out
+        assert run("settings", "unset", "sharedSecretPrevious", "--yes").code == 0
+        assert run("settings", "rotate", "apiKey", "--yes").code == 2
+        assert run("settings", "rotate", "accessToken", "--yes").code == 1
+
+    def test_what_is_pulled_can_be_applied(self, run: Run, aws: LocalAws, tmp_path: Path) -> None:
+        aws.put_settings(
+            {
+                "trackMapping.orders": json.dumps(BY_EVENT),
+                "callShare": "50",
+                "trackDisabled": "true",
+                "trackEventsFilter": '["Order *"]',
+            }
+        )
+        file = tmp_path / "settings.json"
+        ended = run("settings", "pull", str(file))
+
+        assert ended.code == 0
+        pulled = json.loads(file.read_text())
+        assert pulled.keys() == {
+            "$schema", "apiUrl", "trackMapping.orders", "callShare", "trackDisabled", "trackEventsFilter"
+        }  # fmt: skip
+        assert run("settings", "diff", str(file)).out == f"✓ no differences from {SETTINGS_PATH}\n"
+        assert run("settings", "pull", str(file)).code == 2, "it is not overwritten"
+
+
+class TestSources:
+    def test_each_source_with_its_url_and_faults(self, run: Run, aws: LocalAws) -> None:
+        aws.put_settings({"shop/callShare": "500"})
+        ended = run("sources", "list")
+        header, *lines = [line.split("\t") for line in ended.out.splitlines()]
+
+        assert header == ["source", "url", "own settings", "faults"]
+        assert [(line[0], line[1].partition("/events")[2], line[3]) for line in lines] == [
+            ("default", "", ""),
+            ("app", "/app", ""),
+            ("shop", "/shop", "callShare: must be a whole number from 1 to 100"),
+        ]
+        assert run("sources", "list", "--json").json["sources"][2]["ownSettings"] == ["callShare"]

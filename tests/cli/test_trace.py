@@ -14,6 +14,7 @@ from handler.storage.idempotency import IdempotencyStore
 from local.stack.aws import LocalAws
 from local.stack.http_server import Reply
 from tests.cli.conftest import DEAD, PERSON, RETRY, Run, put_message, use_target
+from tests.function import Function
 from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, refuse
 from tests.worker import hidden_seconds
 
@@ -99,8 +100,7 @@ def test_unknown_event_is_not_found(run: Run, aws: LocalAws) -> None:
         put_message(aws, f"u-{number}")
     ended = run("trace", "t-1", "--limit", "10")
     assert ended.code == 1
-    assert "Not found, which has three possible causes: it was never received; it was skipped by a setting" in ended.out
-    assert "3 messages could not be read" in ended.out
+    assert "It may wait in the retry queue: 1 messages there are hidden until their next try. Not found" in ended.out
     assert "dead-letter queue\t0 of 10 messages, 2 not readable" in ended.out
 
 
@@ -113,10 +113,42 @@ def test_the_log_says_what_was_queued_before(run: Run, log: list[dict[str, Any]]
     ended = run("trace", "t-1")
     assert ended.code == 0
     assert "log\t1970-01-01T00:00:00+00:00 event not delivered default queued voucherify_503" in ended.out
-    assert "Moved to the retry queue at 1970-01-01T00:00:00+00:00: voucherify_503. Since then delivered" in ended.out
-    assert "delivered, skipped, or hidden until its next retry" in ended.out
+    assert (
+        "In the retry queue, hidden until its next try; tried at 1970-01-01T00:00:00+00:00: voucherify_503."
+        in ended.out
+    )
     (logged,) = run("trace", "t-1", "--json").json["log"]["lines"]
     assert (logged["outcome"], logged["reason"]) == ("queued", "Voucherify answered 503")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "sentence"),
+    [
+        ("delivered", "delivered", "✓ Delivered at 1970"),
+        ("duplicate", "delivered", "✓ Delivered at 1970"),
+        ("track_events_filter", "skipped", "Skipped at 1970-01-01T00:00:00.001000+00:00: track_events_filter."),
+    ],
+)
+def test_the_log_says_what_was_delivered_or_skipped(
+    run: Run, log: list[dict[str, Any]], outcome: str, verdict: str, sentence: str
+) -> None:
+    log += [
+        {"message": "event not delivered", "source": "default", "outcome": "queued", "message_id": "i-1"},
+        {"message": "redelivered", "source": "default", "events": 2, "message_ids": {outcome: ["i-0", "i-1"]}},
+        {"message": "request", "source": "default", "message_ids": {"delivered": ["i-10"]}},
+    ]
+    ended = run("trace", "i-1")
+    assert (ended.code, sentence in ended.out) == (0, True)
+    assert run("trace", "i-1", "--json").json["verdict"] == verdict
+
+
+def test_the_functions_own_log_has_what_trace_looks_for(function: Function) -> None:
+    function.put(trackEventsFilter='["Order *"]')
+    identify = {"type": "identify", "messageId": "i-1", "userId": "u-1", "traits": {"email": PERSON}}
+    track = {"type": "track", "messageId": "t-1", "userId": "u-1", "event": "Signed Up"}
+    function.post_batch([identify, track])
+    (line,) = [line for line in function.logs if line["message"] == "request"]
+    assert line["message_ids"] == {"delivered": ["i-1"], "track_events_filter": ["t-1"]}
 
 
 def test_the_log_says_what_expired(run: Run, log: list[dict[str, Any]]) -> None:
@@ -148,7 +180,7 @@ def test_the_log_says_for_which_reasons_events_were_skipped(run: Run, log: list[
     assert document["skipped"] == {
         "hours": 5,
         "reasons": {"page_disabled": 4, "opted_out": 1, "track_disabled": 1, "customer_deleted": 1},
-        "is_complete": True,
+        "isComplete": True,
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from handler.model.batch_summary import BatchSummary
+from handler.model.batch_summary import MAX_MESSAGE_IDS, BatchSummary
 from handler.model.errors import SettingsUnavailable
 from handler.model.failure import Failure
 from handler.model.failure_record import FailureRecord, RecordedFailure
@@ -105,6 +105,17 @@ def test_events_that_are_not_delivered_are_one_metric_a_code(function: Function)
     assert counts["Rejected"] == 4
 
 
+def test_a_line_lists_a_limited_number_of_message_ids() -> None:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    delivered = [
+        Outcome({"messageId": f"d-{number}"}, DeliveryStatus.DELIVERED, at) for number in range(MAX_MESSAGE_IDS)
+    ]
+    skipped = Outcome({"message_id": " s-1 "}, DeliveryStatus.SKIPPED, at, skip_reason="opted_out")
+    without_id = Outcome({}, DeliveryStatus.DELIVERED, at)
+    assert BatchSummary([skipped, without_id]).message_ids == {"opted_out": ["s-1"]}
+    assert BatchSummary([*delivered, skipped]).message_ids.keys() == {"delivered"}
+
+
 def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(function: Function) -> None:
     function.voucherify.next(None, Fault(503))
     function.post_batch([identify(1), identify(2), identify(3, user=None)])
@@ -141,6 +152,7 @@ def test_a_request_has_one_line_and_each_event_that_was_not_delivered_has_one(fu
             "matched": {"sharedSecret": "current"},
             "events": 3,
             "delivered": 1,
+            "message_ids": {"delivered": ["i-1"]},
             "queued": 1,
             "rejected": 1,
         },

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.cli.conftest import person, run, without_waiting
+from tests.cli.conftest import run, without_waiting
 
-__all__ = ["person", "run", "without_waiting"]
+__all__ = ["run", "without_waiting"]

@@ -109,8 +109,8 @@ def test_smoke_fails_where_a_line_does() -> None:
     [
         ([], "local.smoke"),
         (["STACK=local"], "local.smoke"),
-        (["STACK=shop"], "cli.main smoke --stack shop"),
-        (["STACK=shop", "UPDATE=1"], "cli.main smoke --stack shop --update-stack"),
+        (["STACK=shop"], "cli smoke --stack shop"),
+        (["STACK=shop", "UPDATE=1"], "cli smoke --stack shop --update-stack"),
     ],
 )
 def test_make_smoke_chooses_the_stack(arguments: list[str], command: str) -> None:

@@ -139,6 +139,9 @@ class Stack:
         if set(value) == {"Fn::FindInMap"}:
             mapping, first, second = map(self.resolved, value["Fn::FindInMap"])
             return SOURCE["Mappings"][mapping][first][second]
+        if set(value) == {"Fn::Join"}:
+            separator, items = value["Fn::Join"]
+            return str(separator).join(self.resolved(items))
         if set(value) == {"Fn::Select"}:
             index, items = value["Fn::Select"]
             return self.resolved(items)[int(index)]

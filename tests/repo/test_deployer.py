@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from tests.repo.stack import ALTERNATIVE, DEFAULT, PSEUDO, ROOT, as_list
@@ -119,39 +119,76 @@ NOT_LIMITED = {
 }
 
 
-def test_everything_else_is_limited_to_the_stack() -> None:
-    shared = (
-        "stack/aws-sam-cli-managed-*",
-        "aws:transform/Serverless-2016-10-31",
-        "deploymentconfig:CodeDeployDefault.*",
-    )
-
-    for statement in statements():
-        if statement["Sid"] not in NOT_LIMITED:
-            for resource in as_list(statement["Resource"]):
-                text = resource["Fn::Sub"]
-                assert "${StackName}" in text or text.endswith(shared), statement["Sid"]
+def patterns(stack: str) -> set[str]:
+    """Return the resources that the policies for a stack name, apart from those that IAM cannot limit."""
+    known = {**PSEUDO, "StackName": stack}
+    return {
+        re.sub(r"\$\{([\w:]+)\}", lambda name: known[name[1]], resource["Fn::Sub"])
+        for statement in statements()
+        if statement["Sid"] not in NOT_LIMITED
+        for resource in as_list(statement["Resource"])
+    }
 
 
-@pytest.mark.parametrize("kind", ["AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::IAM::Role", "AWS::Lambda::Function"])
-def test_resources_have_the_names_that_cloudformation_makes_up(kind: str) -> None:
-    """They begin with the stack's name, to which the policies are limited."""
-    names = {"QueueName", "TableName", "RoleName", "FunctionName"}
+REGION = "eu-west-1:123456789012"
+# What CloudFormation makes the name of a resource's ARN from: the stack's name, the logical one and a random part.
+ARNS = {
+    "AWS::Budgets::Budget": "arn:aws:budgets::123456789012:budget/{name}",
+    "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:alarm:{{name}}",
+    "AWS::CodeDeploy::Application": f"arn:aws:codedeploy:{REGION}:application:{{name}}",
+    "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{REGION}:table/{{name}}",
+    "AWS::IAM::Role": "arn:aws:iam::123456789012:role/{name}",
+    "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:function:{{name}}",
+    "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:log-group:{{name}}",
+    "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{{name}}",
+    "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{{name}}",
+}
+GIVEN_NAMES = {"ApiLogGroup": "/aws/vendedlogs/{stack}/api"}
+WITHOUT_NAME = {"AlarmName", "BudgetName", "FunctionName", "QueueName", "RoleName", "TableName", "TopicName"}
 
-    assert [name for name, found in ALTERNATIVE.of_type(kind).items() if names & set(found)] == []
+
+def arns(stack: str) -> list[str]:
+    """Return the ARNs of the resources of the largest deployment."""
+    found = [
+        f"arn:aws:cloudwatch::123456789012:dashboard/{stack}-eu-west-1",
+        f"arn:aws:cloudformation:{REGION}:stack/{stack}/1f2e",
+        f"arn:aws:codedeploy:{REGION}:deploymentgroup:{stack}-ServerlessDeploymentApplication-AbC/group",
+    ]
+    for logical_id, resource in ALTERNATIVE.resources.items():
+        if resource["Type"] in ARNS:
+            assert not WITHOUT_NAME & set(resource.get("Properties", {})), (
+                "with a name of its own it needs no random part"
+            )
+            name = GIVEN_NAMES.get(logical_id, f"{{stack}}-{logical_id}-AbC").format(stack=stack)
+            found.append(ARNS[resource["Type"]].format(name=name))
+    return found
 
 
-def test_given_names_begin_with_the_stacks_too() -> None:
-    groups = [group.get("LogGroupName", "") for group in ALTERNATIVE.of_type("AWS::Logs::LogGroup").values()]
+def test_every_resource_of_the_stack_is_named_and_none_of_another_stage() -> None:
+    """Also where the other stage's name begins with this one's, as prod's does."""
+    own = patterns("shop")
 
-    assert [name for name in groups if name] == [f"/aws/vendedlogs/{PSEUDO['AWS::StackName']}/api"]
+    assert [arn for arn in arns("shop") if not any(fnmatchcase(arn, pattern) for pattern in own)] == []
+    assert [arn for arn in arns("shop-prod") if any(fnmatchcase(arn, pattern) for pattern in own)] == []
+
+
+def test_no_pattern_is_left_over() -> None:
+    shared = ("stack/aws-sam-cli-managed-*", ":transform/Serverless-2016-10-31", ":CodeDeployDefault.*")
+
+    left = {pattern for pattern in patterns("shop") if not any(fnmatchcase(arn, pattern) for arn in arns("shop"))}
+
+    assert {pattern for pattern in left if not pattern.endswith(shared)} == set()
+
+
+def test_the_dashboard_has_the_name_that_the_policy_names() -> None:
     (dashboard,) = ALTERNATIVE.of_type("AWS::CloudWatch::Dashboard").values()
-    assert dashboard["DashboardName"].startswith(f"{PSEUDO['AWS::StackName']}-")
+
+    assert dashboard["DashboardName"] == f"{PSEUDO['AWS::StackName']}-eu-west-1"
 
 
 def test_each_policy_fits_iams_limit() -> None:
     """White space does not count: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
-    longest = {**PSEUDO, "AWS::Region": "ap-southeast-2", "StackName": "x" * 40}
+    longest = {**PSEUDO, "AWS::Region": "ap-southeast-2", "StackName": "x" * 32}
     for name, policy in DEPLOYER["Resources"].items():
         document = json.dumps(policy["Properties"]["PolicyDocument"], separators=(",", ":"))
         for parameter, value in longest.items():

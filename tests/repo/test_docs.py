@@ -138,7 +138,8 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cost", "deploying", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
+    "name",
+    ["cost", "deploying", "failures", "local", "operations", "runbook", "security", "segment", "settings", "upgrading"],
 )
 def test_a_document_names_only_parameters_that_the_template_has(name: str) -> None:
     text = (ROOT / f"docs/{name}.md").read_text("utf-8")
@@ -151,9 +152,12 @@ def test_a_document_names_only_parameters_that_the_template_has(name: str) -> No
 OTHER_NAMES = {
     "AccessDeniedException",
     "ApproximateAgeOfOldestMessage",
+    "CfnInclude",
     "ChangeMessageVisibility",
+    "CodeBucket",
     "CouldNotDetermineMessageSource",
     "CreateLogGroup",
+    "CreateProvider",
     "DeleteItem",
     "DeleteMessage",
     "FaultyEnvironment",
@@ -164,6 +168,7 @@ OTHER_NAMES = {
     "PutItem",
     "PutLogEvents",
     "PutTelemetryRecords",
+    "RoleArn",
     "RetryAge",
     "SettingsUnusable",
     "ThrottlingException",

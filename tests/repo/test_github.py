@@ -126,7 +126,7 @@ def test_only_jobs_of_the_stages_environment_get_its_role() -> None:
 
 
 def test_the_role_has_the_deployers_policy_and_the_permissions_that_the_smoke_test_documents() -> None:
-    assert ROLE["ManagedPolicyArns"] == [{"Ref": "DeployerPolicyArn"}]
+    assert ROLE["ManagedPolicyArns"] == {"Ref": "DeployerPolicyArns"}
     operations = (ROOT / "docs/operations.md").read_text("utf-8")
     table = operations.partition("| permission | for |")[2].partition("\n\n")[0]
     documented = {action for row in table.splitlines() if "--update-stack" not in row for action in ACTION.findall(row)}

@@ -30,6 +30,7 @@ from handler import retry_worker
 from handler.delivery import bulk_update
 from handler.delivery.shared_state import REFRESH_SECONDS
 from handler.delivery.stale_attributes import WAITING_SECONDS
+from handler.model.reason_codes import ReasonCode
 from handler.runtime import Runtime
 from handler.settings.environment import Environment
 from local.stack.front import proxy_event
@@ -75,6 +76,8 @@ weather = st.one_of(
 
 # One call after the other, so that the same troubles meet the same calls.
 VARIABLES = {"VOUCHERIFY_CONCURRENCY": "1", "SETTINGS_TTL_SECONDS": "3600"}
+
+REJECTED = ReasonCode.of_status(400)
 
 STATUSES = {"Created": "CREATED", "Paid": "PAID"}
 
@@ -199,6 +202,8 @@ class Invocation:
     calls: int = 0
     killed: bool = False
     table_failed: bool = False
+    rejects: bool = False
+    keeps: bool = False  # in the retry queue
     unordered: bool = False
     late: list[Callable[[], object]] = field(default_factory=list)
     applied: set[tuple[Attribute, Sent]] = field(default_factory=set)
@@ -241,7 +246,7 @@ class NewestWins(RuleBasedStateMachine):
         self.sent: dict[str, Sent] = {}  # by each of its values
         self.requests: list[list[Sent]] = []
         self.unanswered: list[list[Sent]] = []
-        self.redriven: set[str] = set()  # and not tried since
+        self.redriven: set[str] = set()  # and not tried since; or dead letters that only the retry queue took
         self.waits_since: float | None = None
         self.tried_at = 0.0
         self.has_failed_to_record = False
@@ -290,7 +295,10 @@ class NewestWins(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 4.0, 6.0, 30.0, 700.0, HOUR]))
     def time_passes(self, seconds: float) -> None:
         self.clock += seconds
+        states = self.states()
         self.worker.time_passes(seconds)
+        for item in states:  # their times are those of this clock, which has moved already
+            self.function.aws.dynamodb.put_item(TableName=os.environ["DEDUPLICATION_TABLE"], Item=item)
 
     @rule(environment=st.integers(0, 3))
     def lambda_ends(self, environment: int) -> None:
@@ -380,6 +388,7 @@ class NewestWins(RuleBasedStateMachine):
             pass
         else:
             is_answered = answer["statusCode"] != 503
+            self.now.keeps = json.loads(answer["body"]).get("queued", 0) > 0
         if is_answered:
             self.unanswered = [one for one in self.unanswered if one is not events]
         elif not any(one is events for one in self.unanswered):
@@ -404,8 +413,8 @@ class NewestWins(RuleBasedStateMachine):
         self.now.message_ids = frozenset(json.loads(record["body"])["event"]["messageId"] for record in chosen)
         answer = self.invoke({"Records": chosen})
         if self.forgets:
-            self.now.message_ids = frozenset()  # what is still in the queue has not failed
             raise Killed
+        self.now.keeps = bool(answer["batchItemFailures"])
         self.redriven -= self.now.message_ids
         kept = [{"itemIdentifier": record["messageId"]} for record in left]
         return {"batchItemFailures": [*answer["batchItemFailures"], *kept]}
@@ -427,8 +436,14 @@ class NewestWins(RuleBasedStateMachine):
         counted = sum(line.get("Unordered", 0) for line in self.function.logs.metrics)
         self.function.log.metrics.clear()
         now.unordered = counted > 0
+        if not now.is_worker:
+            self.redriven |= now.message_ids & {
+                record["event"]["messageId"]
+                for record in stored("RETRY_QUEUE_URL")
+                if record["failure"]["code"] == REJECTED
+            }
         now.waiting_after = frozenset(self.waiting())
-        if now.waiting_after & now.message_ids and not now.killed:
+        if now.keeps and not now.rejects:
             self.tried_at = self.clock
         if not now.waiting_after:
             self.waits_since = None
@@ -469,9 +484,13 @@ class NewestWins(RuleBasedStateMachine):
 
     def is_recorded(self) -> bool:
         """Return whether DynamoDB has the record that events wait."""
-        items = self.function.aws.dynamodb.scan(TableName=os.environ["DEDUPLICATION_TABLE"])["Items"]
-        until = [float(item["waitingUntil"]["N"]) for item in items if "waitingUntil" in item]
+        until = [float(item["waitingUntil"]["N"]) for item in self.states() if "waitingUntil" in item]
         return any(one >= self.clock for one in until)
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return what the execution environments tell each other."""
+        items = self.function.aws.dynamodb.scan(TableName=os.environ["DEDUPLICATION_TABLE"])["Items"]
+        return [item for item in items if item["id"]["S"].startswith("state#")]
 
     # What Voucherify and AWS see.
 
@@ -485,6 +504,7 @@ class NewestWins(RuleBasedStateMachine):
             for body in request.json if isinstance(request.json, list) else [request.json]:
                 now.applied.update(self.set_by(request.path, body))
         now.killed = trouble in KILLS
+        now.rejects = now.rejects or trouble is Trouble.REJECTED
         return fault
 
     def set_by(self, path: str, body: dict[str, Any]) -> Iterator[tuple[Attribute, Sent]]:

@@ -314,6 +314,7 @@ def test_a_request_has_one_line_in_the_log(api: Function) -> None:
             "matched": {"accessToken": "current"},
             "events": 1,
             "delivered": 1,
+            "message_ids": {"delivered": ["m-1"]},
         }
     ]
 
