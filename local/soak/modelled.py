@@ -34,8 +34,8 @@ def modelled(soak: Measured) -> Measured:
     """Return what the model says of the load of a soak: the mean of some runs.
 
     A call of Voucherify and one of DynamoDB take as long as in the soak, since moto is slower than AWS, and so is a
-    machine that has other work to do. The first call is made as late in its window as in the soak: from it the function
-    learns how long a window is, and so when stored events come back.
+    machine that has other work to do. The first call is answered as late in its window as in the soak: from it the
+    function learns how long a window is, and so when stored events come back.
     """
     return _mean([_measured(soak, _simulated(soak, seed)) for seed in _SEEDS])
 
@@ -48,7 +48,7 @@ def _simulated(soak: Measured, seed: int) -> Figures:
 
 def _arrivals(soak: Measured) -> Iterator[Arrival]:
     for request in limited_traffic(soak.events).requests():
-        yield Arrival(soak.began_at, [_event(event) for event in request])
+        yield Arrival(max(0.0, soak.began_at - soak.call_seconds), [_event(event) for event in request])
 
 
 def _event(event: dict[str, str]) -> Event:

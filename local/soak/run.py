@@ -364,7 +364,8 @@ def _long_soak(traffic: Traffic, console: Console) -> list[str]:
 class Measured(NamedTuple):
     """A soak under a rate limit, as the model of cli/planning is compared with it.
 
-    `began_at` is when the first call was made, in seconds from the beginning of its window.
+    `began_at` is when the first call was answered, in seconds from the beginning of its window: it goes alone, and the
+    second one follows its answer.
     """
 
     limit: int
@@ -416,7 +417,7 @@ def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> tuple[l
                     ended.drained_in,
                     ended.call_seconds,
                     ended.database_seconds,
-                    calls[0].at % limit.seconds,
+                    calls[1].at % limit.seconds,
                 )
             )
             console.print(f"\n{workers} worker{'s' if workers > 1 else ''}", style="bold")
