@@ -25,6 +25,7 @@ from mapping.mapping_settings import MAPPINGS, ORDER, TRACK, MappingSetting, Nam
 from mapping.metadata import MetadataSchemas
 from mapping.order_status import OrderStatus
 from mapping.requests.request import Operation, Request, Skip, SkipReason
+from mapping.row_use import RowUse, row_use
 from mapping.rules.destinations import destination_schema
 from mapping.spelling import nearest
 from mapping.trace import Filled, LeftOut
@@ -57,6 +58,7 @@ __all__ = [
     "OrderStatus",
     "RejectReason",
     "Request",
+    "RowUse",
     "Skip",
     "SkipReason",
     "UnknownType",
@@ -68,6 +70,7 @@ __all__ = [
     "message_id_of",
     "nearest",
     "normalise",
+    "row_use",
     "setting_of",
     "time_of",
     "without_attributes",

@@ -12,7 +12,6 @@ from cli.dead_letters.messages import QueueMessage
 from cli.dead_letters.reading import QueueReader
 from cli.output import Output
 
-
 _READ_BY_OTHERS = "another reader, or an interrupted command, has them"
 
 
