@@ -25,7 +25,7 @@ from mapping.mapping_settings import MAPPINGS, ORDER, TRACK, MappingSetting, Nam
 from mapping.metadata import MetadataSchemas
 from mapping.order_status import OrderStatus
 from mapping.requests.request import Operation, Request, Skip, SkipReason
-from mapping.row_use import RowUse, row_use
+from mapping.row_use import RowUse, use_of_rows
 from mapping.rules.destinations import destination_schema
 from mapping.spelling import nearest
 from mapping.trace import Filled, LeftOut
@@ -70,8 +70,8 @@ __all__ = [
     "message_id_of",
     "nearest",
     "normalise",
-    "row_use",
     "setting_of",
     "time_of",
+    "use_of_rows",
     "without_attributes",
 ]

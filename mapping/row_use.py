@@ -23,7 +23,7 @@ class RowUse(NamedTuple):
     is_unread: bool
 
 
-def row_use(raw: object, mapping: EventMapping) -> RowUse | None:
+def use_of_rows(raw: object, mapping: EventMapping) -> RowUse | None:
     """Return the use of the rows, or None where the event has no mapping: it is invalid, disabled or a deletion."""
     try:
         event = normalise(raw)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from handler.settings.settings import Settings
-from mapping import EventMapping, RowUse, row_use
+from mapping import EventMapping, RowUse, use_of_rows
 
 # Of one source, in one execution environment.
 EVENTS = 100
@@ -46,7 +46,7 @@ class RowCheck:
             if count is None or count.mapping is not mapping:
                 count = self._by_source[settings.source] = _Count(mapping)
             with suppress(Exception):  # the event is delivered or stored, and a bug of ours must not have it sent again
-                count.add(row_use(events[count.events % len(events)], mapping))
+                count.add(use_of_rows(events[count.events % len(events)], mapping))
             if count.events < EVENTS:
                 return
             del self._by_source[settings.source]
