@@ -10,16 +10,17 @@ SAM := $(VENV) -m samcli
 STAGE ?= default
 LAMBDA_PYTHON := $(shell cat .python-version)
 
-# `make run` and `make serve` use .venv where it is up to date, and otherwise a small environment of their own, which is
-# installed in seconds.
+# `make run`, `make serve` and `sam build` use .venv where it is up to date, and otherwise a small environment of their
+# own, which is installed in seconds.
 RUN_ENVIRONMENT := $(shell [ $(INSTALLED) -nt requirements/dev.txt ] && $(VENV) -c '' 2>/dev/null && echo .venv || echo .venv-run)
+RUN_PYTHON := $(RUN_ENVIRONMENT)/bin/python
 
 export SAM_CLI_TELEMETRY := 0
 # Byte code halves the time in which each test process collects the tests.
 unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup run serve soak bench test fuzz steady lint lint-code lint-template format build deploy schema lock clean build-DeliverFunction build-RedeliverFunction
+.PHONY: help setup run serve incident soak bench test fuzz steady lint lint-code lint-template format build deploy smoke release schema lock clean build-DeliverFunction build-RedeliverFunction
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -27,16 +28,22 @@ help: ## list the targets
 setup: $(INSTALLED) $(CHECKOV_INSTALLED) ## install all development tools into .venv (PYTHON=python3.12 to choose the Python)
 
 run: $(RUN_ENVIRONMENT)/installed ## send the sample events through the whole system on this machine (VERBOSE=1 for details)
-	@$(RUN_ENVIRONMENT)/bin/python -m local.run $(if $(VERBOSE),--verbose)
+	@$(RUN_PYTHON) -m local.run $(if $(VERBOSE),--verbose)
 
 serve: $(RUN_ENVIRONMENT)/installed ## run the whole system on this machine (PORT=9000 instead of 8080, 0 for free ports; HOST=0.0.0.0 for containers)
-	@$(RUN_ENVIRONMENT)/bin/python -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
+	@$(RUN_PYTHON) -m local.serve $(if $(PORT),--port $(PORT)) $(if $(HOST),--host $(HOST))
+
+incident: $(RUN_ENVIRONMENT)/installed ## rehearse an incident on this machine by docs/runbook.md (NAME=voucherify-down; without it they are listed)
+	@$(RUN_PYTHON) -m local.incidents.run $(NAME) $(if $(PORT),--port $(PORT))
 
 soak: $(INSTALLED) ## minutes of load and faults, then an audit of every event (LIMIT=100/1s for a rate limit; EVENTS=9000 for more)
 	@$(VENV) -m local.soak.run $(if $(LIMIT),--limit $(LIMIT)) $(if $(EVENTS),--events $(EVENTS))
 
 bench: $(INSTALLED) ## measure each part beside its floor and write docs/performance.md (QUICK=1 measures less and writes nothing)
 	@$(VENV) -m local.bench.run $(if $(QUICK),--quick)
+
+scale: $(INSTALLED) ## simulate large loads and write docs/scale.md (some minutes)
+	@$(VENV) -m local.bench.scale
 
 test: lint ## run everything that CI runs
 	@echo '── tests'
@@ -67,8 +74,9 @@ lint-code:
 lint-template:
 	@echo '── template' # sam requires a region, though it calls nothing there
 	@AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint
-	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml --framework cloudformation --skip-download \
-		--quiet --compact 2>&1) || { echo "$$found"; exit 1; }
+	@$(VENV) -c 'from cfnlint.runner import main; main()' deployer.yaml .github/deploy-role.yaml
+	@found=$$($(CHECKOV)/bin/python -m checkov.main --file template.yaml deployer.yaml .github/deploy-role.yaml \
+		--framework cloudformation --skip-download --quiet --compact 2>&1) || { echo "$$found"; exit 1; }
 
 format: $(INSTALLED) ## format the code and fix what the linter can fix
 	@$(VENV) -m ruff check --fix-only .
@@ -77,8 +85,15 @@ format: $(INSTALLED) ## format the code and fix what the linter can fix
 build: $(INSTALLED) ## build the deployment artifact into .aws-sam/build
 	@$(SAM) build --config-env $(STAGE)
 
-deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml)
-	@$(SAM) deploy --config-env $(STAGE)
+deploy: build ## deploy it with the current AWS credentials (STAGE=prod for that section of samconfig.toml; YES=1 does not ask)
+	@$(VENV) -m cli versions prune --stack "$$($(VENV) -m scripts.stack_name $(STAGE))"
+	@$(SAM) deploy --config-env $(STAGE)$(if $(YES), --no-confirm-changeset --no-fail-on-empty-changeset)
+
+smoke: $(INSTALLED) ## send test events through a stack, or through the system on this machine (STACK=name; UPDATE=1 updates the stack too)
+	@$(VENV) -m $(if $(filter-out local,$(STACK)),cli smoke --stack $(STACK)$(if $(UPDATE), --update-stack),local.smoke)
+
+release: build ## write the version of pyproject.toml into dist/: zip, template, bill of materials, notes (docs/deploying.md)
+	@$(VENV) -m scripts.release .aws-sam/build dist
 
 schema: $(INSTALLED) ## regenerate settings.schema.json from the table of settings
 	@$(VENV) -m scripts.settings_schema
@@ -97,7 +112,7 @@ LOCK = $(VENV) -m uv pip compile $(UPGRADE) --quiet --universal --python-version
 LAMBDAS_OWN = boto3 botocore python-dateutil s3transfer six
 
 clean: ## remove everything that make created
-	rm -rf .venv .venv-run .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-run .aws-sam dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Make an environment $(1) with the packages of $(2). pip installs only uv, which needs a third of pip's time for the
@@ -122,7 +137,7 @@ $(INSTALLED): requirements/dev.txt
 
 .venv-run/installed: requirements/run.txt
 	@$(PYTHON) scripts/check_python.py
-	@echo "Installing what the local system needs into .venv-run with $$($(PYTHON) --version). This takes some seconds, once."
+	@echo "Installing a small environment into .venv-run with $$($(PYTHON) --version). This takes some seconds, once."
 	@$(call install,.venv-run,requirements/run.txt)
 	@touch $@
 
@@ -141,8 +156,8 @@ BROKEN := $(foreach environment,.venv .venv-run,$(shell $(environment)/bin/pytho
 # `sam build` calls this for each function. Only wheels that run anywhere go in, so one artifact suits arm64 and x86_64,
 # and any Python can build it. Scripts and the record of them go: they name the machine that built them.
 # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/building-custom-runtimes.html
-build-DeliverFunction build-RedeliverFunction: $(INSTALLED)
-	@$(VENV) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.txt \
+build-DeliverFunction build-RedeliverFunction: $(RUN_ENVIRONMENT)/installed
+	@$(RUN_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.txt \
 		--only-binary :all: --platform any --implementation py --abi none --python-version $(LAMBDA_PYTHON) \
 		--no-compile --target "$${ARTIFACTS_DIR:?is set by sam build: run make build}"
 	@cp -R handler mapping "$$ARTIFACTS_DIR"
@@ -150,5 +165,5 @@ build-DeliverFunction build-RedeliverFunction: $(INSTALLED)
 	@rm -rf "$$ARTIFACTS_DIR/bin" "$$ARTIFACTS_DIR"/*.dist-info/RECORD
 	@# Routes for functions that answer HTTP, half the size of the artifact. Nothing imports it.
 	@rm -rf "$$ARTIFACTS_DIR/aws_lambda_powertools/event_handler"
-	@$(VENV) scripts/check_artifact.py "$$ARTIFACTS_DIR" $(LAMBDA_PYTHON)
-	@$(VENV) -B scripts/precompile.py "$$ARTIFACTS_DIR" $(LAMBDA_PYTHON)
+	@$(RUN_PYTHON) scripts/check_artifact.py "$$ARTIFACTS_DIR" $(LAMBDA_PYTHON)
+	@$(RUN_PYTHON) -B scripts/precompile.py "$$ARTIFACTS_DIR" $(LAMBDA_PYTHON)

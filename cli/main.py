@@ -10,10 +10,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import dead_letters, doctor, init, mapping, preview, replay, retries, settings, sources, trace
+from cli.commands import (
+    dead_letters,
+    doctor,
+    init,
+    mapping,
+    plan,
+    preview,
+    replay,
+    retries,
+    settings,
+    smoke,
+    sources,
+    trace,
+    versions,
+)
 from cli.context import Context
 from cli.errors import CommandFailed, Exit, aws_errors
-from cli.interruption import handle_interrupts, has_said_how_it_ended
+from cli.interruption import has_said_how_it_ended
 from cli.output import NOTHING_CHANGED, Output, advice_lines, escaped
 from cli.target import Target
 
@@ -98,14 +112,17 @@ app = typer.Typer(
 
 app.command(epilog=init.EPILOG)(init.init)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
+app.command(epilog=smoke.EPILOG)(smoke.smoke)
 app.add_typer(settings.app, name="settings")
 app.add_typer(sources.app, name="sources")
 app.add_typer(mapping.app, name="mapping")
 app.command(epilog=preview.EPILOG)(preview.preview)
+app.command(epilog=plan.EPILOG)(plan.plan)
 app.add_typer(retries.app, name="retries")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(epilog=replay.EPILOG)(replay.replay)
 app.command(epilog=trace.EPILOG)(trace.trace)
+app.add_typer(versions.app, name="versions")
 
 
 def _show_version(is_asked: bool) -> None:
@@ -134,9 +151,3 @@ def common(
     """Read the common options."""
     target = Target.local(port) if local else Target.of_stack(stack, region, profile)
     context.obj = Context(target, Output(as_json=as_json))
-
-
-def main() -> None:
-    """Run the command line, as an environment does that was installed before cli/__main__.py was the entry point."""
-    handle_interrupts()
-    app()

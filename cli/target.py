@@ -17,6 +17,7 @@ from cli.local_system import local_system
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # The same as in local.stack.aws and in `make serve`.
 LOCAL_REGION = "eu-west-1"
 LOCAL_SETTINGS_PATH = "/voucherify-destination"
+LOCAL_SETTINGS_TTL_SECONDS = "60"
 LOCAL_RETRY_HOURS = 24
 
 # The namespace of the functions' metrics, as in template.yaml.
@@ -57,16 +59,22 @@ class Target:
     def local(cls, port: int | None = None) -> Target:
         """Return the local system of `make serve PORT=port`; without a port, the one that runs."""
         system = local_system(port)
+        return cls.local_at(system.url, system.aws_url)
+
+    @classmethod
+    def local_at(cls, url: str, endpoint_url: str) -> Target:
+        """Return a local system by the URLs of its API and of its AWS."""
         session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name=LOCAL_REGION)
-        queues = f"{system.aws_url}/123456789012"
+        queues = f"{endpoint_url}/123456789012"
         return cls(
             "local",
             session,
-            system.aws_url,
+            endpoint_url,
             {
-                "EventsUrl": f"{system.url}/events",
-                "TrackingApiUrl": system.url,
+                "EventsUrl": f"{url}/events",
+                "TrackingApiUrl": url,
                 "SettingsPath": LOCAL_SETTINGS_PATH,
+                "SettingsTtlSeconds": LOCAL_SETTINGS_TTL_SECONDS,
                 "RetryQueueUrl": f"{queues}/RetryQueue",
                 "DeadLetterQueueUrl": f"{queues}/DeadLetterQueue",
                 "DeduplicationTableName": "DeduplicationTable",
@@ -115,6 +123,12 @@ class Target:
         parameters = {item["ParameterKey"]: item["ParameterValue"] for item in stack.get("Parameters", [])}
         return {**parameters, **outputs}
 
+    def resource(self, logical_name: str) -> str:
+        """Return the physical name of one of the stack's resources, such as a function's."""
+        cloudformation = self.session.client("cloudformation", **self.client_options)
+        answer = cloudformation.describe_stack_resource(StackName=self.name, LogicalResourceId=logical_name)
+        return answer["StackResourceDetail"]["PhysicalResourceId"]
+
     @property
     def client_options(self) -> dict[str, Any]:
         """The arguments of `session.client`, besides the service."""
@@ -127,6 +141,10 @@ class Target:
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
         return self.session.client("dynamodb", **self.client_options)
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        return self.session.client("lambda", **self.client_options)
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from botocore.config import Config
 from handler.api.webhook_handler import WebhookHandler
 from handler.delivery.delivery import Delivery
 from handler.delivery.project import Project, Projects
+from handler.delivery.shared_state import SharedState
 from handler.delivery.stale_attributes import StaleAttributes
 from handler.model.deadline import Deadline
 from handler.model.errors import SettingsUnavailable, UnknownSource
@@ -23,9 +24,10 @@ from handler.retry_worker import RetryWorker
 from handler.settings.environment import Environment
 from handler.settings.settings import Settings
 from handler.settings.sources import Parameters, Sources, read_parameters
-from handler.storage.attribute_times import AttributeTimes, Backlog
+from handler.storage.attribute_times import AttributeTimes
 from handler.storage.deletions import Deletions
 from handler.storage.idempotency import IdempotencyStore
+from handler.storage.project_state import ProjectState
 from handler.storage.queues import Queues
 from handler.threads import Threads
 
@@ -36,23 +38,28 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """Everything that one function works with under one environment. Clients are made with the first need."""
+    """Everything that one function works with under one environment. Clients are made with the first need.
 
-    def __init__(self, environment: Environment) -> None:
+    `clock` returns epoch seconds, for what execution environments tell each other.
+    """
+
+    def __init__(self, environment: Environment, clock: Callable[[], float] = time.time) -> None:
         # botocore logs at INFO where it found its credentials.
         logging.getLogger("botocore").setLevel(logging.WARNING)
         self._environment = environment
+        self._clock = clock
         self._telemetry = Telemetry(environment.service_name, environment.log_level, environment.metrics_namespace)
         self._threads = Threads(environment.voucherify_concurrency)
         self._making_client = threading.Lock()
         self._kept_client = cache(self._new_client)
-        self._making_stale_attributes = threading.Lock()
+        self._making_shared = threading.Lock()
+        self._kept_state = cache(self._new_state)
         self._kept_stale_attributes = cache(self._new_stale_attributes)
         self._sources = Sources(
             self._read_parameters, environment.settings_ttl_seconds, time.monotonic, self._telemetry
         )
         self._queues = Queues(self._sqs, environment.retry_queue_url, environment.dead_letter_queue_url, self._threads)
-        self._projects = Projects(environment.voucherify_concurrency)
+        self._projects = Projects(environment.voucherify_concurrency, self._state_of)
 
     def webhook_handler(self) -> WebhookHandler:
         new_delivery = partial(self._new_delivery, wait_for_quota=False)
@@ -75,9 +82,16 @@ class Runtime:
             return None if other is project else other
 
         store, deletions = self._records_of(settings)
-        with self._making_stale_attributes:  # two of one project would not know of each other's events
-            stale = self._kept_stale_attributes(settings.project_id)
-        return Delivery(settings.policy, project, reload, store, deletions, wait_for_quota=wait_for_quota, stale=stale)
+        return Delivery(
+            settings.policy,
+            project,
+            reload,
+            store,
+            deletions,
+            wait_for_quota=wait_for_quota,
+            state=self._state_of(settings.project_id),
+            stale=self._stale_attributes_of(settings.project_id),
+        )
 
     def _records_of(self, settings: Settings) -> tuple[IdempotencyStore | None, Deletions | None]:
         """Return a source's idempotency records and its project's deletion records; None where there is no table."""
@@ -87,17 +101,31 @@ class Runtime:
         store = IdempotencyStore(self._dynamodb, table, settings.source, try_seconds=try_seconds)
         return store, Deletions(self._dynamodb, table, settings.project_id)
 
-    def _new_stale_attributes(self, project_id: str) -> StaleAttributes | None:
+    def _state_of(self, project_id: str) -> SharedState | None:
+        with self._making_shared:  # two of one project would not know what the other has learned
+            return self._kept_state(project_id)
+
+    def _new_state(self, project_id: str) -> SharedState | None:
         table = self._environment.deduplication_table
         if not table:
             return None
-        times, backlog = AttributeTimes(self._dynamodb, table, project_id), Backlog(self._dynamodb, table, project_id)
-        return StaleAttributes(times, backlog, self._threads)
+        return SharedState(ProjectState(self._dynamodb, table, project_id, self._clock), self._threads, self._clock)
+
+    def _stale_attributes_of(self, project_id: str) -> StaleAttributes | None:
+        with self._making_shared:
+            return self._kept_stale_attributes(project_id)
+
+    def _new_stale_attributes(self, project_id: str) -> StaleAttributes | None:
+        state = self._kept_state(project_id)
+        if state is None:
+            return None
+        times = AttributeTimes(self._dynamodb, self._environment.deduplication_table, project_id)
+        return StaleAttributes(times, state, self._threads, self._clock)
 
     def _read_parameters(self, deadline: Deadline) -> Mapping[str, Parameters]:
         """Read all settings. Raises SettingsUnavailable."""
         path = self._environment.settings_path
-        (parameters,) = self._threads.run([lambda: read_parameters(self._ssm(), path)], deadline)
+        (parameters,) = self._threads.run([lambda: read_parameters(self._ssm(), path, deadline)], deadline)
         if parameters is None:
             raise SettingsUnavailable("SSM did not answer in time")
         return parameters

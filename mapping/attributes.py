@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from mapping.errors import InvalidEvent
-from mapping.event.segment import normalise
+from mapping.event.segment import field_of
 from mapping.requests.customer import key_of
 from mapping.requests.request import Operation, Request
 
@@ -59,15 +58,11 @@ def without_attributes(request: Request, kind: str, names: Collection[str]) -> R
 
 def time_of(raw: object, names: Sequence[str] = _TIMES) -> datetime | None:
     """Return when a raw event happened, in UTC, by the first of these fields that says; None where none does."""
-    try:
-        fields = normalise(raw).fields
-    except InvalidEvent:
-        return None
     for name in names:
         try:
-            moment = datetime.fromisoformat(fields[name])
+            moment = datetime.fromisoformat(field_of(raw, name))
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-        except (KeyError, TypeError, ValueError, OverflowError):  # of the year 1, in another time zone
+        except (TypeError, ValueError, OverflowError):  # of the year 1, in another time zone
             continue
     return None
 

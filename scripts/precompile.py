@@ -31,15 +31,30 @@ def main(directory: str, python_version: str) -> None:
 
 
 def sources(directory: Path) -> Iterator[Path]:
-    """Yield the files in `directory` that the functions import."""
+    """Yield the files in `directory` that the functions import.
+
+    Also those whose import fails because of an optional package: Lambda tries them as well, and whether this Python has
+    the package must not matter.
+    """
+    asked_for = NamesAskedFor()
+    sys.meta_path.insert(0, asked_for)
     sys.path.insert(0, str(directory))
     for package in map(importlib.import_module, ("handler", "mapping")):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    for imported in list(sys.modules.values()):
-        source = Path(getattr(imported, "__file__", None) or "/")
-        if source.is_relative_to(directory):
-            yield source
+    for name in asked_for.names:
+        path = directory.joinpath(*name.split("."))
+        yield from filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py"))
+
+
+class NamesAskedFor:
+    """A finder that finds nothing, but remembers the names of all modules that are imported."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        self.names.append(name)
 
 
 if __name__ == "__main__":

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess  # nosec B404: of one known program
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
 import typer
-import urllib3
 
+from cli.checks import Check, guarded
 from cli.context import Context
 from cli.dead_letters.reading import Depth, queue_arn
-from cli.errors import CommandFailed, Exit, aws_errors
+from cli.errors import Exit
 from cli.log import log_lines
 from cli.output import Output
+from cli.segment import Answer, credentials_for, events_url, send
 from cli.settings.credentials import check_credentials
 from cli.settings.schemas import schemas_of
 from cli.settings.store import UNKNOWN_SETTING, find_setting, nearest_setting, parameters_of, settings_of, sources_in
 from cli.target import NAMESPACE, Target
-from handler.api.authentication import signature
 from handler.model.errors import FaultySettings
 from handler.settings.setting_types import Parameter
-from handler.settings.settings import Secrets, Settings
+from handler.settings.settings import Settings
 from handler.settings.sources import DEFAULT_SOURCE
 from mapping import CALLS, ORDER, EventMapping, Fault
 
@@ -37,8 +38,6 @@ CUSTOMER = "voucherify-destination-doctor"
 _ROWS_HOURS = 24
 
 CLOCK = partial(datetime.now, UTC)
-
-_TIMEOUT_SECONDS = 10.0
 
 _SET = "voucherify-destination settings set"
 
@@ -57,16 +56,6 @@ _OUTPUTS = (
 Parameters = dict[str, dict[str, Parameter]]
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check and its result. `advice` says what to do where it is not fine."""
-
-    check: str
-    is_fine: bool
-    text: str
-    advice: str = ""
-
-
 Checks = Iterator[Check]
 
 
@@ -82,25 +71,22 @@ def doctor(
     found: list[Check] = []
     for check in _checks(ctx.target, ctx.output, send_event=send_event):
         found.append(check)
-        line = f"{check.check}: {check.text}"
-        ctx.output.fine(line) if check.is_fine else ctx.output.wrong(line, check.advice)
-    ctx.output.result(
-        [{"check": one.check, "isFine": one.is_fine, "text": one.text, "advice": one.advice} for one in found]
-    )
+        check.show(ctx.output)
+    ctx.output.result([check.to_json() for check in found])
     if not all(check.is_fine for check in found):
         raise typer.Exit(Exit.WRONG)
 
 
 def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
     for name, check_one in (("region", _region), ("credentials", _credentials), ("stack", _stack)):
-        check = _guarded(name, check_one, target)
+        check = guarded(name, check_one, target)
         yield check
         if not check.is_fine:  # all other checks need it
             return
     by_source: Parameters = {}
-    check = _guarded("settings", _read_settings, target, by_source)
+    check = guarded("settings", _read_settings, target, by_source)
     yield check
-    yield _guarded("settings path", _settings_path, target)
+    yield guarded("settings path", _settings_path, target)
     valid: list[Settings] = []
     if check.is_fine:
         yield from _settings(target, by_source, valid)
@@ -111,27 +97,31 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
         yield from _metadata(settings)
     if not target.is_local:  # which keeps no log
         for settings in valid:
-            yield _guarded(f"rows of {settings.source}", _rows, target, settings.source)
-    yield _guarded("retry queue", _retry_queue, target, by_source)
+            yield guarded(f"rows of {settings.source}", _rows, target, settings.source)
+    yield guarded("retry queue", _retry_queue, target, by_source)
     if not target.is_local:  # which has no event source mapping
-        yield _guarded("retry worker", _retry_worker, target)
-    yield _guarded("dead-letter queue", _dead_letter_queue, target)
-    yield _guarded("deduplication table", _table, target)
+        yield guarded("retry worker", _retry_worker, target)
+    yield guarded("dead-letter queue", _dead_letter_queue, target)
+    yield guarded("deduplication table", _table, target)
+    if not target.is_local:
+        yield _aws_cli("AWS CLI")
     if send_event:
-        yield _event(target, output, valid)
-
-
-def _guarded(name: str, check: Callable[..., Check], *arguments: Any) -> Check:
-    """Run a check. One that AWS prevents has failed, and the next ones go on."""
-    try:
-        with aws_errors():
-            return check(name, *arguments)
-    except CommandFailed as failed:
-        return Check(name, False, failed.problem, failed.advice)
+        yield guarded("test event", _event, target, output, valid)
 
 
 def _region(name: str, target: Target) -> Check:
     return Check(name, True, target.region)
+
+
+def _aws_cli(name: str) -> Check:
+    """Check the version of the AWS CLI. These commands do not use it: only the lines of docs/runbook.md do."""
+    program = shutil.which("aws")
+    if not program:
+        return Check(name, True, "not installed; the shell lines of docs/runbook.md need version 2")
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # nosec B603
+    version = shown.partition("aws-cli/")[2].split(" ")[0] or "unknown"
+    advice = "install version 2 for the shell lines of docs/runbook.md; these commands do not need it"
+    return Check(name, version.startswith("2."), f"version {version}", advice)
 
 
 def _credentials(name: str, target: Target) -> Check:
@@ -296,6 +286,7 @@ def _content(depth: Depth, oldest_seconds: float) -> str:
 def _age(target: Target, queue: str) -> float:
     """Return the age of a queue's oldest message in seconds, 0 where CloudWatch has no recent one.
 
+    For a message that SQS itself moved to the dead-letter queue that is less than its age.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
     """
     queue_name = target.value(queue).rpartition("/")[2]
@@ -328,42 +319,21 @@ def _table(name: str, target: Target) -> Check:
     return Check(name, status == "ACTIVE", f"{table} is {status.lower()}", "wait until DynamoDB has activated it")
 
 
-def _event(target: Target, output: Output, valid: list[Settings]) -> Check:
+def _event(name: str, target: Target, output: Output, valid: list[Settings]) -> Check:
     """Send a signed identify event, as Segment does, and check the answer."""
-    name = "test event"
     if not valid:
         return Check(name, False, "not sent: every source has faulty settings", "fix the settings first")
     settings = valid[0]
-    url = target.value("EventsUrl") + ("" if settings.source == DEFAULT_SOURCE else f"/{settings.source}")
+    url = events_url(target, settings.source)
     output.note(f"Sending an identify event to {url}. It creates or updates the customer {CUSTOMER} in Voucherify.")
     event = {"type": "identify", "messageId": f"{CUSTOMER}-{uuid.uuid4()}", "userId": CUSTOMER, "traits": {}}
     body = json.dumps(event).encode()
     output.done = lambda: "the test event was sent"
-    try:
-        answer = urllib3.request(
-            "POST", url, body=body, headers=_headers(body, settings.secrets), retries=False, timeout=_TIMEOUT_SECONDS
-        )
-    except urllib3.exceptions.HTTPError as error:
-        advice = "check that the URL is the stack's and that this machine can reach it"
-        return Check(name, False, f"no answer from {url}: {type(error).__name__}", advice)
-    return _outcome(name, answer.status, answer.data)
+    return _outcome(name, send(url, body, credentials_for(body, settings.secrets)))
 
 
-def _headers(body: bytes, secrets: Secrets) -> Mapping[str, str]:
-    headers = {"Content-Type": "application/json"}
-    for secret in secrets.shared_secrets[:1]:
-        headers["X-Signature"] = signature(body, secret)
-    for token in secrets.access_tokens[:1]:
-        headers["Authorization"] = f"Bearer {token}"
-    return headers
-
-
-def _outcome(name: str, status: int, body: bytes) -> Check:
-    try:
-        counts = json.loads(body)
-    except ValueError:  # not the function's answer
-        counts = None
-    match status, counts:
+def _outcome(name: str, answer: Answer) -> Check:
+    match answer.status, answer.body:
         case 200, {"delivered": 1}:
             return Check(name, True, f"delivered; the customer {CUSTOMER} is in Voucherify")
         case 200, {"skipped": 1}:
@@ -374,4 +344,4 @@ def _outcome(name: str, status: int, body: bytes) -> Check:
         case 401, _:
             advice = "a changed secret takes effect within a minute: try again then"
             return Check(name, False, "refused: the secret is wrong (401)", advice)
-    return Check(name, False, f"answered {status}", "see docs/runbook.md for the meaning of the status")
+    return Check(name, False, f"answered {answer.status}", "see docs/runbook.md for the meaning of the status")

@@ -15,14 +15,13 @@ import typer
 from cli.context import Context
 from cli.errors import CommandFailed, Exit
 from cli.output import Output
-from cli.segment import connection_steps, copy_command
+from cli.segment import connection_steps, copy_command, events_url
 from cli.settings.credentials import check_credentials
 from cli.settings.store import Plan, Store
 from cli.settings.view import refuse, write_changes
 from cli.target import Target
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import DEFAULT_API_URL
-from handler.settings.sources import DEFAULT_SOURCE
 from mapping import nearest
 
 EPILOG = (
@@ -172,7 +171,7 @@ def _check(output: Output, values: Mapping[str, str]) -> None:
 
 def _show_steps(output: Output, target: Target, store: Store, plan: Plan) -> None:
     """Print what is left to do in Segment."""
-    url = target.value("EventsUrl") + ("" if store.source == DEFAULT_SOURCE else f"/{store.source}")
+    url = events_url(target, store.source)
     effective = store.effective
     commands = {
         name: copy_command(target, f"{store.path_in(effective[name][1])}/{name}")

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace as changed
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from cli.replay.run import IMPORT_FIRES_NOTHING, Replay
 from cli.replay.settlement import FAILED
 from cli.replay.source import Input, Position, find_inputs, windows
 from handler.model.job import DeliveryStatus
+from handler.model.policy import StaleAttributesAction
 from handler.settings.sources import DEFAULT_SOURCE
 from handler.voucherify.bulk import CUSTOMERS, ORDERS
 from mapping import EventMapping
@@ -74,6 +76,10 @@ def replay(
     as_live: Annotated[
         bool, typer.Option("--as-live", help="Send orders one by one: earning rules and distributions fire.")
     ] = False,
+    stale_attributes: Annotated[
+        StaleAttributesAction | None,
+        typer.Option(help="What to do with attributes that newer events have set. Default: the setting."),
+    ] = None,
 ) -> None:
     """Send old events: Segment's S3 archive or any JSON lines, with the current settings.
 
@@ -93,6 +99,11 @@ def replay(
     deletions are enabled, events from before a customer's deletion are
     skipped.
 
+    Attributes that newer events have set since are left out
+    (staleAttributes), as far as their times are noted: those of the events
+    of this replay, and of all that the function delivers while it runs.
+    With an archive that reaches up to now, that is every event.
+
     Ctrl-C stops the replay, and the same command continues it. When it
     ends, CHECKPOINT.rejected.jsonl has the events that were rejected or
     kept failing, each with its reason; fix them and replay that file. Exit
@@ -101,6 +112,8 @@ def replay(
     ctx: Context = context.obj
     per_second = _per_second(rate) if rate else None
     settings, version = versioned_settings(ctx.target, source)
+    if stale_attributes:
+        settings = changed(settings, policy=changed(settings.policy, stale_attributes=stale_attributes))
     found = find_inputs(inputs, lambda: ctx.target.s3)
     if dry_run:
         _show_plan(ctx.output, found, settings.policy.mapping, in_bulk=bulk, as_live=as_live)
@@ -128,6 +141,7 @@ def replay(
 def _send(output: Output, sender: Replay, checkpoint: Checkpoint, inputs: Sequence[Input]) -> None:
     if checkpoint.is_resumed:
         output.note(f"continuing from {checkpoint.path}")
+    sender.begin()
     with Meter(output, sum(source.size for source in inputs)) as meter:
         checkpoint.on_settled = meter.count
         for window in windows(inputs, checkpoint.position, WINDOW_EVENTS):

@@ -211,7 +211,7 @@ def unset(context: typer.Context, name: Name, source: Source = None, yes: Yes = 
         refuse(ctx.output, faults)
     if not yes:
         ctx.output.confirm(f"Delete {store.path}/{name}, with its history?", "give --yes to delete without asking")
-    store.delete(name)
+    store.delete([name])
     ctx.output.fine(f"{store.path}/{name} is deleted, which takes effect within a minute")
     ctx.output.result({"path": store.path, "deleted": [name]})
 

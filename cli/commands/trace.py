@@ -15,12 +15,12 @@ from cli.context import Context
 from cli.dead_letters.messages import QueueMessage
 from cli.dead_letters.reading import QueueReader
 from cli.errors import CommandFailed, Exit, aws_errors
+from cli.idempotency import IdempotencyRecord, idempotency_record
 from cli.log import log_lines
 from cli.output import Output
 from cli.target import Target
 from handler.model.job import DeliveryStatus
 from handler.settings.sources import DEFAULT_SOURCE
-from handler.storage.idempotency import KEPT_SECONDS, record_key
 
 EPILOG = """Examples:
 
@@ -33,15 +33,6 @@ _SHOWN = ("message", "source", "outcome", "stage", "code", "reason", "age_second
 
 # A busy source has a line with skipped events for each request.
 _MOST_SKIP_LINES = 10_000
-
-
-@dataclass(frozen=True)
-class _Record:
-    """The idempotency record of an event: COMPLETED after its delivery, INPROGRESS before."""
-
-    source: str
-    status: str
-    at: datetime
 
 
 @dataclass(frozen=True)
@@ -103,7 +94,7 @@ def trace(
     queued = _find(ctx.target, "RetryQueueUrl", message_id, source, limit)
     found = {message.source for message in dead.messages + queued.messages}
     sources = {source} if source else {DEFAULT_SOURCE, *found}
-    records = [record for name in sorted(sources) if (record := _record(ctx.target, name, message_id))]
+    records = [record for name in sorted(sources) if (record := idempotency_record(ctx.target, name, message_id))]
     log = _log(ctx.target, message_id, source, hours)
     verdict, sentence = _verdict(records, queued, dead, log)
     skips = None
@@ -126,16 +117,6 @@ def trace(
     (ctx.output.fine if verdict == "delivered" else ctx.output.line)(sentence)
     if verdict in ("dead-lettered", "not found"):
         raise typer.Exit(Exit.WRONG)
-
-
-def _record(target: Target, source: str, message_id: str) -> _Record | None:
-    key = {"id": {"S": record_key(source, message_id)}}
-    table = target.value("DeduplicationTableName")
-    item = target.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
-    if item is None:
-        return None
-    at = datetime.fromtimestamp(int(item["expiration"]["N"]) - KEPT_SECONDS, UTC)
-    return _Record(source, item["status"]["S"], at)
 
 
 def _find(target: Target, queue: str, message_id: str, source: str | None, limit: int) -> _Found:
@@ -194,9 +175,9 @@ def _skips(target: Target, source: str | None, hours: int) -> _Skips | None:
     return _Skips(hours, dict(reasons.most_common()), is_complete=len(lines) < _MOST_SKIP_LINES)
 
 
-def _verdict(records: list[_Record], queued: _Found, dead: _Found, log: _Log) -> tuple[str, str]:
+def _verdict(records: list[IdempotencyRecord], queued: _Found, dead: _Found, log: _Log) -> tuple[str, str]:
     """Return what happened to the event, in a word and in a sentence."""
-    completed = [record for record in records if record.status == "COMPLETED"]
+    completed = [record for record in records if record.is_completed]
     if completed:
         copies = len(queued.messages) + len(dead.messages)
         rest = f"; the copies in the queues ({copies}) are skipped as duplicates" if copies else ""
@@ -250,7 +231,7 @@ def _not_found(queued: _Found, dead: _Found, skips: _Skips | None) -> str:
     return " ".join(sentences)
 
 
-def _show(output: Output, records: list[_Record], queued: _Found, dead: _Found, log: _Log) -> None:
+def _show(output: Output, records: list[IdempotencyRecord], queued: _Found, dead: _Found, log: _Log) -> None:
     shown = [f"{record.status} for source {record.source} since {_time(record.at)}" for record in records]
     rows = [("idempotency record", ", ".join(shown) or "none")]
     for name, found in (("retry queue", queued), ("dead-letter queue", dead)):

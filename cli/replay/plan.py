@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -38,6 +38,12 @@ class Planned(NamedTuple):
     entry: Entry
     request: Request
     at: datetime | None
+
+    @property
+    def happened_at(self) -> datetime:
+        """When the event happened, as a delivery sees it: never later than Segment received it."""
+        latest = self.at or datetime.now(UTC)
+        return min(time_of(self.entry.event) or latest, latest)
 
     @property
     def requests(self) -> list[Request]:

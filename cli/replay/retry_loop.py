@@ -14,6 +14,7 @@ from typing import TypeVar
 from cli.errors import CommandFailed, Exit
 from cli.interruption import begin_countdown
 from handler.delivery.rate_limiter import RateLimiter
+from handler.delivery.shared_calls import SharedCalls
 from handler.model.deadline import Deadline
 from handler.model.failure import OUT_OF_TIME, Failure
 from handler.model.reason_codes import ReasonCode
@@ -109,8 +110,10 @@ class Throttle:
 class CappedRateLimiter(RateLimiter):
     """The plan's rate limiter, below the operator's own cap (--rate)."""
 
-    def __init__(self, clock: Callable[[], float], throttle: Throttle) -> None:
-        super().__init__(clock)
+    def __init__(
+        self, clock: Callable[[], float], throttle: Throttle, share: int = 100, shared: SharedCalls | None = None
+    ) -> None:
+        super().__init__(clock, share, shared)
         self._throttle = throttle
 
     def acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
@@ -119,8 +122,8 @@ class CappedRateLimiter(RateLimiter):
         return super().acquire(deadline, wait_for_quota=wait_for_quota)
 
     def allows_call(self) -> bool:
-        """Return whether a call may be made now."""
-        if not self._throttle.is_open or super().acquire(Deadline.after(0.0), wait_for_quota=False):
+        """Return whether a call may be made now, as far as it is known."""
+        if not self._throttle.is_open or self._take_room(Deadline.after(0.0), wait_for_quota=False):
             return False
         self.release(None, None)
         return True

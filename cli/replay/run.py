@@ -12,10 +12,13 @@ from cli.replay.bulk import BulkUpdate
 from cli.replay.checkpoint import Checkpoint
 from cli.replay.plan import Bulk, Import, Planned, Row, Singles, Step, map_entries, plan_steps
 from cli.replay.project import Project, without_orders
-from cli.replay.retry_loop import RetryLoop
+from cli.replay.retry_loop import CALL_SECONDS, RetryLoop
 from cli.replay.settlement import FAILED, Result, Settlement
 from cli.replay.source import Window
 from handler.delivery.delivery import Delivery
+from handler.delivery.shared_state import REFRESH_SECONDS
+from handler.delivery.stale_attributes import StaleAttributes
+from handler.model.deadline import Deadline
 from handler.model.errors import DeletionsUnknown
 from handler.model.failure import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
 from handler.model.job import DeliveryStatus, Job
@@ -26,6 +29,11 @@ from mapping import Operation
 IMPORT_FIRES_NOTHING = (
     "orders go through Voucherify's import, which fires no earning rules or distributions for them; --as-live sends "
     "them one by one and fires both"
+)
+
+UNORDERED = (
+    "DynamoDB could not say what newer events had set; some attributes may be older than before, until a newer event "
+    "sets them"
 )
 
 # If the calls of more customers keep failing, the cause is an outage and not the events.
@@ -72,7 +80,30 @@ class Replay:
         self._bulk_update = bulk_update(CUSTOMERS)
         self._order_import = bulk_update(ORDERS)
         self._settlement = Settlement(checkpoint, ())
-        self._has_imported = False
+        self._noted: set[str] = set()
+        self._is_unordered = False  # set by threads
+
+    def begin(self) -> None:
+        """Let the functions note, from now on, which attributes each live event sets. Raises CommandFailed.
+
+        Until all of them know, nothing is sent.
+        """
+        state = self._project.state
+        if not self._project.stale:
+            return
+        state.refresh(Deadline.after(CALL_SECONDS))
+        is_noted_already = state.waiting_since is not None
+        self._keep_noted()
+        if not state.is_known:
+            problem = "DynamoDB cannot be reached, and newer events would be overwritten"
+            raise CommandFailed(problem, "run the same command later: it continues", Exit.UNREACHABLE)
+        if not is_noted_already:
+            self._retry_loop.wait(REFRESH_SECONDS)
+
+    def _keep_noted(self) -> None:
+        if self._project.stale:
+            seconds_closed = self._project.rate_limiter.seconds_closed
+            self._project.stale.queued((), seconds_closed, Deadline.after(CALL_SECONDS))
 
     def send(self, window: Window) -> None:
         """Settle every event of a window that is not settled yet.
@@ -97,6 +128,8 @@ class Replay:
             self._checkpoint.advance(window.end)
         finally:
             self._checkpoint.commit()
+            if self._is_unordered:
+                self._note_once(UNORDERED)
 
     def _without_imported(self, planned: Sequence[Planned]) -> list[Planned]:
         """Leave out the orders that the run before this one has imported."""
@@ -112,6 +145,7 @@ class Replay:
         return remaining
 
     def _take(self, step: Step) -> None:
+        self._keep_noted()
         match step:
             case Bulk(rows):
                 self._send_in_bulk(rows)
@@ -122,7 +156,7 @@ class Replay:
 
     def _send_in_bulk(self, rows: Sequence[Row]) -> None:
         """Send rows. Send the events of a refused row one by one, so that each gets its own reason."""
-        refused = self._bulk_update.send(self._without_deleted(rows), self._record_delivered)
+        refused = self._bulk_update.send(self._to_send(rows), self._record_delivered)
         self._send_one_by_one([one for row, _ in refused for one in row.upserts])
 
     def _record_delivered(self, row: Row) -> None:
@@ -131,16 +165,39 @@ class Replay:
 
     def _import_orders(self, rows: Sequence[Row]) -> None:
         """Import orders. A refused one is rejected: sent alone, it would fire the rules that an import does not."""
-        if not self._has_imported:
-            self._note(IMPORT_FIRES_NOTHING)
-            self._has_imported = True
-        refused = self._order_import.send(self._without_deleted(rows), self._record_imported)
+        self._note_once(IMPORT_FIRES_NOTHING)
+        refused = self._order_import.send(self._to_send(rows), self._record_imported)
         for row, failure in refused:
             self._record_imported(row, failure)
 
     def _record_imported(self, row: Row, failure: Failure | None = None) -> None:
         for one in row.upserts:
             self._settlement.record_import(one.entry, failure)
+
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self._note(text)
+
+    def _to_send(self, rows: Sequence[Row]) -> list[Row]:
+        """Return what of these rows has neither been deleted nor set anew since. The rest is skipped."""
+        remaining = self._without_deleted(rows)
+        if self._project.stale:
+            fit = partial(self._without_stale, self._project.stale)
+            remaining = [row for row in self._project.threads.map(fit, remaining) if row.upserts]
+        return remaining
+
+    def _without_stale(self, stale: StaleAttributes, row: Row) -> Row:
+        upserts: list[Planned] = []
+        for one in row.upserts:
+            fitted = stale.fit(one.request, one.happened_at, was_stored=True)
+            if not fitted.is_known:
+                self._is_unordered = True
+            if fitted.request:
+                upserts.append(one._replace(request=fitted.request))
+            else:
+                self._settlement.record(one.entry, Result(DeliveryStatus.SKIPPED, SkipReason.SUPERSEDED))
+        return Row(row.key, upserts)
 
     def _without_deleted(self, rows: Sequence[Row]) -> list[Row]:
         """Skip upserts that are older than their customer's deletion: they must not create the customer again."""
@@ -207,9 +264,12 @@ class Replay:
                 if has_uncommitted_upsert:
                     self._checkpoint.commit()  # for the same reason as after each step
                 has_uncommitted_upsert = bool(one.request.also)  # its order
+            self._keep_noted()
             (outcome,) = delivery.deliver([Job(one.entry.event, one.at)], self._retry_loop.deadline())
             if outcome.status is DeliveryStatus.QUEUED:
                 return outcome.failure
+            if outcome.unordered:
+                self._is_unordered = True
             chain.popleft()
             detail = outcome.failure.code if outcome.failure else outcome.skip_reason
             self._settlement.record(one.entry, Result(outcome.status, detail, outcome.failure))

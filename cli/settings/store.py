@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from cli.errors import CommandFailed, Exit
 from cli.target import Target
+from handler.model.deadline import Deadline
 from handler.model.errors import FaultySettings, SettingsUnavailable
 from handler.settings.setting_types import InvalidSettingValue, Parameter, Secret
 from handler.settings.settings import SETTINGS, Setting, Settings
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 STANDARD_BYTES = 4 * 1024
 ADVANCED_BYTES = 8 * 1024
 
+# https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameters.html
+_MOST_DELETED = 10
+
 UNKNOWN_SETTING = "unknown setting"
+
+# For as long as Parameter Store refuses reads as too many.
+_READ_SECONDS = 30.0
 
 _SSM_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _REFERENCE = re.compile(r"\{\{.*\}\}", re.DOTALL)
@@ -140,7 +147,7 @@ def sources_in(by_source: Mapping[str, Mapping[str, Parameter]]) -> list[str]:
 def parameters_of(target: Target) -> dict[str, dict[str, Parameter]]:
     """Return the parameters as the function reads them, by source."""
     try:
-        return read_parameters(target.ssm, target.settings_path)
+        return read_parameters(target.ssm, target.settings_path, Deadline.after(_READ_SECONDS))
     except SettingsUnavailable as error:
         raise error.__cause__ or error from error  # the command line reports AWS's own error
 
@@ -261,9 +268,13 @@ class Store:
         before = self.faults(self.by_source)
         return {fault: sources for fault, sources in self.faults(after).items() if fault not in before}
 
-    def delete(self, name: str) -> None:
-        """Delete one of the source's own parameters."""
-        self._target.ssm.delete_parameter(Name=f"{self.path}/{name}")
+    def delete(self, names: Sequence[str]) -> list[str]:
+        """Delete parameters of the source, and return the names of those that were there."""
+        deleted: list[str] = []
+        for start in range(0, len(names), _MOST_DELETED):
+            paths = [f"{self.path}/{name}" for name in names[start : start + _MOST_DELETED]]
+            deleted += self._target.ssm.delete_parameters(Names=paths)["DeletedParameters"]
+        return [path.removeprefix(f"{self.path}/") for path in deleted]
 
     def history(self, name: str, *, decrypted: bool) -> list[ParameterHistoryTypeDef]:
         """Return the versions of a setting, the oldest first. Raises CommandFailed where it is not set."""

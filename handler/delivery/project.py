@@ -10,6 +10,8 @@ from functools import cache, partial
 from typing import Generic, NamedTuple, TypeVar
 
 from handler.delivery.rate_limiter import RateLimiter
+from handler.delivery.shared_calls import SharedCalls
+from handler.delivery.shared_state import SharedState
 from handler.model.deadline import Deadline
 from handler.model.failure import OUT_OF_TIME, Action, Failure
 from handler.model.policy import AmbiguousTrack
@@ -147,10 +149,14 @@ def _explained(attempt: Attempt, known: KnownSchemas) -> Attempt:
 
 
 class Projects:
-    """The projects of this execution environment, each made with the first need and then kept. Thread-safe."""
+    """The projects of this execution environment, each made with the first need and then kept. Thread-safe.
 
-    def __init__(self, concurrency: int) -> None:
+    `state_of` returns a project's state by its id; None where there is no table.
+    """
+
+    def __init__(self, concurrency: int, state_of: Callable[[str], SharedState | None]) -> None:
         self._concurrency = concurrency
+        self._state_of = state_of
         self._making = threading.Lock()
         self._kept = cache(self._new)
 
@@ -160,12 +166,21 @@ class Projects:
         Two sources of one project with different shares of its calls count as two: each learns what is left.
         """
         with self._making:  # a project that is made twice would have two rate limiters
-            return self._kept(settings.api_url, settings.api_key, settings.api_token, settings.call_share)
+            return self._kept(
+                settings.api_url,
+                settings.api_key,
+                settings.api_token,
+                settings.project_id,
+                settings.call_share,
+                settings.calls_per_day,
+            )
 
-    def _new(self, api_url: str, api_key: str, api_token: str, call_share: int) -> Project:
-        client = VoucherifyClient(api_url, api_key, api_token, connections=self._concurrency)
+    def _new(self, url: str, key: str, token: str, project_id: str, call_share: int, calls_per_day: int) -> Project:
+        client = VoucherifyClient(url, key, token, connections=self._concurrency)
+        state = self._state_of(project_id)
+        shared = SharedCalls(state, call_share, calls_per_day) if state else None
         # Threads of its own: while one project waits for its rate limit, another goes on.
-        return Project(client, RateLimiter(time.time, call_share), Threads(self._concurrency))
+        return Project(client, RateLimiter(time.time, call_share, shared), Threads(self._concurrency))
 
 
 class ProjectCaller:

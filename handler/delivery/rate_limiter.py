@@ -7,7 +7,8 @@ The shop itself uses the same windows, for its checkout for instance. So a part 
 made once no more than that part remains.
 
 Other execution environments use the same windows too. So one that has had no answer lately makes a single call first,
-whose answer says how many are left, and leaves room for the calls of others towards the end of a window.
+whose answer says how many are left, and leaves room for the calls of others towards the end of a window. What they
+tell each other beyond that is in `shared_calls`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+from handler.delivery.shared_calls import Denied, SharedCalls, calls_of_share
 from handler.model.deadline import Deadline
 from handler.model.failure import OUT_OF_TIME, WINDOW_USED_UP, Failure
 from handler.model.reason_codes import ReasonCode
+from handler.storage.project_state import Closing
 from handler.voucherify.client import Answer
 
 # The smallest plan, until an answer has said more.
@@ -66,12 +69,14 @@ class _Window:
 class RateLimiter:
     """The rate limit of one Voucherify project. Thread-safe.
 
-    `clock` returns epoch seconds, as the headers hold them. `share` is the percentage of each window that may be used.
+    `clock` returns epoch seconds, as the headers hold them. `share` is the percentage of each window that may be used,
+    `shared` the calls that other execution environments make too.
     """
 
-    def __init__(self, clock: Callable[[], float], share: int = 100) -> None:
+    def __init__(self, clock: Callable[[], float], share: int = 100, shared: SharedCalls | None = None) -> None:
         self._clock = clock
         self._share = share
+        self._shared = shared
         self._changed = threading.Condition()
         self._in_flight = 0
         self._called_at = 0.0
@@ -88,33 +93,56 @@ class RateLimiter:
         Waits for calls in progress where only their answers can say whether one more is allowed. With `wait_for_quota`
         it waits for the next window too, where that opens before the deadline.
         """
+        while True:
+            with self._changed:
+                while isinstance(turn := self._take_room(deadline, wait_for_quota=wait_for_quota), float):
+                    self._changed.wait(turn)
+            if turn or self._is_shared_call_taken():
+                return turn
+
+    def try_acquire(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | float | None:
+        """Do as `acquire` does, but return the seconds to wait instead of waiting: less where a call is released."""
+        while True:
+            turn = self._take_room(deadline, wait_for_quota=wait_for_quota)
+            if turn is not None or self._is_shared_call_taken():
+                return turn
+
+    def _take_room(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | float | None:
         with self._changed:
-            while True:
-                if failure := self.closed(deadline, wait_for_quota=wait_for_quota):
-                    return failure
-                closed_for = self._closed_until - self._clock()
-                if closed_for > 0:
-                    self._changed.wait(closed_for)
-                elif self._has_room():
-                    self._in_flight += 1
-                    self._called_at = self._clock()
-                    return None
-                elif deadline.seconds_left <= 0:
-                    return OUT_OF_TIME
-                else:
-                    self._changed.wait(min(deadline.seconds_left, PROBE_SECONDS))
+            if failure := self.closed(deadline, wait_for_quota=wait_for_quota):
+                return failure
+            closed_for = self._seconds_closed()
+            if closed_for > 0:
+                return closed_for
+            if self._has_room():
+                self._in_flight += 1
+                self._called_at = self._clock()
+                return None
+            return min(deadline.seconds_left, PROBE_SECONDS) if deadline.seconds_left > 0 else OUT_OF_TIME
+
+    def _is_shared_call_taken(self) -> bool:
+        """Take one of the calls that execution environments share. Where there is none, give the room for it back."""
+        denied = self._shared.take() if self._shared else None
+        if denied:
+            with self._changed:
+                self._in_flight -= 1
+                self._follow(denied)
+                self._changed.notify_all()
+        return denied is None
 
     def closed(self, deadline: Deadline, *, wait_for_quota: bool) -> Failure | None:
         """Return the failure that forbids a call until the deadline, or None where one may be allowed by then."""
-        closed_for = self._closed_until - self._clock()
-        if closed_for > 0 and not (wait_for_quota and closed_for <= deadline.seconds_left):
-            return self._closed_by.for_events_not_tried()
-        return None
+        with self._changed:
+            closed_for = self._seconds_closed()
+            if closed_for > 0 and not (wait_for_quota and closed_for <= deadline.seconds_left):
+                return self._closed_by.for_events_not_tried()
+            return None
 
     def release(self, answer: Answer | None, failure: Failure | None) -> None:
         """End a call: learn from its answer, and close the window where the answer says so."""
         with self._changed:
             self._in_flight -= 1
+            known = self._closed_until
             if answer:
                 self._heard_at = self._clock()
                 self._learn(answer.headers)
@@ -122,22 +150,23 @@ class RateLimiter:
                     self._close(self._heard_at + self._closing_seconds(answer.headers, failure), failure)
                 elif answer.status >= 500 and failure and (pause := _seconds_to_wait(answer.headers, self._clock())):
                     self._close(self._heard_at + min(pause, MAX_PAUSE_SECONDS), failure)
+            closing = self._closing() if self._closed_until > known and self._closed_by.waits_for_quota else None
             self._changed.notify_all()
+        if closing and self._shared:
+            self._shared.close(closing)
 
     @property
     def seconds_closed(self) -> float:
         """The time for which no call is allowed; 0 while calls are."""
         with self._changed:
-            return max(0.0, self._closed_until - self._clock())
+            return self._seconds_closed()
 
     def reserve_wait_seconds(self) -> float:
         """Return the wait of one more event: behind all events that wait already, at the plan's rate."""
         with self._changed:
-            now = self._clock()
-            limit = self._window.limit if self._window else DEFAULT_LIMIT
-            calls = limit - self._left_to_others(limit)
+            now, opens = self._clock(), self._clock() + self._seconds_closed()
+            calls = calls_of_share(self._limit or DEFAULT_LIMIT, self._share)
             seconds = self._window_seconds or DEFAULT_WINDOW_SECONDS
-            opens = max(now, self._closed_until)
             # An event that comes back before its turn has another one then. So turns lie within a limited time.
             free = min(max(opens, self._next_free), opens + max(seconds, LONGEST_SPREAD_SECONDS))
             self._next_free = free + seconds / calls
@@ -152,8 +181,35 @@ class RateLimiter:
         return window.left - self._left_to_others(window.limit) > self._in_flight * CALLS_LEFT_PER_CALL
 
     def _left_to_others(self, limit: float) -> float:
-        """Return the calls of a window that are not ours; at least one of them is."""
-        return min(limit * (100 - self._share) / 100, limit - 1)
+        """Return the calls of a window that are not ours."""
+        return limit - calls_of_share(limit, self._share)
+
+    @property
+    def _limit(self) -> float:
+        """The calls of a window, by an answer here or elsewhere; 0 while none has said it."""
+        if self._window:
+            return self._window.limit
+        closing = self._shared.closing if self._shared else None
+        return closing.limit if closing else 0.0
+
+    def _seconds_closed(self) -> float:
+        """Return the time for which no call is allowed, as far as it is known here or elsewhere."""
+        if self._shared and (denied := self._shared.denied()):
+            self._follow(denied)
+        return max(0.0, self._closed_until - self._clock())
+
+    def _follow(self, denied: Denied) -> None:
+        """Close until then, and at least until the end of the window."""
+        window = self._window
+        end = window.end if window and self._clock() < window.end else 0.0
+        self._close(max(denied.until, end), denied.failure)
+
+    def _closing(self) -> Closing:
+        """Return what the other execution environments have to know."""
+        is_for_this_share = self._closed_by is WINDOW_USED_UP and self._window and self._window.left > 0
+        share = self._share if is_for_this_share else 100
+        seconds = self._window_seconds or DEFAULT_WINDOW_SECONDS
+        return Closing(self._closed_until, self._closed_by.code, share, self._limit, seconds)
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         limit, left = _number(headers, "x-rate-limit-limit"), _number(headers, "x-rate-limit-remaining")

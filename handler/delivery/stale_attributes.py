@@ -15,20 +15,19 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
+from handler.delivery.shared_state import REFRESH_SECONDS, SharedState
 from handler.model.deadline import Deadline
 from handler.model.errors import AttributeTimesUnknown
-from handler.storage.attribute_times import AttributeTimes, Backlog
+from handler.storage.attribute_times import AttributeTimes
 from handler.threads import Threads
-from mapping import Attributes, Request, attributes_of, without_attributes
-
-# How long it may take until an execution environment learns that events wait. It keeps what it has delivered for as
-# long, and records the times of that then.
-REFRESH_SECONDS = 5.0
+from mapping import Attributes, Operation, Request, attributes_of, without_attributes
 
 # An event is tried again within three hours, unless more events wait than are tried in that time.
-BACKLOG_SECONDS = 3 * 60 * 60.0
-_EXTEND_AFTER_SECONDS = 5 * 60.0
+WAITING_SECONDS = 3 * 60 * 60.0
+EXTEND_AFTER_SECONDS = 5 * 60.0
 
+# An event that waits now may have been tried for so long before it was stored, while newer ones were delivered.
+_RECENT_SECONDS = 2 * REFRESH_SECONDS
 _MOST_RECENT = 2_000
 
 
@@ -51,46 +50,32 @@ class StaleAttributes:
     """Leaves out the attributes of one project's requests that a newer event has set. Thread-safe."""
 
     def __init__(
-        self, times: AttributeTimes, backlog: Backlog, threads: Threads, clock: Callable[[], float] = time.time
+        self, times: AttributeTimes, state: SharedState, threads: Threads, clock: Callable[[], float] = time.time
     ) -> None:
         self._clock = clock
         self._times = times
-        self._backlog = backlog
+        self._state = state
         self._threads = threads
         self._lock = threading.Lock()
         self._since: float | None = None  # when events began to wait
-        self._read_at = float("-inf")
-        self._extended_at = float("-inf")
-        self._is_known = True
+        self._extended_until = float("-inf")
+        self._are_recent_noted = True
         self._recent: deque[_Delivered] = deque(maxlen=_MOST_RECENT)
 
     def refresh(self, deadline: Deadline) -> None:
-        """Read whether events wait, at most once in REFRESH_SECONDS."""
+        """Learn whether events wait by now."""
         with self._lock:
-            now = self._clock()
-            if now - self._read_at < REFRESH_SECONDS:
-                return
-            self._read_at = now
-        (known,) = self._threads.run([self._read], deadline)
-        with self._lock:
-            self._is_known = known is not None
-            is_new = bool(known and known.since is not None and self._since is None)
-            if known:
-                self._since = known.since
-        if is_new and known and known.since is not None:
-            self._note_recent(known.since, None, deadline)
-
-    def _read(self) -> _Known | None:
-        try:
-            return _Known(self._backlog.since())
-        except AttributeTimesUnknown:
-            return None
+            known, self._since = self._since, self._state.waiting_since
+            since = self._since if known is None else None
+        self._are_recent_noted = since is None or self._note_recent(since - _RECENT_SECONDS, None, deadline)
 
     def fit(self, request: Request, at: datetime, *, was_stored: bool) -> Fitted:
         """Return a request without the attributes that a newer event has set, as far as that is known."""
         fitted: Request | None = request
         is_waiting = was_stored or self._since is not None
-        is_known = is_waiting or self._is_known
+        is_known = is_waiting or (self._state.is_known and self._are_recent_noted)
+        if not is_waiting and request.operation is not Operation.UPSERT_ORDER:
+            return Fitted(request, is_known)
         for attributes in attributes_of(request):
             if fitted and attributes.names and (is_waiting or attributes.kind == "order"):
                 try:
@@ -108,41 +93,34 @@ class StaleAttributes:
             with self._lock:
                 self._recent += [_Delivered(now, one, at) for one in attributes_of(request) if one.names]
 
-    def queued(self, customers: Collection[str], deadline: Deadline) -> None:
-        """Record that events of these customers wait from now on, and the times of what was delivered meanwhile."""
+    def queued(self, customers: Collection[str], seconds_closed: float, deadline: Deadline) -> bool:
+        """Record that events of these customers wait from now on, and the times of what was delivered meanwhile.
+
+        No event is tried while no call is allowed, for `seconds_closed`. Return whether all of it could be recorded.
+        """
         now = self._clock()
-        if self._since is not None and now - self._extended_at < _EXTEND_AFTER_SECONDS:
-            return
-        (is_extended,) = self._threads.run([self._extend], deadline)
+        seconds = seconds_closed + WAITING_SECONDS
+        if self._since is not None and now + seconds - self._extended_until < EXTEND_AFTER_SECONDS:
+            return True
+        is_extended = self._state.extend_waiting(seconds, deadline)
         with self._lock:
-            self._extended_at = now if is_extended else self._extended_at
-            self._is_known = bool(is_extended)
-            self._since = self._since if self._since is not None else now
-        self._note_recent(float("-inf"), customers, deadline)
+            self._extended_until = now + seconds if is_extended else self._extended_until
+            self._since = self._state.waiting_since
+        return self._note_recent(now - _RECENT_SECONDS, customers, deadline) and is_extended
 
-    def _extend(self) -> bool:
-        try:
-            self._backlog.extend(BACKLOG_SECONDS)
-        except AttributeTimesUnknown:
-            return False
-        return True
-
-    def _note_recent(self, since: float, customers: Collection[str] | None, deadline: Deadline) -> None:
+    def _note_recent(self, since: float, customers: Collection[str] | None, deadline: Deadline) -> bool:
+        """Note the times of what was delivered since then. Return whether all of them could be noted."""
         with self._lock:
-            oldest = self._clock() - 2 * REFRESH_SECONDS
             recent = [
                 one
                 for one in self._recent
-                if one.when >= max(since, oldest) and (customers is None or one.attributes.id in customers)
+                if one.when >= since and (customers is None or one.attributes.id in customers)
             ]
-        self._threads.run([partial(self._note, one) for one in recent], deadline)
+        return all(self._threads.run([partial(self._note, one) for one in recent], deadline))
 
-    def _note(self, one: _Delivered) -> None:
+    def _note(self, one: _Delivered) -> bool:
         try:
             self._times.note(one.attributes, one.at)
         except AttributeTimesUnknown:
-            self._is_known = False
-
-
-class _Known(NamedTuple):
-    since: float | None
+            return False
+        return True

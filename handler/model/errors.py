@@ -125,3 +125,7 @@ class DeletionsUnknown(Exception):
 
 class AttributeTimesUnknown(Exception):
     """DynamoDB cannot be asked, or cannot be told, which event has set an attribute last."""
+
+
+class ProjectStateUnknown(Exception):
+    """DynamoDB cannot be asked, or cannot be told, whether events of a project wait and which calls are allowed."""

@@ -122,6 +122,22 @@ WINDOW_USED_UP = Failure(
     Stage.DELIVER, ReasonCode.RATE_LIMITED, "the calls of this window are used up", action=Action.WAIT_FOR_QUOTA
 )
 
+PLAN_USED_UP = Failure(
+    Stage.DELIVER,
+    ReasonCode.PLAN_USED_UP,
+    "the calls of Voucherify's plan are used up",
+    action=Action.WAIT_FOR_QUOTA,
+    severity=Severity.ERROR,
+)
+
+CALLS_PER_DAY_USED_UP = Failure(
+    Stage.DELIVER,
+    ReasonCode.CALLS_PER_DAY_USED_UP,
+    "the calls of this day (UTC) are used up: see callsPerDay",
+    action=Action.WAIT_FOR_QUOTA,
+    severity=Severity.ERROR,
+)
+
 
 def failure_of_bug(error: Exception) -> Failure:
     """Return the failure of an event that met a bug of ours: its neighbours are delivered all the same.

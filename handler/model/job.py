@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -66,3 +66,7 @@ def shown_message_id(event: object) -> str | None:
     """Return the messageId of a raw event, cut to the length that answers and logs show."""
     message_id = message_id_of(event)
     return message_id[:MAX_SHOWN_CHARACTERS] if message_id else message_id
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

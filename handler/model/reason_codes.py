@@ -21,6 +21,7 @@ class ReasonCode(StrEnum):
     DELIVERIES_UNKNOWN = "deliveries_unknown"
     IN_PROGRESS = "in_progress"
     # deliver
+    CALLS_PER_DAY_USED_UP = "calls_per_day_used_up"
     CREDENTIALS_REFUSED = "credentials_refused"
     INTERNAL_ERROR = "internal_error"
     MISSING_FEATURE = "missing_feature"
@@ -44,7 +45,14 @@ class ReasonCode(StrEnum):
         return code in _WAITS
 
 
-_WAITS = frozenset({ReasonCode.OUT_OF_TIME, ReasonCode.PLAN_USED_UP, ReasonCode.RATE_LIMITED})
+_WAITS = frozenset(
+    {
+        ReasonCode.CALLS_PER_DAY_USED_UP,
+        ReasonCode.OUT_OF_TIME,
+        ReasonCode.PLAN_USED_UP,
+        ReasonCode.RATE_LIMITED,
+    }
+)
 
 
 class RefusalCause(StrEnum):

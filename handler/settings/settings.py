@@ -34,6 +34,7 @@ from mapping import (
 
 DEFAULT_API_URL = "https://api.voucherify.io"
 DEFAULT_CALL_SHARE = 80
+MOST_CALLS_PER_DAY = 1_000_000_000
 
 
 class Setting(NamedTuple):
@@ -87,6 +88,12 @@ SETTINGS: Mapping[str, Setting] = {
             "percentage of Voucherify's calls in each window that may be used; the rest is the shop's own",
         ),
         Setting(
+            "callsPerDay",
+            types.WholeNumber(0, MOST_CALLS_PER_DAY),
+            0,
+            "calls of Voucherify that may be made in a day (UTC), 0 for any number; events wait for the next day",
+        ),
+        Setting(
             "ambiguousTrack",
             types.Choice(list(AmbiguousTrack)),
             AmbiguousTrack.RETRY,
@@ -129,6 +136,7 @@ class Settings:
     secrets: Secrets = field(repr=False)
     is_tracking_api_open: bool
     call_share: int
+    calls_per_day: int
     policy: DeliveryPolicy
     unknown: tuple[str, ...]
 
@@ -159,6 +167,7 @@ def check_settings(source: str, parameters: Mapping[str, Parameter]) -> Settings
         secrets=Secrets(*(_current_and_previous(values, name) for name in ROTATING)),
         is_tracking_api_open=not values["trackingApiDisabled"],
         call_share=values["callShare"],
+        calls_per_day=values["callsPerDay"],
         policy=DeliveryPolicy(
             mapping,
             AmbiguousTrack(values["ambiguousTrack"]),

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hmac
 import math
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +26,7 @@ from mapping import Fault
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.type_defs import GetParametersByPathRequestTypeDef, GetParametersByPathResultTypeDef
 
 DEFAULT_SOURCE = "default"
 
@@ -31,17 +34,31 @@ DEFAULT_SOURCE = "default"
 # who tries names causes few reads.
 UNUSABLE_SOURCE_SECONDS = 5.0
 
+# Parameter Store answers 40 reads a second of the whole account, or 100 with higher throughput, and many cold starts
+# at once need more. Each waits for up to so long before it tries again, as botocore does between its own two tries.
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-throughput.html
+THROTTLED_SECONDS = 1.0
+
+# The system's generator is not part of a snapshot: with another one, every execution environment that SnapStart
+# restores would draw the same waits. https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
+_RANDOM = SystemRandom()
+
 _KEYS = ("apiKey", "apiToken")
 
 Parameters = Mapping[str, Parameter]
 
 
-def read_parameters(ssm: SSMClient, path: str) -> dict[str, dict[str, Parameter]]:
-    """Return the decrypted parameters under `path`, by source and by name. Raises SettingsUnavailable."""
-    pages = ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True, WithDecryption=True)
+def read_parameters(
+    ssm: SSMClient, path: str, deadline: Deadline, wait: Callable[[float], object] = time.sleep
+) -> dict[str, dict[str, Parameter]]:
+    """Return the decrypted parameters under `path`, by source and by name.
+
+    While Parameter Store refuses reads as too many, they are tried again until the deadline, after a `wait` in seconds.
+    Raises SettingsUnavailable.
+    """
     by_source: dict[str, dict[str, Parameter]] = {DEFAULT_SOURCE: {}}
     try:
-        for page in pages:
+        for page in _pages(ssm, path, deadline, wait):
             for parameter in page["Parameters"]:
                 *folders, name = parameter["Name"].removeprefix(path).strip("/").split("/")
                 if len(folders) < 2 and folders != [DEFAULT_SOURCE]:
@@ -54,6 +71,26 @@ def read_parameters(ssm: SSMClient, path: str) -> dict[str, dict[str, Parameter]
     except BotoCoreError as error:
         raise SettingsUnavailable(f"SSM could not be reached: {type(error).__name__}") from error
     return by_source
+
+
+def _pages(
+    ssm: SSMClient, path: str, deadline: Deadline, wait: Callable[[float], object]
+) -> Iterator[GetParametersByPathResultTypeDef]:
+    """Yield each page of the parameters under `path`: up to ten of them. Raises ClientError or BotoCoreError."""
+    request: GetParametersByPathRequestTypeDef = {"Path": path, "Recursive": True, "WithDecryption": True}
+    while True:
+        try:
+            page = ssm.get_parameters_by_path(**request)
+        except ClientError as error:
+            seconds = _RANDOM.uniform(0, THROTTLED_SECONDS)
+            if error.response.get("Error", {}).get("Code") != "ThrottlingException" or deadline.seconds_left < seconds:
+                raise
+            wait(seconds)
+            continue
+        yield page
+        if "NextToken" not in page:
+            return
+        request["NextToken"] = page["NextToken"]
 
 
 class Sources:

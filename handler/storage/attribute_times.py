@@ -1,6 +1,6 @@
-"""Which event has set an attribute last, so that no older event overwrites it; and whether events wait in the queue.
+"""Which event has set an attribute last, so that no older event overwrites it.
 
-Both are items in the table of idempotency records. Customers and orders are there under hashes of their ids.
+The times are items in the table of idempotency records, those of customers and orders under hashes of their ids.
 """
 
 from __future__ import annotations
@@ -86,57 +86,3 @@ class AttributeTimes:
 
     def _key(self, attributes: Attributes) -> Any:
         return hashed_key("times", id=attributes.id, kind=attributes.kind, project=self._project_id)
-
-
-class Backlog:
-    """Whether events of one project wait in the retry queue, as all execution environments know it. Thread-safe."""
-
-    def __init__(
-        self,
-        client: Callable[[], DynamoDBClient],
-        table: str,
-        project_id: str,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._clock = clock
-        self._key: Any = hashed_key("backlog", project=project_id)
-
-    def since(self) -> float | None:
-        """Return since when events wait, in epoch seconds; None where none do. Raises AttributeTimesUnknown."""
-        try:
-            found = self._client().get_item(TableName=self._table, Key=self._key, ConsistentRead=True)
-        except (BotoCoreError, ClientError) as error:
-            raise AttributeTimesUnknown from error
-        item = found.get("Item")
-        if not item or float(item["until"]["N"]) < self._clock():
-            return None
-        return float(item["since"]["N"])
-
-    def extend(self, seconds: float) -> None:
-        """Record that events wait, for so many seconds from now on. Raises AttributeTimesUnknown."""
-        now = self._clock()
-        values: Any = {":until": {"N": str(now + seconds)}, ":expiration": {"N": str(round(now + KEPT_SECONDS))}}
-        update = "SET #until = :until, expiration = :expiration"
-        names = {"#until": "until", "#since": "since"}
-        try:
-            self._update(update, "#until >= :now", {"#until": "until"}, {**values, ":now": {"N": str(now)}})
-        except (BotoCoreError, ClientError) as error:
-            if not is_refused_by_condition(error):
-                raise AttributeTimesUnknown from error
-            try:
-                self._update(f"{update}, #since = :now", "", names, {**values, ":now": {"N": str(now)}})
-            except (BotoCoreError, ClientError) as another:
-                raise AttributeTimesUnknown from another
-
-    def _update(self, update: str, condition: str, names: dict[str, str], values: Any) -> None:
-        conditions: Any = {"ConditionExpression": condition} if condition else {}
-        self._client().update_item(
-            TableName=self._table,
-            Key=self._key,
-            UpdateExpression=update,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
-            **conditions,
-        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from statistics import median
-from typing import NamedTuple
 
+from cli.planning.prices import API_REQUEST, DYNAMODB_WRITE, GB_SECOND, LAMBDA_REQUEST
 from local.bench.load import BUDGET_SECONDS, Load
 from local.bench.numbers import quantity
 from local.bench.report import paragraph, table
@@ -21,33 +21,6 @@ LATENCY = 100
 ONE_CPU_MB = 1_769
 MEMORY_SIZES = (128, 256, 512, 1_024, ONE_CPU_MB)
 
-
-class Price(NamedTuple):
-    """US dollars in us-east-1 without any free tier, and where and when the price was read."""
-
-    usd: float
-    each: str
-    source: str
-    read_on: str
-
-
-# docs/cost.md has these and the prices of everything else.
-API_REQUEST = Price(
-    1.00e-6,
-    "request of an HTTP API",
-    "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration/cost-optimization.html",
-    "2026-11-25",
-)
-LAMBDA_REQUEST = Price(0.20e-6, "request of Lambda", "https://cloudchipr.com/blog/aws-lambda-pricing", "2026-11-25")
-GB_SECOND = Price(
-    0.0000133334, "GB-second of Lambda on arm64", "https://cloudchipr.com/blog/aws-lambda-pricing", "2026-11-25"
-)
-DYNAMODB_WRITE = Price(
-    0.625e-6,
-    "write of DynamoDB on demand",
-    "https://airbyte.com/data-engineering-resources/dynamodb-pricing",
-    "2026-11-25",
-)
 
 IDENTIFY, TRACK = "**identify**", "**track**, with the two writes of its idempotency record"
 

@@ -28,11 +28,15 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
 
+import boto3
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSEvent
 from rich.console import Console
 
+from cli.planning.deployment import BATCH_SIZE, BATCHING_WINDOW_SECONDS
 from handler.app import lambda_handler as deliver
 from handler.redelivery import lambda_handler as redeliver
 from handler.retry_worker import RetryWorker
@@ -46,14 +50,10 @@ from local.stack.cold import start_cold
 from local.stack.front import LambdaContext, proxy_event
 from local.stack.samples import SHARED_SECRET, sign
 from local.stack.system import API_KEY, API_TOKEN
-from local.voucherify_stub.stub import Fault, RateLimit, Request, Rule, VoucherifyStub
+from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, Rule, VoucherifyStub
 
 Json = dict[str, Any]
 Worker = Callable[[Json], Json]
-
-# As in template.yaml.
-BATCH_SIZE = 1000
-BATCHING_WINDOW_SECONDS = 1.0
 
 # The worker reserves a third of it: too short for an answer that comes after SLOW_SECONDS.
 SHORT_TIME_OUT_SECONDS = 5.0
@@ -151,12 +151,19 @@ def takes_customer(customer: Json) -> bool:
 
 @dataclass(frozen=True)
 class Soak:
-    """The results of a soak. `backlog` has the length of the retry queue over its time."""
+    """The results of a soak.
+
+    `calls` has those that only read, too. `call_seconds` and `database_seconds` are the means of a call of Voucherify
+    and of one of DynamoDB. `backlog` has the length of the retry queue over its time.
+    """
 
     audit: Audit
+    calls: Sequence[Call]
     seconds: float
     drained_in: float
     skipped_seconds: float
+    call_seconds: float
+    database_seconds: float
     backlog: list[tuple[float, int]]
 
 
@@ -166,11 +173,13 @@ class _Metrics(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self.call_seconds: list[float] = []
 
     def write(self, text: str) -> int:
         if not text.isspace():  # the newline after a line of metrics is written separately
             line = json.loads(text)
             self.counts.update({name: round(sum(line.get(name, []))) for name in ("Duplicate", "Unguarded")})
+            self.call_seconds += [milliseconds / 1000 for milliseconds in line.get("VoucherifyLatency", [])]
         return len(text)
 
 
@@ -196,6 +205,7 @@ def soak(
         sqs.serving() as variables,
         _environment(variables),
         redirect_stdout(_Metrics()) as metrics,
+        _database_times() as database_seconds,
         ThreadPoolExecutor(workers) as threads,
     ):
         voucherify.rule = rule
@@ -205,6 +215,8 @@ def soak(
             {"apiKey": API_KEY, "apiToken": API_TOKEN, "apiUrl": voucherify.url, "sharedSecret": SHARED_SECRET}
         )
         start_cold()
+        if limit:
+            time.sleep(-time.time() % limit.seconds)  # with a window, so that two runs can be compared
         started = time.time()
         polls = [
             threads.submit(_poll, sqs, worker, all_sent, stopping, skips_time=limit is None)
@@ -225,7 +237,7 @@ def soak(
             stopping.set()
         ended = time.time()
 
-    calls = [call for call in voucherify.calls if call.json]  # others read metadata schemas
+    calls = [call for call in voucherify.calls if call.json]  # others read
     audit = Audit(
         accepted=accepted,
         answered=answered,
@@ -241,7 +253,37 @@ def soak(
         without_deduplication=metrics.counts["Unguarded"],
     )
     drained_in = max((call.at for call in calls if call.applied), default=started) - started
-    return Soak(audit, ended - started, drained_in, sqs.clock.skipped, sqs.retry.history)
+    return Soak(
+        audit,
+        voucherify.calls,
+        ended - started,
+        drained_in,
+        sqs.clock.skipped,
+        call_seconds=fmean(metrics.call_seconds or [0.0]),
+        database_seconds=fmean(database_seconds or [0.0]),
+        backlog=sqs.retry.history,
+    )
+
+
+@contextmanager
+def _database_times() -> Iterator[list[float]]:
+    """Collect the seconds of each call of DynamoDB by the clients that are made meanwhile."""
+    seconds: list[float] = []
+
+    def begin(context: Json, **_: Any) -> None:
+        context["begun"] = time.monotonic()
+
+    def end(context: Json, **_: Any) -> None:
+        seconds.append(time.monotonic() - context["begun"])
+
+    session = boto3.Session()
+    session.events.register("before-call.dynamodb", begin)
+    session.events.register("after-call.dynamodb", end)
+    before, boto3.DEFAULT_SESSION = boto3.DEFAULT_SESSION, session
+    try:
+        yield seconds
+    finally:
+        boto3.DEFAULT_SESSION = before
 
 
 @contextmanager
@@ -318,8 +360,36 @@ def _long_soak(traffic: Traffic, console: Console) -> list[str]:
     return ended.audit.errors
 
 
-def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> list[str]:
+class Measured(NamedTuple):
+    """A soak under a rate limit, as the model of cli/planning is compared with it.
+
+    `began_at` is when the first call was made, in seconds from the beginning of its window.
+    """
+
+    limit: int
+    window_seconds: float
+    events: int
+    workers: int
+    calls: float
+    refused: float
+    drained_in: float
+    call_seconds: float
+    database_seconds: float
+    began_at: float
+
+    @property
+    def load(self) -> tuple[int, float, int, int]:
+        return self[:4]
+
+
+def limited_traffic(events: int) -> Traffic:
+    """Return the events of a soak under a rate limit: none of them is special."""
+    return Traffic(events, customers=math.ceil(events / 3), sizes=(200, 200), resent=0, skipped=0, invalid=0)
+
+
+def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> tuple[list[str], list[Measured]]:
     errors: list[str] = []
+    measured: list[Measured] = []
     ideal = traffic.events / limit.calls * limit.seconds
     with local_aws() as aws:
         for workers in (1, 2):
@@ -332,8 +402,22 @@ def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> list[st
                     workers=workers,
                     on_progress=on_progress,
                 )
-            calls = ended.audit.calls
+            calls = ended.calls
             refused = sum(call.status == 429 for call in calls)
+            measured.append(
+                Measured(
+                    limit.calls,
+                    limit.seconds,
+                    traffic.events,
+                    workers,
+                    len(calls),
+                    refused,
+                    ended.drained_in,
+                    ended.call_seconds,
+                    ended.database_seconds,
+                    calls[0].at % limit.seconds,
+                )
+            )
             console.print(f"\n{workers} worker{'s' if workers > 1 else ''}", style="bold")
             _show(ended, console)
             console.print(
@@ -344,7 +428,13 @@ def _limit_soak(traffic: Traffic, limit: RateLimit, console: Console) -> list[st
                 f"{ended.drained_in / ideal:.2f} times (aim: at most 1.2)"
             )
             errors += ended.audit.errors
-    return errors
+    return errors, measured
+
+
+def _record(measured: Sequence[Measured], path: Path) -> None:
+    """Add measurements to a file of JSON."""
+    found = json.loads(path.read_text("utf-8")) if path.exists() else []
+    path.write_text(json.dumps([*found, *(one._asdict() for one in measured)], indent=2) + "\n", "utf-8")
 
 
 def _show(ended: Soak, console: Console) -> None:
@@ -395,13 +485,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--limit", type=rate_limit, help="calls/seconds, such as 100/1s")
     parser.add_argument("--events", type=int)
+    parser.add_argument("--record", type=Path, help="add the figures to a file, as to local/soak/figures.json")
     arguments = parser.parse_args()
     console = Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False)
     try:
         if arguments.limit:
-            events = arguments.events or 3_000
-            traffic = Traffic(events, customers=math.ceil(events / 3), sizes=(200, 200), resent=0, skipped=0, invalid=0)
-            errors = _limit_soak(traffic, arguments.limit, console)
+            errors, measured = _limit_soak(limited_traffic(arguments.events or 3_000), arguments.limit, console)
+            if arguments.record:
+                _record(measured, arguments.record)
         else:
             errors = _long_soak(Traffic(arguments.events or 50_000, customers=5_000), console)
     except SoakFailed as failed:

@@ -19,13 +19,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from cli.planning.deployment import MAX_RECEIVES, WORKER_TIME_OUT_SECONDS
 from local.stack.http_server import HttpRequest, HttpServer, Reply
 
 Json = dict[str, Any]
 
-# As in template.yaml.
-VISIBILITY_SECONDS = 6 * 90
-MAX_RECEIVES = 100
+VISIBILITY_SECONDS = 6 * WORKER_TIME_OUT_SECONDS
 
 MAX_ENTRIES = 10
 MAX_BYTES = 1024 * 1024

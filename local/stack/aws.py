@@ -99,6 +99,13 @@ class LocalAws:
         """Make each message of a queue that old."""
         self.moto.set_age(self._name(queue), seconds)
 
+    def let_time_pass(self, seconds: float) -> None:
+        """Make every message older and visible sooner, and let records and waits in the table end sooner."""
+        for queue in ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
+            self.advance(queue, seconds)
+            self.moto.age(self._name(queue), seconds)
+        self.moto.advance_table(self.environment["DEDUPLICATION_TABLE"], seconds)
+
     def _name(self, queue: str) -> str:
         return self.environment[queue].rpartition("/")[2]
 

@@ -65,6 +65,10 @@ class Moto:
         """Make each message of a queue that old."""
         self._command("set_age", queue, seconds)
 
+    def age(self, queue: str, seconds: float) -> None:
+        """Make each message of a queue that much older."""
+        self._command("age", queue, seconds)
+
     def empty(self, queue: str) -> None:
         """Delete the messages of a queue, the hidden ones too."""
         self._command("empty", queue)
@@ -86,8 +90,12 @@ class Moto:
         self._command("empty_table", table)
 
     def advance_table(self, table: str, seconds: float) -> None:
-        """Make each idempotency record of a table expire that much sooner."""
+        """Move the times of a table's items into the past."""
         self._command("advance_table", table, seconds)
+
+    def answer_late(self, service: str, seconds: float) -> None:
+        """Hold back each answer of a service, such as `DynamoDB`, for so many seconds; 0 ends that."""
+        self._command("answer_late", service, seconds)
 
     def close(self) -> None:
         self._channel.close()

@@ -53,6 +53,12 @@ def _set_age(queue: str, seconds: float) -> None:
         message.sent_timestamp = int((time.time() - seconds) * 1000)  # type: ignore[assignment] # None until sent
 
 
+def _age(queue: str, seconds: float) -> None:
+    """Make each message of a queue that much older."""
+    for message in _messages(queue):
+        message.sent_timestamp -= int(seconds * 1000)  # type: ignore[assignment,operator] # None until sent
+
+
 def _empty(queue: str) -> None:
     """Delete the messages of a queue, the hidden ones too. SQS allows a purge only once a minute."""
     _messages(queue).clear()
@@ -93,24 +99,44 @@ def _empty_table(table: str) -> None:
 
 
 def _advance_table(table: str, seconds: float) -> None:
-    """Make each idempotency record of a table expire that much sooner."""
+    """Make each idempotency record of a table expire that much sooner, and what a project's state says end sooner."""
     for item in _items(table).values():
-        for moment, units in (("expiration", seconds), ("in_progress_expiration", seconds * 1000)):
+        for moment in ("expiration", "in_progress_expiration", "closedUntil", "waitingSince", "waitingUntil"):
             if moment in item.attrs:
-                item.attrs[moment].value = str(int(item.attrs[moment].value) - round(units))
+                units = seconds * 1000 if moment == "in_progress_expiration" else seconds
+                moved = float(item.attrs[moment].value) - units
+                item.attrs[moment].value = str(round(moved) if "expiration" in moment else moved)
+
+
+_late_seconds: dict[str, float] = {}
+
+
+def _answer_late(service: str, seconds: float) -> None:
+    """Hold back each answer of a service that long. `service` is its name in X-Amz-Target, such as `DynamoDB`."""
+    _late_seconds[service] = seconds
 
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "list_messages": _list_messages,
     "advance": _advance,
     "set_age": _set_age,
+    "age": _age,
     "empty": _empty,
     "keep_parameters": _keep_parameters,
     "restore_parameters": _restore_parameters,
     "freeze": _freeze,
     "empty_table": _empty_table,
     "advance_table": _advance_table,
+    "answer_late": _answer_late,
 }
+
+
+class _Application(DomainDispatcherApplication):
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        answer = super().__call__(environ, start_response)
+        service = environ.get("HTTP_X_AMZ_TARGET", "").partition("_")[0]
+        time.sleep(_late_seconds.get(service, 0.0))  # nothing is sent before this returns
+        return answer
 
 
 class _Handler(MotoRequestHandler):
@@ -125,7 +151,7 @@ backends.list_of_moto_modules = partial(iter, tuple(backends.list_of_moto_module
 
 def main(host: str, port: int, parent: Connection[Any, Any]) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs a line for each call
-    app = DomainDispatcherApplication(create_backend_app)
+    app = _Application(create_backend_app)
     server = make_server(host, port, app, threaded=True, request_handler=_Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     parent.send(server.port)

@@ -77,6 +77,8 @@ class Api(Protocol):
 
     def answer(self, request: Request) -> Answer: ...
 
+    def finish_actions(self, request: Request) -> None: ...
+
     def limit_headers(self, now: float, refused: bool) -> dict[str, str]: ...
 
 
@@ -92,7 +94,7 @@ class VoucherifyApi:
         metadata_schemas: Callable[[], list[Json]] = list,
     ) -> None:
         self._credentials = (api_key, api_token)
-        self._windows = _Windows(limit) if limit else None
+        self._windows = Windows(limit) if limit else None
         self._row_rule = row_rule
         self._metadata_schemas = metadata_schemas
         # Asynchronous actions by id. Each that is not done has a function in `_enqueued`, which applies its rows and
@@ -190,6 +192,11 @@ class VoucherifyApi:
         if action_id not in self._actions:
             raise _not_found("async_action", action_id)
         action = self._actions[action_id]
+        self.finish_actions(request)
+        return action
+
+    def finish_actions(self, request: Request) -> None:
+        """Process every asynchronous action that waits, in their order."""
         now = _timestamp(request.at)
         for enqueued_id, apply in self._enqueued:
             self._actions[enqueued_id] = {
@@ -202,7 +209,6 @@ class VoucherifyApi:
                 "processing_time": 1,
             }
         self._enqueued.clear()
-        return action
 
     def _enqueue(self, kind: str, apply: Callable[[Request], Json], request: Request) -> Json:
         action_id = _id("aa", request.request_id)
@@ -454,11 +460,15 @@ def _payload(request: Request, schema: Draft202012Validator) -> Any:
     return request.json
 
 
-class _Windows:
-    """Calls counted in fixed windows. Headers: https://docs.voucherify.io/guides/limits"""
+class Windows:
+    """Calls counted in fixed windows. Headers: https://docs.voucherify.io/guides/limits
 
-    def __init__(self, limit: RateLimit) -> None:
+    A window begins at `start`, in epoch seconds, and another one at the end of each.
+    """
+
+    def __init__(self, limit: RateLimit, start: float = 0.0) -> None:
         self._limit = limit
+        self._start = start
         self._current = -1
         self._used = 0
 
@@ -471,7 +481,7 @@ class _Windows:
 
     def headers(self, now: float, refused: bool) -> dict[str, str]:
         self._move_to(now)
-        end = (self._current + 1) * self._limit.seconds
+        end = self._start + (self._current + 1) * self._limit.seconds
         headers = {
             "X-Rate-Limit-Limit": str(self._limit.calls),
             "X-Rate-Limit-Remaining": str(self._limit.calls - self._used),
@@ -482,8 +492,12 @@ class _Windows:
             headers["X-Rate-Limit-Type"] = "api_calls"
         return headers
 
+    def advance(self, seconds: float) -> None:
+        """Let the windows end that much sooner."""
+        self._start -= seconds
+
     def _move_to(self, now: float) -> None:
-        window = math.floor(now / self._limit.seconds)
+        window = math.floor((now - self._start) / self._limit.seconds)
         if window != self._current:
             self._current, self._used = window, 0
 

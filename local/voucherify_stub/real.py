@@ -48,5 +48,8 @@ class RealVoucherify:
             body = {}
         return Answer(response.status, body)
 
+    def finish_actions(self, request: Request) -> None:
+        """The real Voucherify does so by itself."""
+
     def limit_headers(self, now: float, refused: bool) -> dict[str, str]:
         return {}

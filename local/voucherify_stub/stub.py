@@ -163,6 +163,12 @@ class VoucherifyStub:
         with self._changed:
             self._queue.extend(faults)
 
+    def finish_actions(self) -> None:
+        """Process the asynchronous actions of all calls so far, whether anybody polls them or not."""
+        with self._changed:
+            if self._calls:
+                self._api.finish_actions(self._calls[-1])
+
     def close_connections(self) -> None:
         """Close the kept connections, as happens to a client that was frozen."""
         if self._server:

@@ -95,13 +95,18 @@ def normalise(raw: object) -> Event:
 
 def message_id_of(raw: object) -> str | None:
     """Return the `messageId` of anything that was posted as an event, or None."""
-    if not isinstance(raw, dict):
-        return None
     try:
-        # Of two casings the exact one wins, so nearly always there is no need to look at the others.
-        return _trimmed_text(raw.get("messageId") or _canonical_names(raw)[0].get("messageId"))
+        return _trimmed_text(field_of(raw, "messageId"))
     except ConversionError:
         return None
+
+
+def field_of(raw: object, name: str) -> Any:
+    """Return the value of one field of anything that was posted as an event; None where it has none."""
+    if not isinstance(raw, dict):
+        return None
+    value = raw.get(name)  # the exact name wins over all other casings of it
+    return _canonical_names(raw)[0].get(name) if is_missing(value) else value
 
 
 def _canonical_names(raw: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:

@@ -80,8 +80,7 @@ def invoke(*arguments: str, stdin: str | None = None) -> Ended:
 @pytest.fixture
 def run(system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command on the local system of the tests, whose ports are free ones."""
-    known = {"EventsUrl": f"{system.url}/events", "TrackingApiUrl": system.url, **_names(system)}
-    use_target(monkeypatch, Target("local", Target.local(port=0).session, system.aws.url, known))
+    use_target(monkeypatch, Target.local_at(system.url, system.aws.url))
     # The function runs in this process: its log would be among the command's output.
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "CRITICAL")
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
@@ -156,16 +155,6 @@ def put_message(
         event(message_id, type_), source, 1, failed_at, RecordedFailure.of(failure)
     ).to_message()
     aws.sqs.send_message(QueueUrl=aws.environment[queue], MessageBody=body, MessageAttributes=attributes)
-
-
-def _names(system: LocalSystem) -> dict[str, str]:
-    variables = system.aws.environment
-    return {
-        "SettingsPath": variables["SETTINGS_PATH"],
-        "RetryQueueUrl": variables["RETRY_QUEUE_URL"],
-        "DeadLetterQueueUrl": variables["DEAD_LETTER_QUEUE_URL"],
-        "DeduplicationTableName": variables["DEDUPLICATION_TABLE"],
-    }
 
 
 def _secrets(aws: LocalAws) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,7 +14,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from cli.commands import doctor
-from cli.commands.doctor import CUSTOMER, _retry_worker, _rows, _settings_path
+from cli.commands.doctor import CUSTOMER, _aws_cli, _retry_worker, _rows, _settings_path
 from cli.target import Target
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.cold import start_cold
@@ -145,7 +146,7 @@ def test_age_of_oldest_message(run: Run, aws: LocalAws, monkeypatch: pytest.Monk
             for minutes, seconds in ((20, 60.0), (2, 5400.0))
         ],
     )
-    assert "✓ retry queue: 1 visible, the oldest is 1.5 hours old" in run("doctor").out
+    assert "✓ retry queue: 1 visible, the oldest has been in it for 1.5 hours" in run("doctor").out
 
     put_age(now, "VoucherifyDestination", "RetryAge", 30_000.0, service="local", source="app")
     ended = run("doctor")
@@ -384,3 +385,33 @@ def test_schemas_that_cannot_be_read_are_no_fault(run: Run, system: LocalSystem)
 
     assert ended.code == 0
     assert "✓ metadata of default: not checked" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_fine", "text"),
+    [
+        ("aws-cli/2.31.0 Python/3.13.7 Linux/6.1", True, "version 2.31.0"),
+        ("aws-cli/1.44.2 Python/3.12.1 Linux/6.1 botocore/1.42.2", False, "version 1.44.2"),
+        ("", False, "version unknown"),
+    ],
+)
+def test_the_aws_cli_must_have_version_2_for_the_lines_of_the_runbook(
+    shown: str, is_fine: bool, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "aws"
+    program.write_text(f"#!/bin/sh\necho '{shown}'\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    check = _aws_cli("AWS CLI")
+
+    assert (check.is_fine, check.text) == (is_fine, text)
+
+
+def test_the_aws_cli_need_not_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    check = _aws_cli("AWS CLI")
+
+    assert check.is_fine
+    assert "the shell lines of docs/runbook.md need version 2" in check.text

@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from cli.target import Target
+from handler.model.deadline import Deadline
 from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.samples import SHARED_SECRET
@@ -30,7 +31,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parameters(aws: LocalAws, source: str = "default") -> dict[str, str]:
-    found = read_parameters(aws.ssm, SETTINGS_PATH).get(source, {})
+    found = read_parameters(aws.ssm, SETTINGS_PATH, Deadline.after(3600.0)).get(source, {})
     return {name: parameter.value for name, parameter in found.items()}
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -24,10 +25,12 @@ from cli.replay import project, retry_loop, run
 from cli.replay.checkpoint import Checkpoint, Identity
 from cli.target import Target
 from local.stack.aws import LocalAws
+from local.stack.cold import start_cold
 from local.stack.system import API_KEY, API_TOKEN, LocalSystem
 from local.voucherify_stub.stub import Call, Fault, RateLimit, Request, VoucherifyStub
 from tests.cli.conftest import Ended, Run, Time, invoke, use_target
-from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal
+from tests.function import Function
+from tests.scenarios.aws_proxy import AwsCall, AwsProxy, Forward, aws_proxy, refusal, refuse
 
 BULK = "/v1/customers/bulk/async"
 IMPORT = "/v1/orders/import"
@@ -65,6 +68,17 @@ def replayed(run: Run, clock: Time, tmp_path: Path) -> Replay:
         return run("replay", "--checkpoint", str(tmp_path / "replay.sqlite"), *map(str, arguments))
 
     return replayed
+
+
+@pytest.fixture
+def proxy(replayed: Replay, system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
+    """AWS as the command sees it, without the waits between botocore's tries."""
+    direct = Target.local(0)
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
+    with aws_proxy(system.aws.url) as proxy:
+        target = Target("local", direct.session, proxy.url, direct.known)
+        use_target(monkeypatch, target)
+        yield proxy
 
 
 def identify(user: str, **traits: Any) -> dict[str, Any]:
@@ -561,6 +575,163 @@ class TestWhatItSays:
         assert (ended.code, ended.err.splitlines()[0]) == (2, f"✗ invalid rate: {rate}")
 
 
+class TestNewestWins:
+    """A replay of old events, and what newer ones have set since."""
+
+    EARLY, LATE = "2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z"
+
+    @pytest.fixture
+    def while_it_waits(self, clock: Time, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+        """Does something once, between the begin of a replay and its first call."""
+
+        def prepare(act: Callable[[], object]) -> None:
+            acts = [act]
+
+            def sleep(seconds: float) -> None:
+                clock.sleep(seconds)
+                while acts:
+                    acts.pop()()
+
+            monkeypatch.setattr(replay, "SLEEP", sleep)
+
+        return prepare
+
+    def old(self, user: str, **traits: Any) -> dict[str, Any]:
+        return {**identify(user, **traits), "timestamp": self.EARLY}
+
+    @pytest.fixture
+    def live(self, function: Function, clock: Time, while_it_waits: Callable[[Callable[[], object]], None]) -> None:
+        """Delivers a newer event of u1 while the replay runs."""
+        clock.now = time.time()  # that of the function
+        newer = {**identify("u1", name="New"), "messageId": "live", "timestamp": self.LATE}
+        start_cold()
+        while_it_waits(lambda: function.post(newer))
+
+    @pytest.mark.parametrize(("others", "option"), [(5, "--bulk"), (5, "--no-bulk"), (0, "--bulk")])
+    @pytest.mark.usefixtures("live")
+    def test_what_a_live_event_has_set_is_left_out(
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        voucherify: VoucherifyStub,
+        others: int,
+        option: str,
+    ) -> None:
+        events = [self.old(f"o{number}", name="Old") for number in range(others)]
+        ended = replayed(history(*events, self.old("u1", name="Old", email="u1@example.com")), option, "--json")
+
+        assert (ended.code, ended.json["delivered"]) == (0, others + 1)
+        assert (voucherify.customers["u1"]["name"], voucherify.customers["u1"]["email"]) == ("New", "u1@example.com")
+        assert names(voucherify) == {**{f"o{number}": "Old" for number in range(others)}, "u1": "New"}
+
+    @pytest.mark.parametrize("others", [0, 5])
+    @pytest.mark.usefixtures("live")
+    def test_event_of_which_nothing_is_left_is_skipped(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, others: int
+    ) -> None:
+        events = [self.old(f"o{number}", name="Old") for number in range(others)]
+        ended = replayed(history(*events, self.old("u1", name="Old")), "--json")
+
+        assert (ended.code, ended.json["skipped"]) == (0, {"superseded": 1})
+        assert names(voucherify)["u1"] == "New"
+
+    @pytest.mark.usefixtures("live")
+    def test_custom_event_counts_and_its_old_attributes_do_not(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        replayed(history({**track("u1", "Moved", "m1", name="Old"), "timestamp": self.EARLY}))
+
+        assert [event["event"] for event in voucherify.events] == ["Moved"]
+        assert names(voucherify) == {"u1": "New"}
+
+    @pytest.mark.parametrize("how", ["option", "setting"])
+    @pytest.mark.usefixtures("live")
+    def test_with_send_old_events_overwrite(
+        self,
+        replayed: Replay,
+        history: Callable[..., Path],
+        voucherify: VoucherifyStub,
+        aws: LocalAws,
+        clock: Time,
+        how: str,
+    ) -> None:
+        if how == "setting":
+            aws.put_settings({"staleAttributes": "send"})
+        options = ["--stale-attributes", "send"] if how == "option" else []
+        began = clock.now
+        assert replayed(history(self.old("u1", name="Old")), *options).code == 0
+
+        assert names(voucherify) == {"u1": "Old"}
+        assert clock.now == began, "it waits for nobody"
+
+    def test_drop_overrides_the_setting(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, aws: LocalAws
+    ) -> None:
+        aws.put_settings({"staleAttributes": "send"})
+        newer = {**identify("u1", name="New"), "timestamp": self.LATE}
+        replayed(history(newer, self.old("u1", name="Old")), "--stale-attributes", "drop")
+
+        assert names(voucherify) == {"u1": "New"}
+
+    @pytest.mark.parametrize("others", [0, 5])
+    def test_archive_in_any_order_ends_with_its_newest_events(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, others: int
+    ) -> None:
+        newer = [{**identify(f"u{number}", name="New"), "timestamp": self.LATE} for number in range(others + 1)]
+        older = [self.old(f"u{number}", name="Old") for number in range(others + 1)]
+        assert replayed(history(*newer, *older)).code == 0
+
+        assert set(names(voucherify).values()) == {"New"}
+
+    @pytest.mark.parametrize("option", ["--bulk", "--as-live"])
+    def test_status_of_an_order_never_goes_back(
+        self, replayed: Replay, history: Callable[..., Path], function: Function, option: str
+    ) -> None:
+        """Live events note the times of orders always."""
+        function.put(orderEvents='{"Order Paid": "PAID", "Order Placed": "CREATED"}', trackEventsFilter='["none"]')
+        start_cold()
+        function.post({**track("u1", "Order Paid", "m1", order_id="o1"), "timestamp": self.LATE})
+        placed = {**track("u1", "Order Placed", "m2", order_id="o1", coupon="SPRING"), "timestamp": self.EARLY}
+        assert replayed(history(placed), option).code == 0
+
+        order = function.voucherify.orders["o1"]
+        assert (order["status"], order["metadata"]) == ("PAID", {"coupon": "SPRING"})
+
+    def test_continued_replay_sends_what_it_has_noted(
+        self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        path = history(*(self.old(f"u{number}", name="Old") for number in range(6)))
+        voucherify.rule = lambda call: Fault(503)
+        assert replayed(path).code == 3
+        voucherify.rule = None
+        assert replayed(path).code == 0
+        assert set(names(voucherify).values()) == {"Old"}
+
+    def test_nothing_is_sent_where_live_events_cannot_learn_of_it(
+        self, proxy: AwsProxy, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
+    ) -> None:
+        proxy.rule = refuse("UpdateItem")
+        ended = replayed(history(self.old("u1", name="Old")))
+
+        assert ended.code == 3
+        assert "newer events would be overwritten" in ended.err
+        assert voucherify.calls == []
+
+    @pytest.mark.parametrize("others", [0, 5])
+    def test_attributes_that_dynamodb_cannot_compare_are_sent_and_noted(
+        self, proxy: AwsProxy, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, others: int
+    ) -> None:
+        def refuse_times(call: AwsCall, forward: Forward) -> Any:
+            return refusal() if "times#" in json.dumps(call.json) else forward(call)
+
+        proxy.rule = refuse_times
+        ended = replayed(history(*(self.old(f"u{number}", name="Old") for number in range(others + 1))))
+
+        assert ended.code == 0
+        assert len(voucherify.customers) == others + 1
+        assert ended.err.count("DynamoDB could not say") == 1
+
+
 class TestPace:
     def test_rate_is_kept(
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub, clock: Time
@@ -986,16 +1157,6 @@ class TestInterruptions:
         assert replayed(path, option).code == 0
         assert names(system.voucherify) == {"u1": "By a track"}
         assert [event["event"] for event in system.voucherify.events] == ["Order Paid", "Renamed"]
-
-    @pytest.fixture
-    def proxy(self, story: Story, system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsProxy]:
-        """AWS as the command sees it, without the waits between botocore's tries."""
-        direct = Target.local(0)
-        monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
-        with aws_proxy(system.aws.url) as proxy:
-            target = Target("local", direct.session, proxy.url, direct.known)
-            use_target(monkeypatch, target)
-            yield proxy
 
     @pytest.mark.parametrize("outage", [False, True])
     def test_each_aws_call_fails(

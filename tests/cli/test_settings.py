@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cli.output import Output
 from cli.settings.file import read_files
+from handler.model.deadline import Deadline
 from handler.settings.settings import SETTINGS, check_settings
 from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
@@ -584,7 +585,7 @@ class TestRoundTrip:
         file = in_json(tmp_path, **settings)
         assert run("settings", "apply", file, "--yes").code == 0
 
-        read = check_settings("default", read_parameters(aws.ssm, SETTINGS_PATH)["default"])
+        read = check_settings("default", read_parameters(aws.ssm, SETTINGS_PATH, Deadline.after(3600.0))["default"])
         assert read.unknown == ()
         rules = {
             str(named): {(rule.source.text, rule.destination) for rule in named.rules}
@@ -612,15 +613,18 @@ class TestRoundTrip:
         st.dictionaries(
             st.from_regex(r"trackMapping(\.[A-Za-z0-9_.-]{1,8})?", fullmatch=True).filter(lambda name: name[-1] != "."),
             st.dictionaries(
-                st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(
+                st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(
                     lambda name: name not in ("traits", "properties", "context")
                 ),
                 st.dictionaries(
-                    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1),
+                    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8),
                     st.sampled_from(["metadata.a", "customer.email", ["metadata.a", "metadata.b"]]),
+                    max_size=2,
                 ),
                 min_size=1,
+                max_size=3,
             ),
+            max_size=3,
         )
     )
     def test_files_of_both_formats_have_what_was_written(

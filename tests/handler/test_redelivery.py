@@ -367,6 +367,7 @@ def test_no_personal_data_and_no_secret_is_in_any_sink_but_the_record_of_its_eve
 WAITS = [Fault(429, headers={"Retry-After": "60"}), Fault(402)]
 
 
+@pytest.mark.scenario(row=40)
 @pytest.mark.parametrize("fault", WAITS, ids=["rate_limited", "plan_used_up"])
 def test_an_event_that_only_waits_for_the_plan_is_not_given_up_for_its_age(
     function: Function, worker: Worker, fault: Fault
@@ -428,6 +429,7 @@ def test_an_event_is_dead_before_sqs_would_delete_it(function: Function, worker:
     assert [record["failure"]["code"] for record in dead()] == ["plan_used_up"]
 
 
+@pytest.mark.scenario(row=40)
 def test_messages_of_a_source_are_one_group(function: Function) -> None:
     function.put_source("shop", trackDisabled="false")
     function.voucherify.rule = lambda request: Fault(503)

@@ -1,4 +1,4 @@
-"""`make run` and `make serve` as a user starts them, and the Python that they need."""
+"""`make run`, `make smoke` and `make serve` as a user starts them, and the Python that they need."""
 
 from __future__ import annotations
 
@@ -80,6 +80,44 @@ def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sampl
         assert 'Voucherify → function: 401 {"code": 401' in ended.stdout
         assert ended.stdout.splitlines()[-1].startswith("✗ 5 of 8 samples did not go as expected")
         assert ended.returncode == 1
+
+
+def test_smoke_says_what_it_saw_on_this_machine_and_what_only_aws_can_answer() -> None:
+    ended = run("local.smoke")
+    lines = ended.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("✓")] == [
+        "○ rollback: only AWS can answer: the local system has no versions",
+        "○ parameter: only AWS can answer: the local system has no stack",
+    ]
+    assert len(lines) == 18
+    assert max(map(len, lines)) <= 80
+    assert ended.returncode == 0
+    assert "Only AWS can also answer for" in ended.stderr
+
+
+def test_smoke_fails_where_a_line_does() -> None:
+    """The real Voucherify is a stub here, which refuses the token."""
+    with VoucherifyStub(api_key="real-id", api_token="real-token") as voucherify:
+        keys = {"VOUCHERIFY_API_KEY": "real-id", "VOUCHERIFY_API_URL": voucherify.url, "VOUCHERIFY_API_TOKEN": "wrong"}
+        ended = run("local.smoke", **keys)
+    assert "✗ identify: 202 queued" in ended.stdout
+    assert ended.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ([], "local.smoke"),
+        (["STACK=local"], "local.smoke"),
+        (["STACK=shop"], "cli smoke --stack shop"),
+        (["STACK=shop", "UPDATE=1"], "cli smoke --stack shop --update-stack"),
+    ],
+)
+def test_make_smoke_chooses_the_stack(arguments: list[str], command: str) -> None:
+    make = ["make", "--dry-run", "--old-file=.venv/installed", "smoke", *arguments]
+    environment = {name: value for name, value in ENVIRONMENT.items() if name not in ("MAKEFLAGS", "STACK", "UPDATE")}
+    ended = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout == f".venv/bin/python -m {command}\n"
 
 
 class Server:

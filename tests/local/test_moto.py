@@ -43,3 +43,13 @@ def test_what_is_hidden_is_listed_and_shows_as_time_passes(aws: LocalAws) -> Non
     assert after.delayed_until == pytest.approx(before.delayed_until - 901)
     (message,) = aws.messages("RETRY_QUEUE_URL")
     assert (message["MessageId"], message["Body"]) == (before.message_id, before.body)
+
+
+def test_time_that_passes_makes_a_message_older_and_visible(aws: LocalAws) -> None:
+    queue = aws.environment["RETRY_QUEUE_URL"]
+    aws.sqs.send_message(QueueUrl=queue, MessageBody="{}", DelaySeconds=900)
+    (before,) = aws.stored("RETRY_QUEUE_URL")
+    aws.let_time_pass(3600)
+    (message,) = aws.sqs.receive_message(QueueUrl=queue, AttributeNames=["SentTimestamp"])["Messages"]
+    sent_at = before.delayed_until - 900
+    assert int(message["Attributes"]["SentTimestamp"]) / 1000 == pytest.approx(sent_at - 3600, abs=1)

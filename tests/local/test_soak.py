@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from cli.planning.deployment import MAX_RECEIVES
 from local.soak import run
 from local.soak.run import FAULTS, SoakFailed, Traffic, backlog, faulty, rate_limit, soak
-from local.soak.sqs import MAX_RECEIVES, VISIBILITY_SECONDS, Message, SqsStub
+from local.soak.sqs import VISIBILITY_SECONDS, Message, SqsStub
 from local.stack.aws import LocalAws
 from local.stack.cold import start_cold
 from local.voucherify_stub.stub import Fault, RateLimit

@@ -25,6 +25,7 @@ PSEUDO = {
     "AWS::StackName": "voucherify-destination",
     "AWS::URLSuffix": "amazonaws.com",
 }
+DATA_KEY = "arn:aws:kms:eu-west-1:123456789012:key/4f1a6a52-5555-6666-7777-888899990000"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/0e5f2c1a-1111-2222-3333-444455556666"
 
 # Each parameter that switches something, as it is by default and otherwise.
@@ -34,12 +35,17 @@ SWITCHES = {
     "Deployment": ("AllAtOnce", "Canary10Percent5Minutes"),
     "AlarmEmail": ("", "someone@example.com"),
     "SettingsKmsKeyArn": ("", KEY),
+    "DataKmsKeyArn": ("", f"{DATA_KEY},{KEY}"),
+    "DeletionProtection": ("off", "on"),
+    "DomainName": ("", "events.example.com"),
+    "DefaultEndpoint": ("on", "off"),
     "NothingReceivedHours": ("0", "6"),
     "ReservedConcurrency": ("0", "50"),
     "Tracing": ("Active", "PassThrough"),
 }
 COMBINATIONS = [dict(zip(SWITCHES, values, strict=True)) for values in itertools.product(*SWITCHES.values())]
-ALL_SWITCHED = COMBINATIONS[-1]
+CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/2f7d1e3b-9999-aaaa-bbbb-ccccddddeeee"
+ALL_SWITCHED = {**COMBINATIONS[-1], "DomainCertificateArn": CERTIFICATE, "MonthlyBudget": "20"}
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
@@ -52,7 +58,8 @@ class NoManagedPolicies:
 def transformed(template: Any, parameters: Mapping[str, str]) -> Any:
     """Return a template as SAM transforms it once the code is uploaded. SAM wants a region, but does not use it."""
     template = deepcopy(template)
-    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    if template["Globals"]["Function"]["CodeUri"] == ".":
+        template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
 
     from samtranslator.translator.transform import transform  # takes seconds, which only these tests need
 
@@ -64,6 +71,17 @@ def transformed(template: Any, parameters: Mapping[str, str]) -> Any:
 @cache
 def transformed_for(deployment: str) -> Any:
     return transformed(SOURCE, {**DEFAULTS, "Deployment": deployment})
+
+
+RESOLVED: dict[tuple[str, ...], Any] = {}
+
+
+@cache
+def read_by(deployment: str, name: str) -> list[str]:
+    """Return the parameters that decide about a resource, and always the deployment, which SAM looks at."""
+    resource = transformed_for(deployment)["Resources"][name]
+    condition = SOURCE["Conditions"].get(resource.get("Condition"), [])
+    return ["Deployment", *sorted({*named_in(resource), *named_in(condition)} & set(PARAMETERS) - {"Deployment"})]
 
 
 class Stack:
@@ -81,16 +99,25 @@ class Stack:
 
     @cached_property
     def resources(self) -> dict[str, Any]:
-        return {
-            name: self.resolved({part: value for part, value in resource.items() if part != "Condition"})
-            for name, resource in self._template["Resources"].items()
-            if "Condition" not in resource or self._is_met(resource["Condition"])
-        }
+        """The resources that exist. One that no different parameter concerns is the same object in another stack."""
+        found = {}
+        for name, resource in self._template["Resources"].items():
+            key = (name, *(self.parameters[one] for one in read_by(self.parameters["Deployment"], name)))
+            if key not in RESOLVED:
+                is_there = "Condition" not in resource or self.is_met(resource["Condition"])
+                parts = {part: value for part, value in resource.items() if part != "Condition"}
+                RESOLVED[key] = self.resolved(parts) if is_there else None
+            if RESOLVED[key] is not None:
+                found[name] = RESOLVED[key]
+        return found
 
     @cached_property
     def outputs(self) -> dict[str, Any]:
-        outputs: dict[str, Any] = self.resolved(self._template["Outputs"])
-        return outputs
+        return {
+            name: self.resolved({part: value for part, value in output.items() if part != "Condition"})
+            for name, output in self._template["Outputs"].items()
+            if "Condition" not in output or self.is_met(output["Condition"])
+        }
 
     def of_type(self, kind: str) -> dict[str, Any]:
         return {name: found["Properties"] for name, found in self.resources.items() if found["Type"] == kind}
@@ -106,20 +133,35 @@ class Stack:
             return value
         if set(value) == {"Fn::If"}:
             condition, then, otherwise = value["Fn::If"]
-            return self.resolved(then if self._is_met(condition) else otherwise)
+            return self.resolved(then if self.is_met(condition) else otherwise)
         if set(value) == {"Ref"}:
-            return self.parameters.get(value["Ref"], value)
+            return self._parameter(value["Ref"]) if value["Ref"] in self.parameters else value
+        if set(value) == {"Fn::FindInMap"}:
+            mapping, first, second = map(self.resolved, value["Fn::FindInMap"])
+            return SOURCE["Mappings"][mapping][first][second]
+        if set(value) == {"Fn::Join"}:
+            separator, items = value["Fn::Join"]
+            return str(separator).join(self.resolved(items))
+        if set(value) == {"Fn::Select"}:
+            index, items = value["Fn::Select"]
+            return self.resolved(items)[int(index)]
         if set(value) == {"Fn::Sub"}:
             return self._substituted(value["Fn::Sub"])
         filled = {name: self.resolved(item) for name, item in value.items()}
         return {name: item for name, item in filled.items() if item != NO_VALUE}
 
-    def _is_met(self, condition: Any) -> bool:
+    def _parameter(self, name: str) -> str | list[str]:
+        value = self.parameters[name]
+        return value.split(",") if PARAMETERS[name]["Type"] == "CommaDelimitedList" else value
+
+    def is_met(self, condition: Any) -> bool:
         if isinstance(condition, str):
-            return self._is_met(self._template["Conditions"][condition])
+            return self.is_met(self._template["Conditions"][condition])
         ((operator, operands),) = condition.items()
         if operator == "Fn::Not":
-            return not self._is_met(operands[0])
+            return not self.is_met(operands[0])
+        if operator == "Fn::Or":
+            return any(map(self.is_met, operands))
         assert operator == "Fn::Equals"
         left, right = map(self.resolved, operands)
         return bool(str(left) == str(right))
@@ -172,6 +214,35 @@ def named_in(value: Any) -> Iterator[str]:
                 yield from named_in(item[1:])
             else:
                 yield from named_in(item)
+
+
+NAMED: dict[int, set[str]] = {}
+
+
+def names_in(resource: Any) -> set[str]:
+    """Return what a resource refers to or depends on by itself. Stacks share their resources: see Stack.resources."""
+    if id(resource) not in NAMED:
+        NAMED[id(resource)] = {*as_list(resource.get("DependsOn", [])), *named_in(resource)}
+    return NAMED[id(resource)]
+
+
+def waits_for(stack: Stack, name: str) -> set[str]:
+    """Return the resources that CloudFormation creates and updates before a resource: each it depends on or refers to.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-dependson.html
+    """
+    return names_in(stack.resources[name]) & stack.resources.keys()
+
+
+def waited_for(stack: Stack, name: str) -> set[str]:
+    """Return what a resource waits for, and what these wait for in turn."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        direct = waits_for(stack, left.pop())
+        left += direct - found
+        found |= direct
+    return found
 
 
 DEFAULT = Stack()

@@ -1,6 +1,7 @@
 """The result of `sam build`, and when it must fail. Like `make setup`, this needs the package registry."""
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -119,6 +120,26 @@ def test_imported_modules_are_compiled_and_not_checked_against_their_source(arti
         assert b"/var/task/" in code
 
 
+COMPILED_WITHOUT_PYOPENSSL = """
+import sys
+from pathlib import Path
+sys.modules["OpenSSL"] = None
+from scripts.precompile import sources
+print(*sources(Path(sys.argv[1])), sep="\\n")
+"""
+
+
+@pytest.mark.skipif(not IS_LAMBDAS_PYTHON, reason="byte code is of one version of Python")
+def test_byte_code_does_not_depend_on_optional_packages_of_the_build(artifact: Path) -> None:
+    """boto3 imports a module of urllib3 that needs pyOpenSSL. Lambda has none, and tries it all the same."""
+    command = [sys.executable, "-B", "-c", COMPILED_WITHOUT_PYOPENSSL, str(artifact)]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    compiled = {f"{path.parents[1] / path.name.split('.')[0]}.py" for path in artifact.rglob("*.pyc")}
+    assert set(listed) == compiled
+    assert str(artifact / "urllib3/contrib/pyopenssl.py") in compiled
+
+
 @pytest.mark.skipif(IS_LAMBDAS_PYTHON, reason="there is byte code")
 def test_another_python_leaves_no_byte_code(artifact: Path) -> None:
     assert not list(artifact.rglob("*.pyc"))
@@ -176,9 +197,10 @@ def test_build_fails_where_the_check_does(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     (tmp_path / "requirements.txt").touch()
-    make = ["make", "--old-file=.venv/installed", "build-DeliverFunction", f"ARTIFACTS_DIR={tmp_path / 'artifact'}"]
+    make = ["make", "--old-file=.venv/installed", "RUN_ENVIRONMENT=.venv", "build-DeliverFunction"]
 
-    built = subprocess.run(make, cwd=tmp_path, check=False, capture_output=True, text=True)
+    environment = {**os.environ, "ARTIFACTS_DIR": str(tmp_path / "artifact")}
+    built = subprocess.run(make, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
 
     assert built.returncode != 0
     assert "The artifact lacks aws-lambda-powertools" in built.stderr

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import mapping
+from cli.main import app
+from cli.planning import prices
 from handler.model.reason_codes import ReasonCode, RefusalCause, SkipReason
+from local.incidents.runbook import commands
 from mapping import RejectReason
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +26,7 @@ COST = (ROOT / "docs/cost.md").read_text("utf-8")
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 TEMPLATE_TEXT = (ROOT / "template.yaml").read_text("utf-8")
 TEMPLATE = yaml_parse(TEMPLATE_TEXT)
+COMMAND_LINE: Any = get_command(app)
 
 
 def rows(text: str, header: str) -> list[list[str]]:
@@ -58,9 +64,11 @@ def test_each_alarm_has_its_section_with_what_is_asked_at_night() -> None:
         "Function throttles",
         "API 5xx",
         "API 4xx",
+        "Slow answers",
         "Settings unusable",
         "Credentials refused",
         "Plan used up",
+        "Tracks not deduplicated",
         "Nothing received",
     ):
         for question in ("It means.", "Meanwhile", "The cause", "The fix", "It is over"):
@@ -96,12 +104,30 @@ def test_a_command_can_be_pasted_and_names_what_the_stack_has(block: str) -> Non
             assert f'"{name}"' in (ROOT / "handler/observability.py").read_text("utf-8")
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_command_of_the_command_line_exists_with_its_options(document: Path) -> None:
+    """The parser of a click command raises for an option that it does not know, and returns the arguments too many."""
+    text = re.sub(r"<[a-z ]+>", "x", document.read_text("utf-8"))
+    for arguments in commands(text, {}):
+        command, context = COMMAND_LINE, None
+        while isinstance(command, TyperGroup):
+            context = command.make_context(command.name, arguments, parent=context, resilient_parsing=True)
+            _, found, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+            assert found, arguments
+            command = found
+        _, too_many, _ = command.make_parser(command.context_class(command)).parse_args(list(arguments))
+        assert not too_many
+
+
 def test_the_costs_are_the_sums_of_their_formulas() -> None:
     (program,) = re.findall(r"```python\n(.*?)```", COST, re.DOTALL)
     formulas: dict[str, Any] = {"__name__": "cost"}
     exec(program, formulas)
     assert formulas["MEMORY"] * 1024 == TEMPLATE["Globals"]["Function"]["MemorySize"]
     assert formulas["PARALLEL"] == TEMPLATE["Parameters"]["VoucherifyConcurrency"]["Default"]
+    named = {"API": prices.API_REQUEST, "LAMBDA": prices.LAMBDA_REQUEST, "GB_SECOND": prices.GB_SECOND}
+    named |= {"SQS": prices.SQS_REQUEST, "WRITE": prices.DYNAMODB_WRITE}
+    assert {name: formulas[name] for name in named} == {name: price.usd for name, price in named.items()}
     costs = [formulas["usd"](batch, track) for track in (False, True) for batch in (1, 10, 100)]
     by_service = {row[0]: row[1:] for row in rows(COST, "| USD per million events | identify, 1 |")}
     assert by_service == {service: [f"{cost[service]:.2f}" for cost in costs] for service in costs[0]}
@@ -112,7 +138,8 @@ def test_the_costs_are_the_sums_of_their_formulas() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cost", "failures", "operations", "runbook", "security", "segment", "settings", "upgrading"]
+    "name",
+    ["cost", "deploying", "failures", "local", "operations", "runbook", "security", "segment", "settings", "upgrading"],
 )
 def test_a_document_names_only_parameters_that_the_template_has(name: str) -> None:
     text = (ROOT / f"docs/{name}.md").read_text("utf-8")
@@ -125,24 +152,32 @@ def test_a_document_names_only_parameters_that_the_template_has(name: str) -> No
 OTHER_NAMES = {
     "AccessDeniedException",
     "ApproximateAgeOfOldestMessage",
+    "CfnInclude",
     "ChangeMessageVisibility",
+    "CodeBucket",
     "CouldNotDetermineMessageSource",
     "CreateLogGroup",
+    "CreateProvider",
     "DeleteItem",
     "DeleteMessage",
     "EmptyRows",
     "FaultyEnvironment",
+    "GenerateDataKey",
     "GetQueueAttributes",
     "MemorySize",
     "NotDelivered",
     "PutItem",
     "PutLogEvents",
     "PutTelemetryRecords",
+    "RoleArn",
     "RetryAge",
     "SettingsUnusable",
     "ThrottlingException",
     "UnreadEvents",
+    "UpdateAlias",
     "UpdateItem",
+    "UpdateReplacePolicy",
+    "UsePreviousValue",
     "VoucherifyDestination",
     "VoucherifyLatency",
 }

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from handler.model.deadline import Deadline
 from handler.settings.settings import check_settings
 from handler.settings.sources import read_parameters
 from local.stack.aws import SETTINGS_PATH, LocalAws
@@ -103,7 +104,9 @@ def test_all_presets_apply_together(run: Run, aws: LocalAws) -> None:
 
     assert (ended.code, ended.json["faults"]) == (0, [])
     assert run("settings", "diff", *files).code == 0
-    mapping = check_settings("default", read_parameters(aws.ssm, SETTINGS_PATH)["default"]).policy.mapping
+    mapping = check_settings(
+        "default", read_parameters(aws.ssm, SETTINGS_PATH, Deadline.after(3600.0))["default"]
+    ).policy.mapping
     presets = {path.stem: json.loads(path.read_text("utf-8")) for path in FILES}
     for name, preset in presets.items():
         event, *orders = mapped(preset["event"], mapping)

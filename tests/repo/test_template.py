@@ -9,6 +9,7 @@ import random
 import re
 import tomllib
 from dataclasses import replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from handler.settings.environment import Environment
 from tests.repo.stack import (
     ALTERNATIVE,
     BOTH,
+    CERTIFICATE,
     COMBINATIONS,
+    DATA_KEY,
     DEFAULT,
     DEFAULTS,
     EACH_FUNCTION,
@@ -36,10 +39,13 @@ from tests.repo.stack import (
     as_list,
     function,
     named_in,
+    names_in,
     ref,
     stage,
     transformed,
     transformed_for,
+    waited_for,
+    waits_for,
 )
 
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
@@ -63,9 +69,8 @@ def test_every_reference_resolves_under_every_combination() -> None:
     for combination in COMBINATIONS:
         stack = Stack(**combination)
         there = {*stack.resources, *PSEUDO, "AWS::NoValue"}
-        named = set(named_in([stack.resources, stack.outputs]))
-        waited_for = {name for resource in stack.resources.values() for name in as_list(resource.get("DependsOn", []))}
-        assert named | waited_for <= there, combination
+        named = {*named_in(stack.outputs)}.union(*(names_in(resource) for resource in stack.resources.values()))
+        assert named <= there, combination
 
 
 @pytest.mark.slow
@@ -77,19 +82,21 @@ def test_deployed_template_is_lint_clean(stack: Stack) -> None:
 
     template = {"Resources": stack.resources, "Outputs": stack.outputs}
 
-    found = lint(json.dumps(template), config=ManualArgs(regions=["eu-west-1"]))
+    # SAM gives what belongs to a function its UpdateReplacePolicy: see template.yaml.
+    found = lint(json.dumps(template), config=ManualArgs(regions=["eu-west-1"], ignore_checks=["W3011"]))
 
     assert [f"{match.rule.id} {match.message} {match.path}" for match in found] == []
 
 
 @BOTH
 def test_nothing_outlives_the_stack(stack: Stack) -> None:
-    with_content = {"AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::Lambda::Version"}
+    """Lambda deletes a function with its versions, so what is retained of those ends with the stack too."""
+    with_content = {"AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::DynamoDB::Table"}
 
     for name, resource in stack.resources.items():
-        default = "not said" if resource["Type"] in with_content else "Delete"
-        policies = {resource.get(policy, default) for policy in ("DeletionPolicy", "UpdateReplacePolicy")}
-        assert policies == {"Delete"}, name
+        if resource["Type"] != "AWS::Lambda::Version":
+            default = "not said" if resource["Type"] in with_content else "Delete"
+            assert resource.get("DeletionPolicy", default) == "Delete", name
 
 
 def test_every_skip_of_checkov_has_a_reason() -> None:
@@ -199,11 +206,6 @@ def test_parameters_change_the_properties_of_a_function(name: str) -> None:
     assert switched.get("ReservedConcurrentExecutions") == ("50" if name == "DeliverFunction" else None)
 
 
-@EACH_FUNCTION
-def test_function_depends_on_its_permissions(name: str) -> None:
-    assert DEFAULT.resources[name]["DependsOn"] == "DeliveryPolicy"
-
-
 def test_longest_response_budget_ends_before_segment_and_lambda_time_out() -> None:
     segment_waits_for = 5
 
@@ -223,6 +225,42 @@ def test_api_routes_every_method_of_its_paths_and_no_other_path() -> None:
         assert list(methods) == ["x-amazon-apigateway-any-method"]
         (method,) = methods.values()
         assert "${DeliverFunctionAliaslive}" in method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+
+
+def test_default_endpoint_can_be_switched_off_beside_a_domain_name() -> None:
+    def is_disabled(stack: Stack) -> Any:
+        (server,) = stack.properties("HttpApi")["Body"]["servers"]
+        return server["x-amazon-apigateway-endpoint-configuration"]["disableExecuteApiEndpoint"]
+
+    assert is_disabled(DEFAULT) is False
+    assert is_disabled(ALTERNATIVE) is True
+    assert "ApiDomainName" not in DEFAULT.resources
+    assert ALTERNATIVE.properties("ApiDomainMapping") == {
+        "ApiId": ref("HttpApi"),
+        "DomainName": ref("ApiDomainName"),
+        "Stage": ref("HttpApiApiGatewayDefaultStage"),
+    }
+    assert ALTERNATIVE.outputs["EventsUrl"]["Value"] == "https://events.example.com/events"
+    assert ALTERNATIVE.outputs["TrackingApiUrl"]["Value"] == "https://events.example.com"
+    assert DEFAULT.outputs["EventsUrl"]["Value"] == {"Fn::Sub": "${HttpApi.ApiEndpoint}/events"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "accepted"),
+    [
+        ({}, True),
+        ({"DefaultEndpoint": "off"}, False),
+        ({"DomainName": "events.example.com"}, False),
+        ({"DomainName": "events.example.com", "DomainCertificateArn": CERTIFICATE}, True),
+        ({"DomainName": "events.example.com", "DomainCertificateArn": CERTIFICATE, "DefaultEndpoint": "off"}, True),
+        ({"MonthlyBudget": "20"}, False),
+        ({"MonthlyBudget": "20", "AlarmEmail": "someone@example.com"}, True),
+    ],
+)
+def test_what_needs_another_parameter_is_refused_without_it(parameters: dict[str, str], accepted: bool) -> None:
+    assertions = [part["Assert"] for rule in SOURCE["Rules"].values() for part in rule["Assertions"]]
+
+    assert all(map(Stack(**parameters).is_met, assertions)) is accepted
 
 
 def test_api_is_throttled() -> None:
@@ -310,9 +348,10 @@ def test_failing_message_never_reaches_the_receives_of_a_poison_message(seed: in
 
 @pytest.mark.parametrize("queue", ["RetryQueue", "DeadLetterQueue"])
 def test_queue_is_encrypted_and_keeps_messages_for_14_days(queue: str) -> None:
-    kept = DEFAULT.properties(queue)
+    kept, with_key = DEFAULT.properties(queue), Stack(DataKmsKeyArn=f"{DATA_KEY},{KEY}").properties(queue)
 
-    assert kept["SqsManagedSseEnabled"] is True
+    assert (kept["SqsManagedSseEnabled"], kept.get("KmsMasterKeyId")) == (True, None)
+    assert (with_key.get("SqsManagedSseEnabled"), with_key["KmsMasterKeyId"]) == (None, DATA_KEY)
     assert kept["MessageRetentionPeriod"] == FOURTEEN_DAYS
     assert kept["MaximumMessageSize"] == MEBIBYTE
 
@@ -328,6 +367,27 @@ def test_table_is_encrypted_and_expires_its_items() -> None:
     assert table["AttributeDefinitions"] == [{"AttributeName": "id", "AttributeType": "S"}]
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
     assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert Stack(DataKmsKeyArn=f"{DATA_KEY},{KEY}").properties("DeduplicationTable")["SSESpecification"] == {
+        "SSEEnabled": True,
+        "SSEType": "KMS",
+        "KMSMasterKeyId": DATA_KEY,
+    }
+
+
+@BOTH
+def test_replaced_queues_and_table_keep_what_they_hold(stack: Stack) -> None:
+    with_data = {"AWS::SQS::Queue", "AWS::DynamoDB::Table"}
+
+    retained = {found["UpdateReplacePolicy"] for found in stack.resources.values() if found["Type"] in with_data}
+
+    assert retained == {"Retain"}
+
+
+def test_while_the_table_is_protected_the_queues_outlive_the_deletion_of_the_stack_too() -> None:
+    """CloudFormation deletes last what others wait for."""
+    assert DEFAULT.properties("DeduplicationTable")["DeletionProtectionEnabled"] is False
+    assert Stack(DeletionProtection="on").properties("DeduplicationTable")["DeletionProtectionEnabled"] is True
+    assert {"RetryQueue", "DeadLetterQueue"} <= waited_for(DEFAULT, "DeduplicationTable")
 
 
 # ---- roles
@@ -365,11 +425,16 @@ ALIASES = [
 ]  # the function's own ARN, and with the alias
 
 
+def holders_and_statements(stack: Stack, role: str) -> list[tuple[str, Any]]:
+    """Return the statements of a role's own policies and of those attached to it, each with its resource."""
+    own = [(role, policy) for policy in stack.properties(role)["Policies"]]
+    policies = stack.of_type("AWS::IAM::Policy")
+    attached = [(name, policy) for name, policy in policies.items() if ref(role) in policy["Roles"]]
+    return [(name, statement) for name, policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
+
+
 def statements(stack: Stack, role: str) -> list[Any]:
-    """Return the statements of a role's own policies and of those attached to it."""
-    own = stack.properties(role)["Policies"]
-    attached = [policy for policy in stack.of_type("AWS::IAM::Policy").values() if ref(role) in policy["Roles"]]
-    return [statement for policy in own + attached for statement in policy["PolicyDocument"]["Statement"]]
+    return [statement for _, statement in holders_and_statements(stack, role)]
 
 
 def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
@@ -385,6 +450,15 @@ def allowed(stack: Stack, role: str) -> dict[str, list[Any]]:
     return dict(pairs)
 
 
+def allowed_with_keys(stack: Stack, role: str) -> list[Any]:
+    """Return the resources and the services of each statement about keys."""
+    return [
+        (as_list(statement["Action"]), statement["Resource"], statement["Condition"]["StringEquals"]["kms:ViaService"])
+        for statement in statements(stack, role)
+        if str(statement["Action"]).count("kms:")
+    ]
+
+
 @pytest.mark.parametrize("role", MAY)
 def test_role_has_only_the_permissions_that_the_function_needs(role: str) -> None:
     assert allowed(Stack(), role) == {**MAY[role], **MAY_TRACE}
@@ -392,13 +466,15 @@ def test_role_has_only_the_permissions_that_the_function_needs(role: str) -> Non
 
 
 @pytest.mark.parametrize("role", MAY)
-def test_role_may_decrypt_only_with_the_given_key(role: str) -> None:
-    stack = Stack(SettingsKmsKeyArn=KEY)
+def test_role_may_use_only_the_given_keys_through_the_services_that_encrypt_with_them(role: str) -> None:
+    both_keys = Stack(SettingsKmsKeyArn=f"{KEY},{DATA_KEY}", DataKmsKeyArn=f"{DATA_KEY},{KEY}")
+    of_settings = (["kms:Decrypt"], [KEY, DATA_KEY], "ssm.eu-west-1.amazonaws.com")
+    services = ["sqs.eu-west-1.amazonaws.com", "dynamodb.eu-west-1.amazonaws.com"]
+    of_data = (["kms:Decrypt", "kms:GenerateDataKey"], [DATA_KEY, KEY], services)
 
-    (decrypts,) = [statement for statement in statements(stack, role) if statement["Action"] == "kms:Decrypt"]
-
-    assert allowed(stack, role) == {**MAY[role], **MAY_TRACE, "kms:Decrypt": [KEY]}
-    assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"}}
+    assert allowed_with_keys(both_keys, role) == [of_settings, of_data]
+    assert allowed(Stack(SettingsKmsKeyArn=KEY), role) == {**MAY[role], **MAY_TRACE, "kms:Decrypt": [KEY]}
+    assert allowed_with_keys(DEFAULT, role) == []
 
 
 def test_codedeploy_may_move_the_aliases_and_read_alarms() -> None:
@@ -420,10 +496,90 @@ def test_only_its_service_may_assume_a_role(stack: Stack) -> None:
         ]
 
 
+def needed_by(stack: Stack, name: str) -> set[tuple[str, str]]:
+    """Return the permissions that a function's configuration needs: pairs of an action and its resource."""
+    properties = stack.properties(name)
+    needed = {("ssm:GetParametersByPath", f"{SETTINGS}/*")}
+    needed |= {("logs:PutLogEvents", str(arn(properties["LoggingConfig"]["LogGroup"]["Ref"])))}
+    variables = properties["Environment"]["Variables"]
+    for variable in ("RETRY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
+        needed |= {("sqs:SendMessage", str(arn(variables[variable]["Ref"])))}
+    for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem"):
+        needed |= {(f"dynamodb:{action}", str(arn(variables["DEDUPLICATION_TABLE"]["Ref"])))}
+    if properties["TracingConfig"]["Mode"] == "Active":
+        needed |= {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
+    if stack.parameters["SettingsKmsKeyArn"]:
+        needed |= {("kms:Decrypt", KEY)}
+    if stack.parameters["DataKmsKeyArn"]:
+        needed |= {(f"kms:{action}", key) for action in ("Decrypt", "GenerateDataKey") for key in (DATA_KEY, KEY)}
+    for mapping in stack.of_type("AWS::Lambda::EventSourceMapping").values():
+        if mapping["FunctionName"] == ref(f"{name}Aliaslive"):
+            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"):
+                needed |= {(f"sqs:{action}", str(mapping["EventSourceArn"]))}
+    return needed
+
+
+@EACH_FUNCTION
+def test_function_waits_for_every_permission_that_its_configuration_needs(name: str) -> None:
+    """Otherwise the deployment races: Lambda refuses traces without their permission, and events without theirs."""
+    role = f"{name.removesuffix('Function')}Role"
+    for combination in COMBINATIONS:
+        stack = Stack(**combination)
+        before = waited_for(stack, name)
+        granted = {
+            (action, str(resource))
+            for holder, statement in holders_and_statements(stack, role)
+            if holder in before
+            for action in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+        }
+        assert needed_by(stack, name) <= granted, combination
+        assert {holder for holder, _ in holders_and_statements(stack, role)} <= before, combination
+
+
+@pytest.mark.parametrize("name", ["RetryQueue", "DeadLetterQueue", "DeduplicationTable"])
+def test_what_is_encrypted_with_a_key_waits_for_the_permission_to_use_it(name: str) -> None:
+    """Otherwise an event could be stored nowhere between the two updates."""
+    stack = Stack(DataKmsKeyArn=DATA_KEY)
+
+    for role in MAY:
+        ((holder, _),) = (
+            (holder, statement)
+            for holder, statement in holders_and_statements(stack, role)
+            if "kms:GenerateDataKey" in statement["Action"]
+        )
+        assert holder in waited_for(stack, name)
+
+
+def test_no_resource_waits_for_itself() -> None:
+    for combination in COMBINATIONS:
+        stack = Stack(**combination)
+        TopologicalSorter({name: waits_for(stack, name) for name in stack.resources}).prepare()  # raises CycleError
+
+
 # ---- outputs and parameters
 
 
+def test_what_aws_shows_is_ascii() -> None:
+    """CloudFormation writes a question mark for each other character."""
+    assert str(SOURCE).isascii()
+
+
+def test_budget_counts_this_stack_and_tells_the_address_for_alarms() -> None:
+    budget = ALTERNATIVE.properties("Budget")
+
+    assert "Budget" not in DEFAULT.resources
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": "20", "Unit": "USD"}
+    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["aws:cloudformation:stack-name$voucherify-destination"]}
+    assert [
+        (one["Notification"]["NotificationType"], one["Subscribers"]) for one in budget["NotificationsWithSubscribers"]
+    ] == [
+        (kind, [{"SubscriptionType": "EMAIL", "Address": "someone@example.com"}]) for kind in ("ACTUAL", "FORECASTED")
+    ]
+
+
 def test_outputs_are_complete_and_described() -> None:
+    assert set(ALTERNATIVE.outputs) - set(DEFAULT.outputs) == {"DomainTarget"}
     assert set(DEFAULT.outputs) == {
         "EventsUrl",
         "TrackingApiUrl",
@@ -432,12 +588,14 @@ def test_outputs_are_complete_and_described() -> None:
         "DeadLetterQueueUrl",
         "DeduplicationTableName",
         "DashboardUrl",
+        "DeliverFunctionName",
+        "RedeliverFunctionName",
         "DeliverLogGroupName",
         "RedeliverLogGroupName",
         "ApiLogGroupName",
         "NextStep",
     }
-    assert all(output["Description"].endswith(".") for output in DEFAULT.outputs.values())
+    assert all(output["Description"].endswith(".") for output in ALTERNATIVE.outputs.values())
 
 
 def accepts(name: str, value: str) -> bool:
@@ -447,8 +605,10 @@ def accepts(name: str, value: str) -> bool:
         return False
     if kind["Type"] == "Number":
         return bool(kind.get("MinValue", 0) <= int(value) <= kind.get("MaxValue", float("inf")))
-    fits = re.fullmatch(kind.get("AllowedPattern", ".*"), value)
-    return fits is not None and len(value) <= kind.get("MaxLength", 4096)
+    # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
+    each = value.split(",") if kind["Type"] == "CommaDelimitedList" else [value]
+    pattern = kind.get("AllowedPattern", ".*")
+    return all(re.fullmatch(pattern, one) for one in each) and len(value) <= kind.get("MaxLength", 4096)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -472,11 +632,13 @@ def test_parameter_is_described_and_limited_and_accepts_its_default(name: str) -
         ("SettingsKmsKeyArn", KEY, True),
         ("SettingsKmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/settings", False),
         ("SettingsKmsKeyArn", "*", False),
+        ("SettingsKmsKeyArn", f"{KEY},{DATA_KEY}", True),
+        ("DataKmsKeyArn", f"{KEY},alias/data", False),
         ("AlarmEmail", "alarms@example.com", True),
         ("AlarmEmail", "alarms", False),
         ("AlarmEmail", "a@example.com, b@example.com", False),
-        ("NothingReceivedHours", "168", True),
-        ("NothingReceivedHours", "169", False),
+        ("NothingReceivedHours", "24", True),
+        ("NothingReceivedHours", "168", False),
         ("Deployment", "Canary10Percent30Minutes", False),
     ],
 )
@@ -495,25 +657,49 @@ def test_parameters_have_a_group_and_a_label() -> None:
 
 # ---- samconfig.toml
 
-STAGES = {stage: sections["deploy"]["parameters"] for stage, sections in SAMCONFIG.items() if stage != "version"}
+STAGES = {
+    stage: sections["deploy"]["parameters"]
+    for stage, sections in SAMCONFIG.items()
+    if stage not in ("version", "container")
+}
 
 
 def overrides(stage: str) -> dict[str, str]:
-    return dict(override.split("=", 1) for override in STAGES[stage].get("parameter_overrides", []))
+    """Return the parameters of a stage, as the SAM CLI reads them."""
+    from samcli.cli.types import CfnParameterOverridesType  # takes a second, which only these tests need
+
+    read: dict[str, str] = CfnParameterOverridesType().convert(STAGES[stage]["parameter_overrides"], None, None)
+    return read
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_sets_existing_parameters_and_needs_only_capability_iam(stage: str) -> None:
-    assert set(overrides(stage)) <= set(PARAMETERS)
+def test_stage_sets_every_parameter_and_needs_only_capability_iam(stage: str) -> None:
+    """For a missing one `sam deploy` keeps the value of the last deployment, also after a new default."""
+    assert list(overrides(stage)) == list(PARAMETERS)
     assert all(accepts(name, value) for name, value in overrides(stage).items())
     assert STAGES[stage]["capabilities"] == "CAPABILITY_IAM"
+    assert STAGES[stage]["tags"] == ["application=voucherify-destination", f"stage={stage}"]
     assert SAMCONFIG[stage]["build"]["parameters"] == {"build_in_source": True}
 
 
-def test_stages_share_no_stack_and_no_settings() -> None:
+def test_stages_have_the_defaults_apart_from_what_makes_them_a_stage() -> None:
     assert list(STAGES) == ["default", "prod"]
+    assert overrides("default") == DEFAULTS
+    changed = {name: value for name, value in overrides("prod").items() if value != DEFAULTS[name]}
+    assert changed == {
+        "SettingsPath": "/voucherify-destination-prod",
+        "DeletionProtection": "on",
+        "LogRetentionDays": "90",
+    }
+
+
+def test_stages_share_no_stack_and_no_settings() -> None:
     for part in (
         {parameters["stack_name"] for parameters in STAGES.values()},
-        {overrides(name).get("SettingsPath") for name in STAGES},
+        {overrides(name)["SettingsPath"] for name in STAGES},
     ):
         assert len(part) == len(STAGES)
+
+
+def test_the_build_in_a_container_gets_no_option_that_sam_refuses_with_it() -> None:
+    assert SAMCONFIG["container"] == {"build": {"parameters": {"use_container": True}}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.repo.stack import (
     DEFAULTS,
     EACH_FUNCTION,
     PARAMETERS,
+    ROOT,
     SOURCE,
     Stack,
     another,
@@ -110,6 +112,22 @@ def test_changed_code_or_template_publishes_a_version(name: str, part: str, valu
     assert version_of(name, transformed(changed, DEFAULTS))[0] != version_of(name)[0]
 
 
+@BOTH
+@EACH_FUNCTION
+def test_a_version_that_leaves_the_template_stays_for_requests_in_progress_and_for_a_rollback(
+    stack: Stack, name: str
+) -> None:
+    version = stack.resources[version_of(name)[0]]
+
+    assert (version["DeletionPolicy"], version["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_make_deploy_prunes_the_versions_first() -> None:
+    (recipe,) = re.findall(r"^deploy:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+    assert recipe.index(" versions prune ") < recipe.index(" deploy --config-env ")
+
+
 def test_default_deployment_switches_at_once_without_codedeploy() -> None:
     assert not [name for name, found in DEFAULT.resources.items() if "CodeDeploy" in found["Type"]]
     assert "DeploymentRole" not in DEFAULT.resources
@@ -118,14 +136,20 @@ def test_default_deployment_switches_at_once_without_codedeploy() -> None:
 
 @pytest.mark.parametrize("deployment", PARAMETERS["Deployment"]["AllowedValues"][1:])
 @EACH_FUNCTION
-def test_gradual_deployment_rolls_back_on_errors(name: str, deployment: str) -> None:
+def test_gradual_deployment_rolls_back_on_errors_of_the_new_version_alone(name: str, deployment: str) -> None:
+    """Errors of the version before would end the deployment of its repair."""
     stack = Stack(Deployment=deployment)
     group = stack.properties(f"{name}DeploymentGroup")
-    errors = name.replace("Function", "ErrorsAlarm")
+    errors = name.replace("Function", "VersionErrorsAlarm")
 
     assert group["DeploymentConfigName"] == f"CodeDeployDefault.Lambda{deployment}"
     assert group["AlarmConfiguration"] == {"Enabled": True, "Alarms": [{"Name": ref(errors)}]}
-    assert stack.properties(errors)["Dimensions"] == [{"Name": "FunctionName", "Value": ref(name)}]
+    assert stack.properties(errors)["Dimensions"] == [
+        {"Name": "FunctionName", "Value": ref(name)},
+        {"Name": "Resource", "Value": {"Fn::Sub": f"${{{name}}}:live"}},
+        {"Name": "ExecutedVersion", "Value": {"Fn::GetAtt": [version_of(name)[0], "Version"]}},
+    ]
+    assert (stack.properties(errors)["MetricName"], stack.properties(errors)["Period"]) == ("Errors", 60)
     assert group["AutoRollbackConfiguration"]["Enabled"] is True
     assert group["ServiceRoleArn"] == arn("DeploymentRole")
     assert stack.resources[f"{name}Aliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"] == {

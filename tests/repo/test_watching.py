@@ -17,7 +17,7 @@ from local.stack.cold import start_cold
 from local.stack.poller import poll_once
 from local.voucherify_stub.stub import Fault
 from tests.function import Function
-from tests.repo.stack import ALTERNATIVE, DEFAULT, ROOT, Stack, as_list, names_of, ref, stage
+from tests.repo.stack import ALTERNATIVE, DEFAULT, PARAMETERS, ROOT, Stack, as_list, names_of, ref, stage
 
 RUNBOOK = "docs/runbook.md"
 
@@ -54,8 +54,9 @@ def told_by(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
         return {"type": "identify", "messageId": f"i-{next(numbers)}", "userId": user, "traits": traits}
 
     def voucherify_answers(*faults: Fault) -> None:
-        """Start cold: refused credentials or a used-up plan would stop the next calls."""
+        """Start cold and with an empty table: refused credentials or a used-up plan would stop the next calls."""
         start_cold()
+        function.aws.empty_table()
         function.voucherify.reset()
         function.voucherify.next(*faults)
 
@@ -74,6 +75,11 @@ def told_by(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
     monkeypatch.setenv("RETRY_HOURS", "0")
     function.voucherify.rule = lambda request: Fault(503)
     poll_once(function.aws)
+    monkeypatch.setenv("DEDUPLICATION_TABLE", "missing")
+    for decision in ("queue", "deliver"):
+        function.put(trackDisabled="false", unguardedTrack=decision)
+        voucherify_answers()
+        function.post({**track, "messageId": decision})
     function.aws.delete_settings()
     voucherify_answers()
     function.post(identify())
@@ -85,13 +91,14 @@ def told_by(function: Function, monkeypatch: pytest.MonkeyPatch) -> Told:
             metrics.setdefault(name, set()).add(frozenset({"service", *(line.keys() & dimensions)}))
     codes = {line.get("code", "") for line in function.logs.metrics}
     function.voucherify.reset()  # what reached it is not the point here, and takes seconds to check
-    return Told(metrics, codes, function.logs)
+    function.log.text = ""  # nor that a track was delivered without deduplication: see conftest.py
+    return Told(metrics, codes, function.log)
 
 
 def test_nearly_every_metric_and_line_was_written(told: Told) -> None:
     """The tests below are empty without it."""
     assert {status.name.title() for status in DeliveryStatus} <= set(told.metrics)
-    assert {"Received", "NotDelivered", "Dead", "VoucherifyLatency", "RetryAge"} <= set(told.metrics)
+    assert {"Received", "NotDelivered", "Dead", "Unguarded", "VoucherifyLatency", "RetryAge"} <= set(told.metrics)
     assert {"event not delivered", "event given up", "request", "redelivered"} <= {
         line["message"] for line in told.lines
     }
@@ -129,28 +136,38 @@ DIMENSIONS = {
     "AWS/ApiGateway": [ref("HttpApi")],
 }
 
+# A version behind an alias with two of them: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+OF_A_VERSION = ["FunctionName", "Resource", "ExecutedVersion"]
+
 EACH_ALARM = pytest.mark.parametrize("name", names_of("AWS::CloudWatch::Alarm"))
 
 
 @cache
 def alarms() -> dict[str, Any]:
-    return Stack(NothingReceivedHours="6").of_type("AWS::CloudWatch::Alarm")
+    return Stack(NothingReceivedHours="6", Deployment="Canary10Percent5Minutes").of_type("AWS::CloudWatch::Alarm")
 
 
 ANCHORS = {
     "DeadLettersAlarm": "dead-letters",
+    "RejectedAlarm": "dead-letters",
+    "DeadAlarm": "dead-letters",
     "OldestRetryAlarm": "oldest-retry-too-old",
     "RetryAgeAlarm": "oldest-retry-too-old",
     "DeliverErrorsAlarm": "function-errors",
     "RedeliverErrorsAlarm": "function-errors",
+    "DeliverVersionErrorsAlarm": "function-errors",
+    "RedeliverVersionErrorsAlarm": "function-errors",
     "DeliverThrottlesAlarm": "function-throttles",
     "RedeliverThrottlesAlarm": "function-throttles",
     "Api5xxAlarm": "api-5xx",
     "Api4xxAlarm": "api-4xx",
+    "SlowAnswersAlarm": "slow-answers",
     "SettingsUnusableAlarm": "settings-unusable",
     "CredentialsRefusedAlarm": "credentials-refused",
     "WrongApiUrlAlarm": "credentials-refused",
     "PlanUsedUpAlarm": "plan-used-up",
+    "UnguardedAlarm": "tracks-not-deduplicated",
+    "UndecidedAlarm": "tracks-not-deduplicated",
     "NothingReceivedAlarm": "nothing-received",
 }
 # Of Metrics Insights: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-metrics-insights-querylanguage.html
@@ -194,9 +211,9 @@ def test_alarm_uses_metrics_that_exist(name: str) -> None:
     for metric in found:
         dimension, known = OF_AWS[metric["Namespace"]]
         assert metric["MetricName"] in known
-        ((given, value),) = (item.values() for item in metric["Dimensions"])
-        assert given == dimension
-        assert value in DIMENSIONS[metric["Namespace"]]
+        given = {item["Name"]: item["Value"] for item in metric["Dimensions"]}
+        assert list(given) in ([dimension], OF_A_VERSION)
+        assert given[dimension] in DIMENSIONS[metric["Namespace"]]
 
 
 def test_alarm_on_own_metrics_uses_their_dimensions_and_codes(told: Told) -> None:
@@ -206,19 +223,31 @@ def test_alarm_on_own_metrics_uses_their_dimensions_and_codes(told: Told) -> Non
         "CredentialsRefusedAlarm": ("NotDelivered", "credentials_refused"),
         "WrongApiUrlAlarm": ("NotDelivered", "wrong_api_url"),
         "PlanUsedUpAlarm": ("NotDelivered", "plan_used_up"),
+        "RejectedAlarm": ("Rejected", None),
+        "DeadAlarm": ("Dead", None),
+        "UnguardedAlarm": ("Unguarded", None),
+        "UndecidedAlarm": ("NotDelivered", "deliveries_unknown"),
     }
     for _, match in queries().values():
         assert told.metrics[match["metric"]] == {frozenset(re.findall(r'"(\w+)"', match["dimensions"]))}
         assert match["code"] is None or match["code"] in told.codes
 
 
+# The longest wait until a metric that has not ended counts again: none where each request counts.
+SLOWEST = {
+    "RetryAgeAlarm": STEPS[-1],
+    "CredentialsRefusedAlarm": STEPS[-1],
+    "WrongApiUrlAlarm": STEPS[-1],
+    "PlanUsedUpAlarm": PLAN_USED_UP_SECONDS,
+}
+
+
 def test_query_covers_the_slowest_retry_within_the_limit_of_metrics_insights() -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html"""
     for name, (query, _) in queries().items():
         seconds = alarms()[name]["EvaluationPeriods"] * query["Period"]
-        slowest = {"SettingsUnusableAlarm": 0.0, "PlanUsedUpAlarm": PLAN_USED_UP_SECONDS}.get(name, STEPS[-1])
-        assert slowest < seconds <= 3 * 60 * 60, name
-        assert alarms()[name]["DatapointsToAlarm"] == 1, name
+        assert SLOWEST.get(name, 0.0) < seconds <= 3 * 60 * 60, name
+        assert name not in SLOWEST or alarms()[name]["DatapointsToAlarm"] == 1, name
 
 
 @pytest.mark.parametrize("hours", [1, 24, 168])
@@ -237,16 +266,39 @@ def test_dead_letters_alarm_stays_until_the_queue_is_empty() -> None:
     assert alarm["TreatMissingData"] == "ignore"
 
 
+@pytest.mark.parametrize("name", ["RejectedAlarm", "DeadAlarm"])
+def test_new_dead_letters_alarm_again_after_an_hour_while_old_ones_are_in_the_queue(name: str) -> None:
+    alarm = alarms()[name]
+
+    assert alarm["EvaluationPeriods"] * alarm["Metrics"][0]["Period"] == 60 * 60
+    assert (alarm["DatapointsToAlarm"], alarm["Threshold"], alarm["TreatMissingData"]) == (1, 0, "notBreaching")
+
+
+def test_slow_answers_alarm_before_segment_gives_up_waiting() -> None:
+    alarm = alarms()["SlowAnswersAlarm"]
+
+    assert alarm["Threshold"] < 5_000
+    assert (alarm["MetricName"], alarm["ExtendedStatistic"]) == ("Latency", "p99")
+
+
 def test_silence_alarms_only_where_a_parameter_says_so() -> None:
     alarm = alarms()["NothingReceivedAlarm"]
 
     assert "NothingReceivedAlarm" not in DEFAULT.resources
     assert alarm["AlarmDescription"].startswith("There was no request for 6 hours.")
-    assert alarm["EvaluationPeriods"] == "6"
     assert alarm["Metrics"][0]["MetricStat"]["Period"] == 60 * 60
     assert alarm["Metrics"][1]["Expression"] == "FILL(invocations, 0)"
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
-    assert alarm["TreatMissingData"] == "breaching"
+
+
+@pytest.mark.parametrize("hours", PARAMETERS["NothingReceivedHours"]["AllowedValues"][1:])
+def test_silence_is_what_follows_a_request(hours: int) -> None:
+    """A fresh stack has no value that FILL could go by, and no alarm: see template.yaml."""
+    alarm = Stack(NothingReceivedHours=str(hours)).properties("NothingReceivedAlarm")
+
+    assert alarm["TreatMissingData"] == "ignore"
+    assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (str(hours), hours + 1)
+    assert alarm["EvaluationPeriods"] <= 7 * 24
 
 
 @EACH_ALARM

@@ -20,7 +20,6 @@ boto3.setup_default_session(region_name="eu-west-1", aws_access_key_id="local", 
 
 for _client in (boto3.client("ssm"), boto3.client("sqs"), boto3.client("dynamodb")):
     _client.close()
-boto3.client("ssm").get_paginator("get_parameters_by_path")
 
 # No garbage collection of an execution environment goes through the objects that are loaded here.
 gc.collect()

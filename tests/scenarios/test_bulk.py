@@ -158,6 +158,7 @@ def test_customer_who_was_deleted_since_is_no_row(function: Function, worker: Wo
     assert [row["source_id"] for row in rows] == ["u-0", "u-1", "u-2", "u-4", "u-5", "u-6"]
 
 
+@pytest.mark.scenario(row=40)
 def test_many_events_that_wait_are_delayed_and_not_in_flight(
     function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,3 +222,16 @@ def test_empty_metadata_clears_nothing(function: Function, worker: Worker) -> No
     put(function, *people(6), identify("u-1", 2, metadata={"a": 1}), identify("u-1", 3, metadata={}))
     assert worker.run().kept == []
     assert function.voucherify.customers["u-1"]["metadata"] == {"a": 1}
+
+
+@pytest.mark.slow
+def test_rows_wait_for_the_next_window_even_if_it_opens_late(function: Function, worker: Worker) -> None:
+    """A batch often begins with a window that the one before has used up, and is closed for more than half its time."""
+    opens = Fault(429, headers={"Retry-After": "4"})
+    function.voucherify.next(opens)
+    put(function, track("u-1"))
+    worker.run(seconds=3)
+    put(function, *people(6))
+    assert worker.run(at_most=100, seconds=10.5).kept == []
+    assert BULK in paths(function)
+    assert len(function.voucherify.customers) >= 6

@@ -167,6 +167,40 @@ def test_poison_message_is_dead_lettered_and_its_neighbours_are_delivered(
     assert [record["event"] for record in stored("DEAD_LETTER_QUEUE_URL")] == [poison]
 
 
+@pytest.mark.scenario(row=22)
+@pytest.mark.parametrize("at_most", [10, 1], ids=["in one batch", "one by one"])
+def test_worker_that_dies_after_it_has_replaced_a_message_leaves_two(
+    function: Function, proxy: AwsProxy, worker: Worker, at_most: int
+) -> None:
+    """An event that has only waited gets a new message when it fails. It is applied once all the same."""
+    function.voucherify.next(Fault(429, headers={"Retry-After": "600"}))
+    assert function.post(EVENTS[1]).body["queued"] == 1
+    worker.time_passes(700.0)
+    in_this_process = worker.invoke
+
+    with execution_environment("redelivery", os.environ) as process:
+
+        def kill(call: AwsCall, forward: Forward) -> Reply:
+            reply = forward(call)
+            if call.operation == "SendMessageBatch":
+                process.kill()
+            return reply
+
+        worker.invoke, proxy.rule = process.invoke, kill
+        function.voucherify.rule = lambda request: Fault(503)
+        with pytest.raises(Killed):
+            worker.run()
+    assert [record["event"] for record in stored("RETRY_QUEUE_URL")] == [EVENTS[1], EVENTS[1]]
+
+    worker.invoke = in_this_process
+    proxy.rule = function.voucherify.rule = None
+    worker.time_passes(HOUR)
+    while stored("RETRY_QUEUE_URL"):
+        assert worker.run(at_most=at_most).kept == []
+    assert applied(function) == ["Event 1"]
+    assert stored("DEAD_LETTER_QUEUE_URL") == []
+
+
 @pytest.mark.scenario(row=28)
 def test_message_received_twice_at_once_is_applied_once(function: Function, proxy: AwsProxy, worker: Worker) -> None:
     """Both workers claim it before either has an answer."""

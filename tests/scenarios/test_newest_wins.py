@@ -97,7 +97,7 @@ def test_of_one_batch_the_event_that_failed_does_not_undo_its_successor(function
     function.voucherify.next(Fault(503))
     answer = function.post_batch([identify(1, email="old@example.com"), identify(2, email="new@example.com")])
     assert (answer.body["queued"], answer.body["delivered"]) == (1, 1)
-    worker.run()
+    assert worker.run().kept == []
     assert customer(function)["email"] == "new@example.com"
 
 
@@ -135,7 +135,7 @@ def test_another_execution_environment_knows_that_events_wait(function: Function
     start_cold()
     function.post(identify(2, email="new@example.com"))
     start_cold()
-    worker.run()
+    assert worker.run().kept == []
     assert customer(function)["email"] == "new@example.com"
 
 
@@ -249,3 +249,17 @@ def test_metadata_with_very_many_keys_is_one_attribute(function: Function, worke
     worker.run()
     assert function.sent[-1][2] == {"source_id": "u-1", "name": "Ada"}
     assert customer(function)["metadata"] == new
+
+
+def test_event_for_which_there_was_no_time_waits_too(
+    function: Function, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "0.1")
+    start_cold()
+    assert function.post(identify(1, email="old@example.com")).body["queued"] == 1
+    assert function.sent == []
+    monkeypatch.setenv("RESPONSE_BUDGET_SECONDS", "60")
+    start_cold()
+    function.post(identify(2, email="new@example.com"))
+    assert worker.run().kept == []
+    assert customer(function)["email"] == "new@example.com"

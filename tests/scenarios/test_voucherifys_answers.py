@@ -72,7 +72,7 @@ def test_wait_after_429_is_sane(function: Function, headers: dict[str, str], lea
     "fault", [Fault(402), Fault(429, headers={"X-Rate-Limit-Type": "api_calls_cycle"})], ids=["402", "api_calls_cycle"]
 )
 def test_used_up_plan_costs_no_attempt_and_waits_for_hours(function: Function, worker: Worker, fault: Fault) -> None:
-    function.voucherify.next(fault, fault)
+    function.voucherify.next(fault)
     assert function.post(track(1)).status == 202
     assert [record["attempts"] for record in stored("RETRY_QUEUE_URL")] == [0]
     assert {"source": "default", "code": "plan_used_up", "NotDelivered": 1} in function.logs.metrics
@@ -133,7 +133,8 @@ def test_older_identify_does_not_overwrite_a_newer_one(function: Function, worke
 
 
 @pytest.mark.scenario(row=30)
-def test_environments_behind_one_limit_waste_few_calls(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.scenario(row=40)
+def test_environments_behind_one_limit_waste_no_calls(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make soak` shows that the queue drains at the rate of the plan."""
     environments, calls, events = 6, 50, 20
     share = calls * 80 // 100
@@ -150,7 +151,27 @@ def test_environments_behind_one_limit_waste_few_calls(function: Function, monke
             batch = [identify(number, f"u-{environment}-{number}") for number in range(events)]
             answers += [function.post_batch(batch), function.post_batch(batch)]
         assert {answer.status for answer in answers} <= {200, 202}
-        delivered = share + environments - 1
-        assert sum(answer.body["delivered"] for answer in answers) == delivered, "each asks once what is left"
-        assert [call.status for call in voucherify.calls] == [200] * delivered
-    assert len(stored("RETRY_QUEUE_URL")) == environments * 2 * events - delivered
+        assert sum(answer.body["delivered"] for answer in answers) == share, "no other asks what is left"
+        assert [call.status for call in voucherify.calls] == [200] * share
+    assert len(stored("RETRY_QUEUE_URL")) == environments * 2 * events - share
+
+
+@pytest.mark.scenario(row=30)
+def test_events_beyond_the_calls_of_a_day_wait_for_the_next(function: Function, worker: Worker) -> None:
+    function.put(callsPerDay="3")
+    batch = [identify(number, f"u-{number}") for number in range(5)]
+    answer = function.post_batch(batch)
+    assert (answer.body["delivered"], answer.body["queued"]) == (3, 2)
+    assert {"source": "default", "code": "calls_per_day_used_up", "NotDelivered": 2} in function.logs.metrics
+    assert [line["level"] for line in function.logs if line["message"] == "event not delivered"] == ["ERROR", "ERROR"]
+    worker.start_cold()
+    worker.time_passes(15 * MINUTE)
+    assert len(worker.run().kept) == 2
+    assert len(function.sent) == 3
+    function.put(callsPerDay="5")
+    worker.start_cold()
+    worker.time_passes_until_one_is_visible()
+    while worker.run().records:
+        worker.time_passes_until_one_is_visible()
+    assert len(function.sent) == 5
+    assert stored("RETRY_QUEUE_URL") == stored("DEAD_LETTER_QUEUE_URL") == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from handler.api.api_gateway import MAX_BODY_BYTES, HttpRequest, read_request
+from handler.api.body import decode
 from handler.model.errors import BodyTooLarge, MalformedBody, UnsupportedEvent
 from local.stack.front import proxy_event
 
@@ -18,7 +19,8 @@ BODY = '{"name": "Zoë"}'.encode()
 
 
 def request(**changes: Any) -> HttpRequest:
-    return read_request({**proxy_event("post", "/events?x=1", {"X-Signature": "abc"}, BODY), **changes})
+    headers = {"X-Signature": "abc", "Content-Type": "application/json"}
+    return read_request({**proxy_event("post", "/events?x=1", headers, BODY), **changes})
 
 
 def test_method_path_and_headers_whatever_their_casing() -> None:
@@ -158,3 +160,35 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_refused() -> None:
     assert len(bomb) < 100_000
     with pytest.raises(BodyTooLarge):
         request(body=bomb, isBase64Encoded=True).body()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_base64"),
+    [
+        ("application/json", False),
+        ("Application/JSON; charset=utf-8", False),
+        ("text/plain", False),
+        ("application/octet-stream", True),
+        ("application/x-www-form-urlencoded", True),
+        (None, True),
+    ],
+)
+def test_the_local_api_gateway_goes_by_the_content_type_and_the_body_is_the_same(
+    content_type: str | None, is_base64: bool
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+
+    event = proxy_event("POST", "/events", headers, BODY)
+
+    assert event["isBase64Encoded"] is is_base64
+    assert read_request(event).body() == BODY
+
+
+def test_gzip_that_is_sent_as_text_cannot_be_read_and_is_refused_as_no_json() -> None:
+    """What AWS makes of it is not documented. Whatever is left of it must not become an event."""
+    event = proxy_event("POST", "/events", {"Content-Type": "application/json"}, gzip.compress(BODY))
+
+    body = read_request(event).body()
+
+    with pytest.raises(MalformedBody, match="the body is not JSON"):
+        decode(body)

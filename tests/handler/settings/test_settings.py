@@ -35,6 +35,7 @@ def test_the_required_ones_are_enough_and_the_rest_has_defaults() -> None:
         secrets=Secrets(("secret",), ()),
         is_tracking_api_open=True,
         call_share=80,
+        calls_per_day=0,
         policy=DeliveryPolicy(EventMapping.compile({}), AmbiguousTrack.RETRY, UnguardedTrack.QUEUE),
         unknown=(),
     )

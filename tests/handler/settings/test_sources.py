@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
@@ -11,10 +12,18 @@ from handler.model.errors import FaultySettings, SettingsUnavailable, UnknownSou
 from handler.observability import Telemetry
 from handler.settings.setting_types import Parameter
 from handler.settings.settings import Settings
-from handler.settings.sources import DEFAULT_SOURCE, UNUSABLE_SOURCE_SECONDS, Sources, read_parameters
+from handler.settings.sources import (
+    DEFAULT_SOURCE,
+    THROTTLED_SECONDS,
+    UNUSABLE_SOURCE_SECONDS,
+    Sources,
+    read_parameters,
+)
 from local.stack.aws import SETTINGS_PATH, LocalAws
-from local.stack.http_server import HttpServer, Reply
+from local.stack.http_server import HttpRequest, HttpServer, Reply
 from tests.function import aws_client_at
+
+SOON = Deadline.after(3600.0)
 
 GOOD = {"apiKey": "key", "apiToken": "token", "sharedSecret": "secret"}
 
@@ -25,7 +34,7 @@ def test_ssm_gives_every_page_decrypted_with_its_type_and_by_source(aws: LocalAw
     aws.put_settings({"apiKey": "decrypted", **dict.fromkeys(names, "x")})
     aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/trackEventsFilter", Value="a,b", Type="StringList")
     aws.ssm.put_parameter(Name=f"{SETTINGS_PATH}/shop/apiKey", Value="another source's", Type="String")
-    parameters = read_parameters(aws.ssm, SETTINGS_PATH)
+    parameters = read_parameters(aws.ssm, SETTINGS_PATH, SOON)
 
     assert parameters.keys() == {"default", "shop"}
     assert parameters["default"].keys() >= {"apiKey", "trackEventsFilter", *names}
@@ -38,24 +47,71 @@ def test_ssm_that_cannot_be_reached_is_unavailable() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound and not listening: refused
         with pytest.raises(SettingsUnavailable, match="SSM could not be reached: EndpointConnectionError"):
-            read_parameters(aws_client_at("ssm", free.getsockname()[1]), "/x")
+            read_parameters(aws_client_at("ssm", free.getsockname()[1]), "/x", SOON)
 
 
 def test_ssm_that_refuses_is_unavailable_and_says_why() -> None:
     server = HttpServer(0, lambda request: Reply(400, body=b'{"__type": "AccessDeniedException", "message": "canary"}'))
     with pytest.raises(SettingsUnavailable) as raised:
-        read_parameters(aws_client_at("ssm", server.port), "/x")
+        read_parameters(aws_client_at("ssm", server.port), "/x", SOON)
     server.close()
     assert str(raised.value) == "SSM refused to read /x: AccessDeniedException"
+
+
+TOO_MANY = Reply(400, body=b'{"__type": "ThrottlingException", "message": "Rate exceeded"}')
+
+
+class Clock:
+    """A clock that only waiting moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+def page(name: str, **more: str) -> Reply:
+    parameter = {"Name": f"/x/{name}", "Value": "v", "Type": "String"}
+    return Reply(body=json.dumps({"Parameters": [parameter], **more}).encode())
+
+
+def test_a_page_that_is_refused_as_one_read_too_many_is_read_again_after_a_random_wait() -> None:
+    clock = Clock()
+    answers = [TOO_MANY, TOO_MANY, page("apiKey", NextToken="2"), TOO_MANY, page("apiToken")]
+    asked: list[str | None] = []
+
+    def respond(request: HttpRequest) -> Reply:
+        asked.append(json.loads(request.body).get("NextToken"))
+        return answers.pop(0)
+
+    server = HttpServer(0, respond)
+    found = read_parameters(aws_client_at("ssm", server.port), "/x", Deadline(60.0, lambda: clock.now), clock.wait)
+    server.close()
+
+    assert found == {"default": {"apiKey": Parameter("v"), "apiToken": Parameter("v")}}
+    assert asked == [None, None, None, "2", "2"], "a page that was read is not read again"
+    assert len(set(clock.waits)) == 3
+    assert all(0 <= seconds <= THROTTLED_SECONDS for seconds in clock.waits)
+
+
+def test_reads_that_are_too_many_until_the_deadline_are_unavailable() -> None:
+    clock = Clock()
+    server = HttpServer(0, lambda request: TOO_MANY)
+    with pytest.raises(SettingsUnavailable, match="SSM refused to read /x: ThrottlingException"):
+        read_parameters(aws_client_at("ssm", server.port), "/x", Deadline(3.0, lambda: clock.now), clock.wait)
+    server.close()
+
+    assert len(clock.waits) >= 2
+    assert clock.now <= 3.0, "no wait goes beyond the deadline"
 
 
 def test_what_is_called_default_or_lies_deeper_is_no_source(aws: LocalAws) -> None:
     aws.delete_settings()
     aws.put_settings({"default/apiKey": "x", "shop/old/apiKey": "x"})
-    assert read_parameters(aws.ssm, SETTINGS_PATH) == {"default": {}}
-
-
-SOON = Deadline.after(3600.0)
+    assert read_parameters(aws.ssm, SETTINGS_PATH, SOON) == {"default": {}}
 
 
 class Ssm:

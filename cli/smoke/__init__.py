@@ -1,0 +1,1 @@
+"""The smoke test: sends events through a running system and says what it saw."""

@@ -1,0 +1,1 @@
+"""Incidents on the local system, so that the runbook can be rehearsed."""
