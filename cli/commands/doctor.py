@@ -279,7 +279,7 @@ def _content(depth: Depth, oldest_seconds: float) -> str:
     counts = {"visible": depth.visible, "in flight": depth.in_flight, "delayed": depth.delayed}
     shown = [f"{count:,} {name}" for name, count in counts.items() if count]
     if shown and oldest_seconds:
-        shown.append(f"the oldest is {oldest_seconds / 3600:,.1f} hours old")
+        shown.append(f"the oldest has been in it for {oldest_seconds / 3600:,.1f} hours")
     return ", ".join(shown) or "empty"
 
 

@@ -151,7 +151,7 @@ def test_age_of_oldest_message(run: Run, aws: LocalAws, monkeypatch: pytest.Monk
     put_age(now, "VoucherifyDestination", "RetryAge", 30_000.0, service="local", source="app")
     ended = run("doctor")
     assert ended.code == 1
-    assert "✗ retry queue: 1 visible, the oldest is 8.3 hours old\n" in ended.out
+    assert "✗ retry queue: 1 visible, the oldest has been in it for 8.3 hours\n" in ended.out
     assert "  run voucherify-destination retries list for the reasons" in ended.out
 
 
