@@ -80,10 +80,13 @@ def test_the_values_to_read_first_are_in_each_stage_of_samconfig() -> None:
         assert "region" not in deploy, "docs/deploying.md: no file names the region"
 
 
-def test_the_policies_of_the_role_on_github_are_outputs_of_deployer_yaml() -> None:
-    outputs = yaml_parse((ROOT / "deployer.yaml").read_text("utf-8"))["Outputs"]
-    assert list(outputs) == ["StackPolicyArn", "DataAndMonitoringPolicyArn"]
-    assert 'DeployerPolicyArns="$STACK_POLICY_ARN,$DATA_AND_MONITORING_POLICY_ARN"' in DEPLOYING
+def test_the_role_on_github_gets_the_policies_that_deployer_yaml_puts_out() -> None:
+    policies = yaml_parse((ROOT / "deployer.yaml").read_text("utf-8"))["Outputs"]["PolicyArns"]["Value"]
+    role = yaml_parse((ROOT / ".github/deploy-role.yaml").read_text("utf-8"))["Parameters"]["DeployerPolicyArns"]
+    assert policies["Fn::Join"][0] == ","
+    assert role["Type"] == "CommaDelimitedList"
+    (given,) = re.findall(r"DeployerPolicyArns=(.*?)\n\n", DEPLOYING, re.DOTALL)
+    assert "[?OutputKey=='PolicyArns'].OutputValue" in given
 
 
 def test_sam_local_invoke_is_given_events_and_a_function_that_there_are() -> None:
