@@ -3,6 +3,8 @@
 The first Ctrl-C raises KeyboardInterrupt. The command then has CLEANUP_SECONDS to leave things in order and to say what
 was done, and is interrupted once more. After END_SECONDS the process ends, so that neither a thread which waits for a
 peer holds it up, nor an interrupt that Python has lost in a finalizer.
+
+A command that would leave a deployed stack changed has no countdown: `finish_cleanup`.
 """
 
 from __future__ import annotations
@@ -20,11 +22,17 @@ END_SECONDS = 1.7
 INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 
 _said = threading.Event()
+_finishes_cleanup = threading.Event()
 
 
 def handle_interrupts() -> None:
     """Let Ctrl-C interrupt the main thread, and begin the countdown."""
     signal.signal(signal.SIGINT, _interrupt)
+
+
+def finish_cleanup() -> None:
+    """Let the first Ctrl-C end the command however long its cleanup takes; a second one interrupts that too."""
+    _finishes_cleanup.set()
 
 
 def begin_countdown() -> None:
@@ -42,7 +50,8 @@ def has_said_how_it_ended() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    begin_countdown()
+    if not _finishes_cleanup.is_set():
+        begin_countdown()
     raise KeyboardInterrupt
 
 

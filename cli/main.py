@@ -19,6 +19,7 @@ from cli.commands import (
     preview,
     replay,
     retries,
+    send,
     settings,
     smoke,
     sources,
@@ -120,6 +121,7 @@ app.command(epilog=preview.EPILOG)(preview.preview)
 app.command(epilog=plan.EPILOG)(plan.plan)
 app.add_typer(retries.app, name="retries")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command(epilog=send.EPILOG)(send.send)
 app.command(epilog=replay.EPILOG)(replay.replay)
 app.command(epilog=trace.EPILOG)(trace.trace)
 app.add_typer(versions.app, name="versions")

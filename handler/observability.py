@@ -153,6 +153,15 @@ class Telemetry:
         """Write the line of parameters that are not settings."""
         self._write(self._logger.warning, "parameters that are no settings", source, {"names": list(names)})
 
+    def mapping_checked(self, source: str, events: int, rows: Sequence[str], unread: int) -> None:
+        """Write the line and the metrics of the rows that found nothing in so many events.
+
+        `unread` counts the events of which no row has read a property or trait.
+        """
+        line = {"events": events, "empty_rows": list(rows[:_MOST_LEFT_OUT]), "unread_events": unread}
+        self._write(self._logger.info, "mapping checked", source, line)
+        self._emit({"EmptyRows": len(rows), "UnreadEvents": unread}, source=source)
+
     def _write(self, write: Callable[..., None], message: str, source: str | None, facts: Mapping[str, Any]) -> None:
         # The keys of a Logger are shared by all threads: without the lock, a line could have the source of another one.
         with _writing, self._logger.append_context_keys(source=source):

@@ -25,6 +25,7 @@ from mapping.mapping_settings import MAPPINGS, ORDER, TRACK, MappingSetting, Nam
 from mapping.metadata import MetadataSchemas
 from mapping.order_status import OrderStatus
 from mapping.requests.request import Operation, Request, Skip, SkipReason
+from mapping.row_use import RowUse, use_of_rows
 from mapping.rules.destinations import destination_schema
 from mapping.spelling import nearest
 from mapping.trace import Filled, LeftOut
@@ -57,6 +58,7 @@ __all__ = [
     "OrderStatus",
     "RejectReason",
     "Request",
+    "RowUse",
     "Skip",
     "SkipReason",
     "UnknownType",
@@ -70,5 +72,6 @@ __all__ = [
     "normalise",
     "setting_of",
     "time_of",
+    "use_of_rows",
     "without_attributes",
 ]

@@ -17,6 +17,7 @@ from cli.checks import Check, guarded
 from cli.context import Context
 from cli.dead_letters.reading import Depth, queue_arn
 from cli.errors import Exit
+from cli.log import log_lines
 from cli.output import Output
 from cli.segment import Answer, credentials_for, events_url, send
 from cli.settings.credentials import check_credentials
@@ -32,6 +33,9 @@ from mapping import CALLS, ORDER, EventMapping, Fault
 EPILOG = "Examples: voucherify-destination doctor; voucherify-destination doctor --send-event --json"
 
 CUSTOMER = "voucherify-destination-doctor"
+
+# The log of so many hours is searched for the newest check of the rows.
+_ROWS_HOURS = 24
 
 CLOCK = partial(datetime.now, UTC)
 
@@ -91,6 +95,9 @@ def _checks(target: Target, output: Output, *, send_event: bool) -> Checks:
         yield from _voucherify(settings, called)
     for settings in called:
         yield from _metadata(settings)
+    if not target.is_local:  # which keeps no log
+        for settings in valid:
+            yield guarded(f"rows of {settings.source}", _rows, target, settings.source)
     yield guarded("retry queue", _retry_queue, target, by_source)
     if not target.is_local:  # which has no event source mapping
         yield guarded("retry worker", _retry_worker, target)
@@ -222,6 +229,23 @@ def _metadata(settings: Settings) -> Checks:
         yield Check(name, not problems, text, advice)
 
 
+def _rows(name: str, target: Target, source: str) -> Check:
+    """Check that the rows of the mapping find something in the newest events: a misspelt source is no fault."""
+    pattern = f'{{ $.message = "mapping checked" && $.source = {json.dumps(source)} }}'
+    found = list(log_lines(target, ("DeliverLogGroupName",), pattern, _ROWS_HOURS))
+    if not found:
+        return Check(name, True, f"not checked: no 100 requests in the last {_ROWS_HOURS} hours")
+    _, line = max(found, key=lambda timed: timed[0])
+    events, rows, unread = line["events"], line["empty_rows"], line["unread_events"]
+    parts = [f"{row} found nothing" for row in rows]
+    if 2 * unread > events:
+        parts.append(f"no row reads a property of {unread} of {events} events")
+    option = "" if source == DEFAULT_SOURCE else f" --source {source}"
+    advice = f"run voucherify-destination preview EVENTS{option} with such events, which names the properties"
+    text = "; ".join(parts) or f"each found something in the newest {events} events that were looked at"
+    return Check(name, not parts, text, advice)
+
+
 def _retry_queue(name: str, target: Target, by_source: Parameters) -> Check:
     """Check that no event has waited for more than a quarter of RetryHours, as the alarms do."""
     depth = Depth.of(target.sqs, target.value("RetryQueueUrl"))
@@ -255,7 +279,7 @@ def _content(depth: Depth, oldest_seconds: float) -> str:
     counts = {"visible": depth.visible, "in flight": depth.in_flight, "delayed": depth.delayed}
     shown = [f"{count:,} {name}" for name, count in counts.items() if count]
     if shown and oldest_seconds:
-        shown.append(f"the oldest is {oldest_seconds / 3600:,.1f} hours old")
+        shown.append(f"the oldest has been in it for {oldest_seconds / 3600:,.1f} hours")
     return ", ".join(shown) or "empty"
 
 

@@ -11,6 +11,7 @@ import typer
 from cli.checks import Check, guarded
 from cli.context import Context
 from cli.errors import Exit
+from cli.interruption import finish_cleanup
 from cli.output import Output
 from cli.settings.store import settings_of_source
 from cli.smoke.run import CUSTOMER, SmokeTest
@@ -53,6 +54,8 @@ def smoke(
     failed.
     """
     ctx: Context = context.obj
+    finish_cleanup()
+    ctx.output.done = lambda: "the lines above say what was cleaned up"
     if not run(ctx.target, ctx.output, like, event, update_stack=update_stack):
         raise typer.Exit(Exit.WRONG)
 

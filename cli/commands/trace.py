@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from cli.dead_letters.messages import QueueMessage
 from cli.dead_letters.reading import QueueReader
 from cli.errors import CommandFailed, Exit, aws_errors
 from cli.idempotency import IdempotencyRecord, idempotency_record
+from cli.log import log_lines
 from cli.output import Output
 from cli.target import Target
 from handler.model.job import DeliveryStatus
@@ -136,7 +136,7 @@ def _log(target: Target, message_id: str, source: str | None, hours: int) -> _Lo
         return _Log([], "the local system keeps no log")
     try:
         with aws_errors():
-            lines = list(_lines(target, json.dumps(message_id), hours))  # those that contain this text
+            lines = list(log_lines(target, _LOG_GROUPS, json.dumps(message_id), hours))  # those that contain this text
     except CommandFailed as failed:
         return _Log([], failed.problem)
     return _Log(
@@ -165,7 +165,7 @@ def _skips(target: Target, source: str | None, hours: int) -> _Skips | None:
         return None
     try:
         with aws_errors():
-            lines = list(islice(_lines(target, "{ $.skipped > 0 }", hours), _MOST_SKIP_LINES))
+            lines = list(islice(log_lines(target, _LOG_GROUPS, "{ $.skipped > 0 }", hours), _MOST_SKIP_LINES))
     except CommandFailed:
         return None  # reported with the lines of the event
     reasons: Counter[str] = Counter()
@@ -173,27 +173,6 @@ def _skips(target: Target, source: str | None, hours: int) -> _Skips | None:
         if source in (None, line.get("source")):
             reasons.update(line.get("skip_reasons", {}))
     return _Skips(hours, dict(reasons.most_common()), is_complete=len(lines) < _MOST_SKIP_LINES)
-
-
-def _lines(target: Target, pattern: str, hours: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the lines of both functions that match a pattern, each with its time in milliseconds."""
-    since = datetime.now(UTC) - timedelta(hours=hours)
-    for group in _LOG_GROUPS:
-        pages = target.logs.get_paginator("filter_log_events").paginate(
-            logGroupName=target.value(group), filterPattern=pattern, startTime=round(since.timestamp() * 1000)
-        )
-        for page in pages:
-            for event in page["events"]:
-                yield event["timestamp"], _parse(event["message"])
-
-
-def _parse(text: str) -> dict[str, Any]:
-    """Return a line of the functions' JSON log, or nothing of any other line."""
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return {}
-    return line if isinstance(line, dict) else {}
 
 
 def _verdict(records: list[IdempotencyRecord], queued: _Found, dead: _Found, log: _Log) -> tuple[str, str]:

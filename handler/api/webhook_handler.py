@@ -16,6 +16,7 @@ from handler.api.authentication import Proof, authenticate, check_token, token_i
 from handler.api.body import Body, decode
 from handler.api.reply import reply_to, reply_to_refused, reply_to_unavailable, tracking_reply
 from handler.api.routes import Route, TrackingApi, Webhook, check_method, route_at
+from handler.api.row_check import RowCheck
 from handler.api.tracking_api import check_size, decode_call, write_key_of
 from handler.delivery.delivery import NewDelivery
 from handler.delivery.project import Projects
@@ -126,6 +127,7 @@ class WebhookHandler:
         self._new_delivery = new_delivery
         self._queues = queues
         self._telemetry = telemetry
+        self._row_check = RowCheck(telemetry.mapping_checked)
 
     def handle(self, event: Mapping[str, Any], seconds_until_time_out: float) -> Reply:
         """Return the reply to API Gateway's proxy event, in time for the budget and for Lambda's time-out."""
@@ -183,6 +185,7 @@ class WebhookHandler:
         deliver_by = deadlines.deliver_by.later(-len(jobs) * STORE_SECONDS_PER_EVENT)
         outcomes = self._new_delivery(settings, deliver_by).deliver(jobs, deliver_by)
         self._store(outcomes, settings, deadlines.store_by)
+        self._row_check.look_at(body.events, settings)
         summary = BatchSummary(outcomes)
         return reply_to(outcomes, summary, is_batch=body.is_batch), {"matched": proof.matched}, summary
 

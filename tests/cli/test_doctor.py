@@ -14,7 +14,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from cli.commands import doctor
-from cli.commands.doctor import CUSTOMER, _aws_cli, _retry_worker, _settings_path
+from cli.commands.doctor import CUSTOMER, _aws_cli, _retry_worker, _rows, _settings_path
 from cli.target import Target
 from local.stack.aws import SETTINGS_PATH, LocalAws
 from local.stack.cold import start_cold
@@ -151,7 +151,7 @@ def test_age_of_oldest_message(run: Run, aws: LocalAws, monkeypatch: pytest.Monk
     put_age(now, "VoucherifyDestination", "RetryAge", 30_000.0, service="local", source="app")
     ended = run("doctor")
     assert ended.code == 1
-    assert "✗ retry queue: 1 visible, the oldest is 8.3 hours old\n" in ended.out
+    assert "✗ retry queue: 1 visible, the oldest has been in it for 8.3 hours\n" in ended.out
     assert "  run voucherify-destination retries list for the reasons" in ended.out
 
 
@@ -178,6 +178,43 @@ def test_a_retry_worker_that_is_stopped_is_named(
     check = _retry_worker("retry worker", Target.local(0))
     assert check.is_fine is is_fine
     assert state != "Disabled" or "--uuid uuid-1 --enabled" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("line", "is_fine", "text"),
+    [
+        (None, True, "not checked: no 100 requests in the last 24 hours"),
+        (
+            {"events": 100, "empty_rows": [], "unread_events": 3},
+            True,
+            "each found something in the newest 100 events that were looked at",
+        ),
+        (
+            {"events": 100, "empty_rows": ["trackMapping: totl → metadata.total"], "unread_events": 60},
+            False,
+            "trackMapping: totl → metadata.total found nothing; no row reads a property of 60 of 100 events",
+        ),
+    ],
+)
+def test_rows_that_find_nothing_are_named(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch, line: dict[str, Any] | None, is_fine: bool, text: str
+) -> None:
+    local = Target.local(0)
+    target = replace(local, name="stack", known={**local.known, "DeliverLogGroupName": "/deliver"})
+    older = {"events": 100, "empty_rows": ["trackMapping: before"], "unread_events": 0}
+    lines = [(2, line), (1, older)] if line else []
+    call = vars(BaseClient)["_make_api_call"]
+
+    def answering(self: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
+        if operation == "FilterLogEvents":
+            assert '$.message = "mapping checked"' in arguments["filterPattern"]
+            return {"events": [{"timestamp": at, "message": json.dumps(one)} for at, one in lines]}
+        return call(self, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", answering)
+    check = _rows("rows of default", target, "default")
+    assert (check.is_fine, check.text) == (is_fine, text)
+    assert "voucherify-destination preview EVENTS" in check.advice or line is None
 
 
 @pytest.mark.parametrize(

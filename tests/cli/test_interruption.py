@@ -153,6 +153,29 @@ main()
         assert interrupted(process) == ("✗ interrupted in the middle of a step\n  run the same command to continue\n")
 
 
+def test_a_cleanup_that_must_not_be_cut_short_ends_in_its_own_time() -> None:
+    program = """
+import time
+import cli.interruption, cli.main
+cli.interruption.CLEANUP_SECONDS = cli.interruption.END_SECONDS = 0.0
+def smoke():
+    cli.interruption.finish_cleanup()
+    try:
+        print("running", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(0.5)
+        raise SystemExit("cleaned up")
+cli.main.app = smoke
+from cli.__main__ import main
+main()
+"""
+    with started(program=program) as process:
+        wait_for("running", process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=SECONDS)[1] == "cleaned up\n"
+
+
 def test_ctrl_c_during_the_imports_shows_no_traceback() -> None:
     program = """
 import sys, threading
