@@ -74,7 +74,7 @@ class Mix:
 
     def arrivals(self, phases: Sequence[Phase], seed: int = 1) -> Iterator[Arrival]:
         """Yield requests at random times, at the rate of each phase. The same seed makes the same requests."""
-        draw = random.Random(seed)
+        draw = random.Random(seed)  # nosec B311
         kinds, weights = list(self.shares), list(self.shares.values())
         begun = 0.0
         for phase in phases:

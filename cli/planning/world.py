@@ -63,7 +63,7 @@ class World:
     def __init__(self, setup: Setup, seed: int = 1) -> None:
         self.setup = setup
         self.time = simpy.Environment()
-        self.draw = random.Random(seed)
+        self.draw = random.Random(seed)  # nosec B311
         self.figures = Figures()
         self._stored = StateInMemory(self.clock, self.figures.usage)
         self._voucherify = Voucherify(setup.limit)
