@@ -98,3 +98,21 @@ def test_the_line_and_the_metrics(function: Function, monkeypatch: pytest.Monkey
     )
     metrics = {name: value for line in function.logs.metrics for name, value in line.items()}
     assert (metrics["EmptyRows"], metrics["UnreadEvents"]) == (1, 1)
+
+
+def test_the_next_count_begins_after_a_pause_or_with_another_mapping(reports: Reports) -> None:
+    now = 0.0
+    check, settings = RowCheck(reports, lambda: now), settings_with(trackMapping=MISSPELT)
+
+    def look(settings: Settings) -> None:
+        for number in range(2 * row_check.EVENTS):
+            check.look_at([order(number, total=5)], settings)
+
+    look(settings)
+    assert len(reports) == 1
+    other = settings_with(trackMapping=MISSPELT)
+    look(other)
+    assert len(reports) == 2
+    now = row_check.PAUSE_SECONDS
+    look(other)
+    assert len(reports) == 3
