@@ -70,7 +70,7 @@ class Depth:
             visible=int(counts["ApproximateNumberOfMessages"]),
             in_flight=int(counts["ApproximateNumberOfMessagesNotVisible"]),
             delayed=int(counts["ApproximateNumberOfMessagesDelayed"]),
-            at=moment_of(answer["ResponseMetadata"]["HTTPHeaders"]["date"], asked_at),
+            at=moment_of(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), asked_at),
         )
 
 
@@ -78,11 +78,14 @@ def queue_arn(sqs: SQSClient, queue_url: str) -> str:
     return sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
 
-def moment_of(date: str, asked_at: datetime) -> datetime:
+def moment_of(date: str | None, asked_at: datetime) -> datetime:
     """Return the moment of an answer by the clock of AWS, given its header `Date` and this machine's time of the call.
 
-    The header has whole seconds. This machine's clock tells the fraction, unless it is wrong by more.
+    The header has whole seconds. This machine's clock tells the fraction, unless it is wrong by more; and all where a
+    proxy has removed the header.
     """
+    if date is None:
+        return asked_at
     second = parsedate_to_datetime(date)
     return asked_at if second <= asked_at < second + timedelta(seconds=1) else second
 

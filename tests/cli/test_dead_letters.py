@@ -425,6 +425,7 @@ def test_the_start_is_that_of_the_clock_of_aws(seconds_off: float, moment: float
     second = datetime(2026, 5, 1, 12, tzinfo=UTC)
     found = moment_of("Fri, 01 May 2026 12:00:00 GMT", second + timedelta(seconds=seconds_off))
     assert found == second + timedelta(seconds=moment)
+    assert moment_of(None, second) == second
 
 
 def test_messages_that_arrive_after_the_start_are_left_alone(run: Run, aws: LocalAws, proxy: AwsProxy) -> None:

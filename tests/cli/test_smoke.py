@@ -495,7 +495,7 @@ def test_ctrl_c_does_not_keep_the_clean_up_from_running(
     ended = smoke()
 
     assert ended.code == 130
-    assert ended.err.splitlines()[-2] == "✗ interrupted"
+    assert ended.err.splitlines()[-2] == "✗ interrupted: the lines above say what was cleaned up"
     assert len(requests) == moment
     assert nothing_is_left(aws)
     assert voucherify.customers == {}
