@@ -21,12 +21,14 @@ END_SECONDS = 1.7
 
 INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 
+_is_own_process = threading.Event()
 _said = threading.Event()
 _finishes_cleanup = threading.Event()
 
 
 def handle_interrupts() -> None:
-    """Let Ctrl-C interrupt the main thread, and begin the countdown."""
+    """Let Ctrl-C interrupt the main thread, and begin the countdown: this process runs one command."""
+    _is_own_process.set()
     signal.signal(signal.SIGINT, _interrupt)
 
 
@@ -36,7 +38,12 @@ def finish_cleanup() -> None:
 
 
 def begin_countdown() -> None:
-    """Interrupt the main thread again after CLEANUP_SECONDS, and end the process after END_SECONDS."""
+    """Interrupt the main thread again after CLEANUP_SECONDS, and end the process after END_SECONDS.
+
+    A process that runs a command among other things, as the tests do, goes on.
+    """
+    if not _is_own_process.is_set():
+        return
     for seconds, action in ((CLEANUP_SECONDS, _interrupt_again), (END_SECONDS, _end)):
         timer = threading.Timer(seconds, action)
         timer.daemon = True

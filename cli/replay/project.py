@@ -74,7 +74,8 @@ def project_of(target: Target, settings: Settings, throttle: Throttle, clock: Ca
     threads = Threads(CONCURRENCY)  # none of a delivery's own, which wait for these
     state = SharedState(ProjectState(dynamodb, table, settings.project_id, clock), threads, clock)
     times = AttributeTimes(dynamodb, table, settings.project_id)
-    shared = SharedCalls(state, settings.call_share, settings.calls_per_day, clock)
+    # Who starts a replay may just have upgraded the plan.
+    shared = SharedCalls(state, settings.call_share, settings.calls_per_day, clock, believes_plan=False)
     rate_limiter, bulk_limiter = (CappedRateLimiter(clock, throttle, settings.call_share, shared) for _ in range(2))
     drops_stale = settings.policy.stale_attributes is StaleAttributesAction.DROP
     return Project(

@@ -137,12 +137,13 @@ class SmokeTest:
         return _expected(name, answer, 200, delivered=2, duplicate=1)
 
     def _gzip(self, name: str) -> Check:
+        """Find out what becomes of a gzipped body. AWS does not document it, so neither answer is a failure."""
         check = _expected(name, self._send(self._new_identify(), is_gzipped=True), 200, delivered=1)
         if self._target.is_local:  # whose front is not API Gateway
-            text = f"{check.text} (here; only AWS can answer for API Gateway)"
+            text = f"{check.text} here; only AWS can answer"
             return Check(name, check.is_fine or None, text)
-        advice = "a gzipped body does not arrive whole: switch gzip off in Segment's libraries"
-        return check if check.is_fine else replace(check, advice=advice)
+        advice = "a gzipped body does not arrive whole: leave compression off in Segment's libraries"
+        return check if check.is_fine else Check(name, None, check.text, advice)
 
     def _bad_event(self, name: str) -> Check:
         """Send a track without a customer, which the mapping of `_change_settings_back` makes deliverable."""

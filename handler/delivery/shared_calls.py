@@ -19,6 +19,7 @@ from typing import NamedTuple
 from handler.delivery.shared_state import REFRESH_SECONDS, SharedState
 from handler.model.errors import ProjectStateUnknown
 from handler.model.failure import CALLS_PER_DAY_USED_UP, PLAN_USED_UP, WINDOW_USED_UP, Failure
+from handler.model.reason_codes import ReasonCode
 from handler.storage.project_state import Closing, Taken
 
 # The calls of a window are taken in up to so many steps, and those of a day: each step is one write. An environment
@@ -56,13 +57,20 @@ class SharedCalls:
     """The calls that one execution environment may make of its project's. Thread-safe.
 
     `share` is the percentage of each window that may be used, `calls_per_day` the budget of a day (UTC), 0 without one.
-    `clock` returns epoch seconds.
+    `clock` returns epoch seconds. Without `believes_plan` it finds out by itself whether the plan is used up.
     """
 
     def __init__(
-        self, state: SharedState, share: int, calls_per_day: int, clock: Callable[[], float] = time.time
+        self,
+        state: SharedState,
+        share: int,
+        calls_per_day: int,
+        clock: Callable[[], float] = time.time,
+        *,
+        believes_plan: bool = True,
     ) -> None:
         self._state = state
+        self._believes_plan = believes_plan
         self._share = share
         self._calls_per_day = calls_per_day
         self._clock = clock
@@ -74,7 +82,9 @@ class SharedCalls:
     def closing(self) -> Closing | None:
         """The newest closing that holds for this share of the calls; it may have ended."""
         closing = self._state.closing
-        return closing if closing and closing.share >= self._share else None
+        if not closing or closing.share < self._share:
+            return None
+        return closing if self._believes_plan or closing.code != ReasonCode.PLAN_USED_UP else None
 
     def denied(self) -> Denied | None:
         """Return until when another execution environment has found that no call is allowed, if it has."""

@@ -564,7 +564,7 @@ class TestWhatItSays:
         order = track("u1", "Order Completed", "m1")
         ended = replayed(history(order, order, {"type": "alias", "userId": "x"}))
 
-        rows = [line.split("\t") for line in ended.out.splitlines() if "\t" in line]
+        _, *rows = [line.split("\t") for line in ended.out.splitlines() if "\t" in line]
         assert rows == [["delivered", "", "1"], ["duplicate", "", "1"], ["skipped", "alias_not_supported", "1"]]
         assert len(voucherify.events) == 1
 
@@ -1087,7 +1087,7 @@ class TestInterruptions:
             voucherify.on_call = None
             reached = ended.code == 130
             if reached:
-                assert "run the same command to continue" in ended.err
+                assert "run the same command to continue" in ended.json["error"]["advice"]
                 ended = story.run()
             story.check(ended)
         assert number >= 10

@@ -144,7 +144,7 @@ def test_list_shows_what_is_live_and_what_a_rollback_takes(run: Run, functions: 
     run("versions", "prune")
     functions.publish()
 
-    rows = [line.split("\t") for line in run("versions", "list").out.splitlines()]
+    _, *rows = [line.split("\t") for line in run("versions", "list").out.splitlines()]
 
     assert [(row[0], row[1], row[2], row[4]) for row in rows] == [
         ("deliver", "2", "live", "ttl=1"),

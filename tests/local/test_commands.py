@@ -86,6 +86,7 @@ def test_smoke_says_what_it_saw_on_this_machine_and_what_only_aws_can_answer() -
     ended = run("local.smoke")
     lines = ended.stdout.splitlines()
     assert [line for line in lines if not line.startswith("✓")] == [
+        "○ gzip: 401 missing or wrong credentials here; only AWS can answer",
         "○ rollback: only AWS can answer: the local system has no versions",
         "○ parameter: only AWS can answer: the local system has no stack",
     ]
