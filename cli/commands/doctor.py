@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess  # nosec B404: of one known program
+import subprocess  # nosec B404
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
