@@ -45,7 +45,7 @@ bench: $(INSTALLED) ## measure each part beside its floor and write docs/perform
 scale: $(INSTALLED) ## simulate large loads and write docs/scale.md (some minutes)
 	@$(VENV) -m local.bench.scale
 
-test: lint ## run everything that CI runs
+test: lint ## run everything that CI runs (LONG=1 for more tests of the same kinds)
 	@echo '── tests'
 	@$(VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -5,6 +5,7 @@ It prints one line for each run, and keeps the output of those that fail.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ def busy_loop() -> Iterator[None]:
 
 def passes(name: str, kept: Path) -> bool:
     """Run the suite once, print its result, and return whether it passed."""
-    with subprocess.Popen(SUITE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as suite:
+    environment = {**os.environ, "LONG": "1"}
+    with subprocess.Popen(SUITE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as suite:
         try:
             output, _ = suite.communicate()
         finally:

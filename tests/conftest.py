@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 from collections.abc import Generator, Iterator
 from functools import cache
@@ -72,10 +73,14 @@ def voucherify(system: LocalSystem) -> VoucherifyStub:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under pytest-xdist start with the files of slow tests, so that none of them is left for the end."""
+    """Under pytest-xdist start with the files of slow tests, so that none is left for the end. Leave out long tests."""
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: item.path not in slow)
+    if "LONG" not in os.environ and not config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 # A full garbage collection can take seconds, in which the function under test would run out of time. So none runs

@@ -126,6 +126,7 @@ def test_a_replay_does_not_wait_for_voucherify(aws: LocalAws, tmp_path: Path) ->
     assert "no event settled" in error
 
 
+@pytest.mark.long
 def test_a_question_can_be_left(aws: LocalAws) -> None:
     put_message(aws, "t-1")
     with started(aws.url, "--local", "dead-letters", "drop") as process:
@@ -133,6 +134,7 @@ def test_a_question_can_be_left(aws: LocalAws) -> None:
         assert "✗ interrupted: nothing was changed\n" in interrupted(process)
 
 
+@pytest.mark.long
 def test_an_interrupt_that_is_lost_ends_the_process_all_the_same() -> None:
     program = """
 import threading

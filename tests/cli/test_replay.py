@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -114,7 +114,7 @@ class TestWhatIsSent:
         self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub
     ) -> None:
         events = [track("u1", "Order Completed", "m1"), *crowd(1_050), track("u2", "Moved", "m2")]
-        ended = replayed(history(*events), "--json")
+        ended = replayed(history(*events), "--json", *SENDS_ALL)
 
         assert ended.code == 0
         assert ended.json["delivered"] == 1_052
@@ -279,7 +279,7 @@ class TestOrders:
     ) -> None:
         aws.put_settings({"trackEventsFilter": '["Nothing"]'})
         orders = [track("u1", "Order Completed", f"m{number}", order_id=f"o{number}") for number in range(2_001)]
-        ended = replayed(history(*orders), "--json")
+        ended = replayed(history(*orders), "--json", *SENDS_ALL)
 
         assert (ended.code, ended.json["delivered"]) == (0, 2_001)
         assert paths(voucherify) == {IMPORT: 2, "action": 3}
@@ -919,10 +919,15 @@ STORY_SETTINGS = {
 }
 
 
+# Without a write to DynamoDB for each event, which takes most of the time where that is not the point.
+SENDS_ALL = ("--stale-attributes", "send")
+
+
 class Story:
     """A replay of STORY that can begin again: under new ids, so that DynamoDB knows nothing of them."""
 
     def __init__(self, replayed: Replay, history: Callable[..., Path], voucherify: VoucherifyStub) -> None:
+        self.options: Sequence[str] = SENDS_ALL
         self._replayed = replayed
         self._history = history
         self._voucherify = voucherify
@@ -937,7 +942,7 @@ class Story:
             path.unlink()
 
     def run(self) -> Ended:
-        return self._replayed(self._path, "--json")
+        return self._replayed(self._path, "--json", *self.options)
 
     def check(self, ended: Ended) -> None:
         """The whole story is told, once."""
@@ -1028,7 +1033,7 @@ class TestInterruptions:
         system.aws.put_settings(STORY_SETTINGS)
         return Story(replayed, history, system.voucherify)
 
-    @pytest.mark.parametrize("fault", [Fault(503), Fault(drop="before")])
+    @pytest.mark.parametrize("fault", [Fault(503), pytest.param(Fault(drop="before"), marks=pytest.mark.long)])
     def test_each_voucherify_call_fails(
         self,
         story: Story,
@@ -1064,7 +1069,7 @@ class TestInterruptions:
             story.check(story.run())
             reached = len(voucherify.calls) > number
 
-    @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, 8])
+    @pytest.mark.parametrize("window", [replay.WINDOW_EVENTS, pytest.param(8, marks=pytest.mark.long)])
     def test_interrupt_at_each_call(
         self,
         story: Story,
@@ -1158,7 +1163,7 @@ class TestInterruptions:
         assert names(system.voucherify) == {"u1": "By a track"}
         assert [event["event"] for event in system.voucherify.events] == ["Order Paid", "Renamed"]
 
-    @pytest.mark.parametrize("outage", [False, True])
+    @pytest.mark.parametrize("outage", [pytest.param(False, marks=pytest.mark.long), True])
     def test_each_aws_call_fails(
         self,
         proxy: AwsProxy,
@@ -1167,6 +1172,7 @@ class TestInterruptions:
         monkeypatch: pytest.MonkeyPatch,
         outage: bool,
     ) -> None:
+        story.options = ()
         monkeypatch.setattr(retry_loop, "MOST_TRIES", 1)  # in each of them botocore tries four times
         number, reached = 0, True
         while reached:

@@ -245,6 +245,7 @@ def test_a_source_of_that_name_that_no_smoke_test_made_is_not_touched(smoke: Run
     assert len(stored(DEAD)) == 1
 
 
+@pytest.mark.long
 class TestFailures:
     """Each line fails where the system does, the others go on as far as they can, and the clean-up runs."""
 
@@ -470,7 +471,7 @@ def interrupt() -> None:
     signal.pthread_kill(ident, signal.SIGINT)
 
 
-@pytest.mark.parametrize("moment", [1, 2, 7, 8, 9, 10])
+@pytest.mark.parametrize("moment", [2, *(pytest.param(moment, marks=pytest.mark.long) for moment in (1, 7, 8, 9, 10))])
 def test_ctrl_c_does_not_keep_the_clean_up_from_running(
     smoke: Run, aws: LocalAws, voucherify: VoucherifyStub, gateway: Gateway, moment: int
 ) -> None:
@@ -558,6 +559,7 @@ def function(aws: LocalAws, target: Target, monkeypatch: pytest.MonkeyPatch) -> 
         cloudformation.delete_stack(StackName="smoke")
 
 
+@pytest.mark.long
 class TestRollback:
     def test_fine(self, smoke: Run, function: Function, gateway: Gateway) -> None:
         function.publish(3)
@@ -635,6 +637,7 @@ class TestRollback:
         assert ended.code == 1
 
 
+@pytest.mark.long
 class TestParameter:
     @pytest.fixture
     def updates(self, aws: LocalAws, function: Function, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:

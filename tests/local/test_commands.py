@@ -53,6 +53,7 @@ def test_run_prints_one_line_a_sample_in_order_and_whether_all_went_as_expected(
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.long
 def test_a_verbose_run_prints_every_request_every_answer_and_every_stored_message() -> None:
     ended = run("local.run", "--verbose")
     for shown in (
@@ -96,6 +97,7 @@ def test_smoke_says_what_it_saw_on_this_machine_and_what_only_aws_can_answer() -
     assert "Only AWS can also answer for" in ended.stderr
 
 
+@pytest.mark.long
 def test_smoke_fails_where_a_line_does() -> None:
     """The real Voucherify is a stub here, which refuses the token."""
     with VoucherifyStub(api_key="real-id", api_token="real-token") as voucherify:

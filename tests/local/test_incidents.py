@@ -178,6 +178,7 @@ def press_enter(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+@pytest.mark.long
 def test_a_person_ends_it_with_the_commands_that_it_shows(environment: dict[str, str]) -> None:
     with started("keys-refused", environment) as process:
         shown = read_until(process, "Ctrl-C ends")
@@ -198,6 +199,7 @@ def test_a_person_ends_it_with_the_commands_that_it_shows(environment: dict[str,
         assert process.wait() == 0
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_it(environment: dict[str, str]) -> None:
     with started("bad-mapping", environment) as process:
         read_until(process, "Ctrl-C ends")
