@@ -283,7 +283,11 @@ REFUSED = ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "made 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "error", "code"),
-    [("before", KeyboardInterrupt(), 130), ("after", KeyboardInterrupt(), 130), ("before", REFUSED, 3)],
+    [
+        ("before", KeyboardInterrupt(), 130),
+        pytest.param("after", KeyboardInterrupt(), 130, marks=pytest.mark.long),
+        pytest.param("before", REFUSED, 3, marks=pytest.mark.long),
+    ],
 )
 def test_interrupt_at_each_call_loses_nothing(
     run: Run, aws: LocalAws, when: When, error: BaseException, code: int

@@ -303,6 +303,7 @@ class TestEvent:
         assert "not sent" in wrong(run, "--send-event")["test event"]["text"]
 
 
+@pytest.mark.long
 def test_missing_output_ends_the_checks(aws: LocalAws) -> None:
     template = {
         "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},

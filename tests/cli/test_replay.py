@@ -1055,6 +1055,7 @@ class TestInterruptions:
             reached = len(voucherify.calls) > number
         assert number >= 10
 
+    @pytest.mark.long
     def test_each_upsert_is_ambiguous(self, story: Story, voucherify: VoucherifyStub) -> None:
         number, reached = 0, True
         while reached:

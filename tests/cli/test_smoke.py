@@ -160,6 +160,7 @@ def test_healthy_system(smoke: Run, aws: LocalAws, voucherify: VoucherifyStub) -
     assert [event["customer"]["source_id"] for event in voucherify.events] == [CUSTOMER] * 4
 
 
+@pytest.mark.long
 def test_json(smoke: Run) -> None:
     by_name = {check["check"]: check for check in smoke("--json").json}
 
@@ -167,6 +168,7 @@ def test_json(smoke: Run) -> None:
     assert by_name["rollback"]["isFine"] is None
 
 
+@pytest.mark.long
 def test_it_can_run_again_and_takes_over_what_an_interrupted_run_has_left(smoke: Run, aws: LocalAws) -> None:
     left = {MAPPING: "{}", "apiKey": "x", "apiToken": "x", "apiUrl": NOWHERE, "identifyDisabled": "true"}
     aws.put_settings({f"{SOURCE}/{name}": value for name, value in left.items()})
@@ -176,6 +178,7 @@ def test_it_can_run_again_and_takes_over_what_an_interrupted_run_has_left(smoke:
     assert nothing_is_left(aws)
 
 
+@pytest.mark.long
 def test_it_waits_until_the_functions_have_read_its_settings(
     smoke: Run, aws: LocalAws, gateway: Gateway, time: TimeOfWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +194,7 @@ def test_it_waits_until_the_functions_have_read_its_settings(
     assert "✓ setting changed: identifyDisabled=true after 9 s: 200 skipped" in ended.out
 
 
+@pytest.mark.long
 def test_dead_letters_of_other_sources_stay(smoke: Run, aws: LocalAws) -> None:
     put_message(aws, "of-the-shop")
 
@@ -198,6 +202,7 @@ def test_dead_letters_of_other_sources_stay(smoke: Run, aws: LocalAws) -> None:
     assert [record["event"]["messageId"] for record in stored(DEAD)] == ["of-the-shop"]
 
 
+@pytest.mark.long
 def test_other_source_gives_the_project(smoke: Run, aws: LocalAws) -> None:
     aws.put_settings({"apiUrl": NOWHERE, "app/apiKey": "local-app-id", "app/apiToken": "local-secret-key"})
     assert "✗ 202 queued" in lines(smoke())["identify"]
@@ -210,6 +215,7 @@ def _stub_url(aws: LocalAws) -> str:
     return aws.ssm.get_parameter_history(Name=f"{SETTINGS_PATH}/apiUrl")["Parameters"][0]["Value"]
 
 
+@pytest.mark.long
 def test_common_settings_do_not_disturb_it(smoke: Run, aws: LocalAws) -> None:
     aws.put_settings(
         {
@@ -495,6 +501,7 @@ def test_ctrl_c_does_not_keep_the_clean_up_from_running(
     assert voucherify.customers == {}
 
 
+@pytest.mark.long
 def test_ctrl_c_in_the_clean_up_ends_only_that_step(
     smoke: Run,
     aws: LocalAws,

@@ -129,6 +129,7 @@ def test_prune_keeps_the_live_version_and_the_one_that_the_stack_may_name(run: R
     assert "redeliver: version 4 is kept for a rollback; deleted: 1, 2, 3" in ended.out
 
 
+@pytest.mark.long
 def test_prune_before_the_first_deployment_does_nothing(
     run: Run, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:

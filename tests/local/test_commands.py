@@ -67,6 +67,7 @@ def test_a_verbose_run_prints_every_request_every_answer_and_every_stored_messag
         assert f"\n  {shown}" in ended.stdout
 
 
+@pytest.mark.long
 def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sample_does() -> None:
     """The real one is another stub here, which refuses the wrong token."""
     with VoucherifyStub(api_key="real-id", api_token="real-token") as voucherify:
@@ -83,6 +84,7 @@ def test_run_calls_the_real_voucherify_where_it_has_keys_and_fails_where_a_sampl
         assert ended.returncode == 1
 
 
+@pytest.mark.long
 def test_smoke_says_what_it_saw_on_this_machine_and_what_only_aws_can_answer() -> None:
     ended = run("local.smoke")
     lines = ended.stdout.splitlines()
@@ -117,7 +119,7 @@ def test_smoke_fails_where_a_line_does() -> None:
     ],
 )
 def test_make_smoke_chooses_the_stack(arguments: list[str], command: str) -> None:
-    make = ["make", "--dry-run", "--old-file=.venv/installed", "smoke", *arguments]
+    make = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/installed", "smoke", *arguments]
     environment = {name: value for name, value in ENVIRONMENT.items() if name not in ("MAKEFLAGS", "STACK", "UPDATE")}
     ended = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert ended.stdout == f".venv/bin/python -m {command}\n"
@@ -188,6 +190,7 @@ def test_serve_prints_a_curl_that_works_shows_the_request_and_stops_at_ctrl_c() 
     assert code == 0
 
 
+@pytest.mark.long
 def test_served_for_containers_voucherify_is_where_a_container_finds_it() -> None:
     with serving("--host", "localhost") as server:
         voucherify = server.wait_for(r"a stub at http://127\.0\.0\.1:(\d+)")[1]

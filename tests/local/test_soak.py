@@ -53,6 +53,7 @@ def test_the_audit_finds_nothing_wrong_and_notices_what_is_lost_doubled_or_left(
         assert error in "; ".join(dataclasses.replace(audit, **wrong).errors)
 
 
+@pytest.mark.long
 def test_under_a_limit_two_workers_lose_and_double_nothing(soaked: LocalAws) -> None:
     traffic = Traffic(200, customers=100, sizes=(50, 50), resent=0, skipped=0, invalid=0)
     audit = soak(traffic, soaked, limit=RateLimit(100, 1), workers=2, function_seconds=INVOCATION_SECONDS).audit

@@ -67,6 +67,7 @@ def test_the_zip_is_the_artifact(build_dir: Path, archive: Path) -> None:
         assert {entry.external_attr >> 16 for entry in opened.infolist()} == {0o644}, "Lambda reads it as another user"
 
 
+@pytest.mark.long
 def test_the_same_build_gives_the_same_bytes_whatever_its_times_and_permissions(
     build_dir: Path, released: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_another_release_publishes_versions(released: Path, archive: Path) -> No
     assert not versions(text) & versions(text.replace(archive.name, "another.zip"))
 
 
+@pytest.mark.long
 def test_the_template_is_lint_clean(released: Path) -> None:
     from cfnlint.api import lint  # takes a second, which only this test needs
     from cfnlint.config import ManualArgs

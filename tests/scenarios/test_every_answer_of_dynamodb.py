@@ -1,7 +1,7 @@
 """Every way in which DynamoDB and Voucherify can answer, or not, while one track is on its way.
 
 The real delivery and the real idempotency store run against a scripted table and an injected clock. In each invocation
-of a function each call can meet each trouble, up to two of them an invocation; between any two steps the function can
+of a function each call can meet each trouble, with LONG=1 up to two of them an invocation; between any two steps the function can
 be killed, or Segment can send the event again. What an invocation leaves behind (the record, writes that are still to
 take effect, the queue) is a state, and from each new state all invocations are tried: a resend by Segment, a run of the
 worker, at once or after an hour. So the search ends when nothing new can happen, however many invocations that takes.
@@ -14,6 +14,7 @@ worker, at once or after an hour. So the search ends when nothing new can happen
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ TRY_SECONDS = 1.0
 HOUR = 3600.0
 
 # An invocation; an outage is one. Where tracks may be delivered without an answer, each more takes minutes.
-MOST_TROUBLES = {UnguardedTrack.QUEUE: 2, UnguardedTrack.DELIVER: 1}
+MOST_TROUBLES = {UnguardedTrack.QUEUE: 2 if "LONG" in os.environ else 1, UnguardedTrack.DELIVER: 1}
 MOST_QUEUED = 1  # more of them do nothing that one does not
 
 

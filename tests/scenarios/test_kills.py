@@ -206,9 +206,11 @@ def test_message_received_twice_at_once_is_applied_once(function: Function, prox
     """Both workers claim it before either has an answer."""
     put(function, EVENTS[1])
     both = threading.Barrier(2, timeout=60)
+    one_at_a_time = threading.Lock()  # moto checks a condition and writes in two steps
 
     def meet(call: AwsCall, forward: Forward) -> Reply:
-        reply = forward(call)
+        with one_at_a_time:
+            reply = forward(call)
         if call.operation == "PutItem":
             both.wait()
         return reply
