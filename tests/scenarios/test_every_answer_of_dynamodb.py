@@ -1,8 +1,8 @@
 """Every way in which DynamoDB and Voucherify can answer, or not, while one track is on its way.
 
 The real delivery and the real idempotency store run against a scripted table and an injected clock. In each invocation
-of a function each call can meet each trouble, with LONG=1 up to two of them an invocation; between any two steps the function can
-be killed, or Segment can send the event again. What an invocation leaves behind (the record, writes that are still to
+of a function each call can meet each trouble, with LONG=1 up to two of them an invocation; between any two steps the
+function can be killed, or Segment can send the event again. What an invocation leaves behind (the record, writes that are still to
 take effect, the queue) is a state, and from each new state all invocations are tried: a resend by Segment, a run of the
 worker, at once or after an hour. So the search ends when nothing new can happen, however many invocations that takes.
 
