@@ -2,9 +2,10 @@
 
 The real delivery and the real idempotency store run against a scripted table and an injected clock. In each invocation
 of a function each call can meet each trouble, with LONG=1 up to two of them an invocation; between any two steps the
-function can be killed, or Segment can send the event again. What an invocation leaves behind (the record, writes that are still to
-take effect, the queue) is a state, and from each new state all invocations are tried: a resend by Segment, a run of the
-worker, at once or after an hour. So the search ends when nothing new can happen, however many invocations that takes.
+function can be killed, or Segment can send the event again. What an invocation leaves behind (the record, writes that
+are still to take effect, the queue) is a state, and from each new state all invocations are tried: a resend by Segment,
+a run of the worker, at once or after an hour. So the search ends when nothing new can happen, however many invocations
+that takes.
 
 - The track is applied again only after an application that nobody could know of: Voucherify's answer was lost, the
   function was killed before it could note the application, or the note failed and the function said so (`unguarded`).
