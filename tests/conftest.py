@@ -25,7 +25,8 @@ from tests.outputs import show, shown
 __all__ = ["function", "logs"]
 
 # No test fails for being slow: the bench measures time.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = 100 if "LONG" in os.environ else 40
+settings.register_profile("untimed", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

@@ -111,6 +111,7 @@ def test_a_cleanup_that_waits_for_sqs_is_cut_short(
     assert "run the same command to continue" in error
 
 
+@pytest.mark.long
 def test_a_replay_does_not_wait_for_voucherify(aws: LocalAws, tmp_path: Path) -> None:
     event = {"type": "track", "messageId": "e-1", "userId": "u-1", "event": "Order Completed"}
     (tmp_path / "events.jsonl").write_text(json.dumps(event))

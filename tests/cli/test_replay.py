@@ -1103,7 +1103,11 @@ class TestInterruptions:
         [
             (replay.WINDOW_EVENTS, ("INSERT INTO settled", "INSERT INTO imported")),
             # Of each transaction the first statement that writes and the last.
-            (8, ("BEGIN", "CREATE TABLE rejected", "COMMIT", "INSERT INTO counts", "UPDATE")),
+            pytest.param(
+                8,
+                ("BEGIN", "CREATE TABLE rejected", "COMMIT", "INSERT INTO counts", "UPDATE"),
+                marks=pytest.mark.long,
+            ),
         ],
         ids=["settled", "others"],
     )

@@ -202,6 +202,7 @@ def test_served_for_containers_voucherify_is_where_a_container_finds_it() -> Non
         )
 
 
+@pytest.mark.long
 def test_serve_says_which_port_is_taken_and_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -165,7 +165,7 @@ def test_slow_dynamodb_after_a_call_is_counted_as_unguarded(
 
 
 @pytest.mark.scenario(row=21)
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize("seconds", [pytest.param(0.0, marks=pytest.mark.long), 0.3, 1.5])
 def test_little_time_left_still_gives_an_answer(
     function: Function, proxy: AwsProxy, hold: Callable[[], None], seconds: float
 ) -> None:
@@ -176,7 +176,10 @@ def test_little_time_left_still_gives_an_answer(
     assert answer.status == 503
 
 
-@pytest.mark.parametrize("operation", ["GetParametersByPath", "PutItem", "ChangeMessageVisibilityBatch"])
+@pytest.mark.parametrize(
+    "operation",
+    [pytest.param("GetParametersByPath", marks=pytest.mark.long), "PutItem", "ChangeMessageVisibilityBatch"],
+)
 def test_worker_ends_before_its_timeout_and_keeps_the_message(
     function: Function, proxy: AwsProxy, worker: Worker, hold: Callable[[], None], operation: str
 ) -> None:
