@@ -469,7 +469,7 @@ def test_no_accepted_event_is_lost_and_no_track_applied_twice(machine: Callable[
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type] # called without arguments, and no more
         settings=settings(
-            max_examples=examples or 4,
+            max_examples=examples or 6,
             stateful_step_count=15,
             derandomize=not examples,
             database=None,
