@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from cli.replay.source import Entry
 from handler.model.failure import Action, Failure, failure_of_bug
+from handler.model.job import Job
 from handler.voucherify.answers import failure_of_invalid_event
 from handler.voucherify.bulk import FEWEST_ROWS, merged
 from mapping import EventMapping, InvalidEvent, Operation, Request, Skip, map_event, time_of
@@ -40,10 +41,9 @@ class Planned(NamedTuple):
     at: datetime | None
 
     @property
-    def happened_at(self) -> datetime:
-        """When the event happened, as a delivery sees it: never later than Segment received it."""
-        latest = self.at or datetime.now(UTC)
-        return min(time_of(self.entry.event) or latest, latest)
+    def job(self) -> Job:
+        """The event as a delivery gets it: Segment has received it, and so stored it."""
+        return Job(self.entry.event, self.at)
 
     @property
     def requests(self) -> list[Request]:

@@ -21,7 +21,7 @@ from handler.delivery.stale_attributes import StaleAttributes
 from handler.model.deadline import Deadline
 from handler.model.errors import DeletionsUnknown
 from handler.model.failure import DELETIONS_UNKNOWN, DELIVERIES_UNKNOWN, Failure
-from handler.model.job import DeliveryStatus, Job
+from handler.model.job import DeliveryStatus
 from handler.model.reason_codes import SkipReason
 from handler.voucherify.bulk import CUSTOMERS, ORDERS
 from mapping import Operation
@@ -190,7 +190,7 @@ class Replay:
     def _without_stale(self, stale: StaleAttributes, row: Row) -> Row:
         upserts: list[Planned] = []
         for one in row.upserts:
-            fitted = stale.fit(one.request, one.happened_at, was_stored=True)
+            fitted = stale.fit(one.request, one.job.happened_at, was_stored=True)
             if not fitted.is_known:
                 self._is_unordered = True
             if fitted.request:
@@ -265,7 +265,7 @@ class Replay:
                     self._checkpoint.commit()  # for the same reason as after each step
                 has_uncommitted_upsert = bool(one.request.also)  # its order
             self._keep_noted()
-            (outcome,) = delivery.deliver([Job(one.entry.event, one.at)], self._retry_loop.deadline())
+            (outcome,) = delivery.deliver([one.job], self._retry_loop.deadline())
             if outcome.status is DeliveryStatus.QUEUED:
                 return outcome.failure
             if outcome.unordered:

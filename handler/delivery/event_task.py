@@ -27,7 +27,7 @@ from handler.storage.deletions import Deletions
 from handler.storage.idempotency import Claim, ClaimState, IdempotencyStore
 from handler.voucherify.answers import failure_of, failure_of_invalid_event
 from handler.voucherify.client import Answer, Call, NoAnswer
-from mapping import InvalidEvent, LeftOut, Operation, Request, message_id_of, time_of
+from mapping import InvalidEvent, LeftOut, Operation, Request, message_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,7 @@ class EventTask:
 
     @cached_property
     def _at(self) -> datetime:
-        """When the event happened; never later than it was stored, whatever its sender's clock says."""
-        latest = self._job.stored_at or utc_now()
-        return min(time_of(self._job.event) or latest, latest)
+        return self._job.happened_at
 
     def _without_stale(self, request: Request) -> tuple[Request | None, bool]:
         """Return a request without what newer events have set, and whether nobody could say what that is."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from handler.model.failure import Failure
-from mapping import LeftOut, message_id_of
+from mapping import LeftOut, message_id_of, time_of
 
 # Segment's own message ids have 36 to 50 characters.
 MAX_SHOWN_CHARACTERS = 200
@@ -25,6 +25,12 @@ class Job(NamedTuple):
     stored_at: datetime | None = None
     rejection: Failure | None = None
     is_routed: bool = True
+
+    @property
+    def happened_at(self) -> datetime:
+        """When the event happened; never later than it was stored, whatever its sender's clock says."""
+        latest = self.stored_at or utc_now()
+        return min(time_of(self.event) or latest, latest)
 
 
 class DeliveryStatus(StrEnum):
